@@ -1,0 +1,7 @@
+"""The hot operations: one pure-torch reference for each, and faster ones bound once at load."""
+
+from __future__ import annotations
+
+from longtake.kernels.registry import Implementation, Kernels, bind, implementations
+
+__all__ = ["Implementation", "Kernels", "bind", "implementations"]

@@ -1,0 +1,117 @@
+"""Which implementation of each operation runs on which device: decided once, at load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from longtake.kernels import cpu, reference
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """A bound table: one callable for each operation.
+
+    The contracts (shapes, dtypes) are those of the functions of the same names in
+    :mod:`longtake.kernels.reference`. ``names`` says which implementation stands behind each, for
+    the record of what determined a film's bytes.
+    """
+
+    attention: Callable[[Tensor, Tensor, Tensor], Tensor]
+    rms_norm: Callable[[Tensor, Tensor, float], Tensor]
+    rope: Callable[[Tensor, Tensor], Tensor]
+    layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
+    modulate: Callable[[Tensor, Tensor, Tensor, float], Tensor]
+    gated_add: Callable[[Tensor, Tensor, Tensor], Tensor]
+    gelu: Callable[[Tensor], Tensor]
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to run an operation.
+
+    Attributes:
+        operation: the name of a field of :class:`Kernels`.
+        name: unique within the operation, e.g. ``"cpu"``.
+        run: the function itself.
+        devices: the device types it runs on; empty means any.
+        dtypes: the dtypes of the first argument it runs on; empty means any.
+    """
+
+    operation: str
+    name: str
+    run: Callable[..., Tensor]
+    devices: tuple[str, ...] = ()
+    dtypes: tuple[torch.dtype, ...] = ()
+
+    def refusal(self, device: torch.device, dtype: torch.dtype) -> str | None:
+        """Why it cannot run there, or None when it can."""
+        if self.devices and device.type not in self.devices:
+            return f"runs on {' or '.join(self.devices)}, not on {device.type}"
+        if self.dtypes and dtype not in self.dtypes:
+            return f"takes {' or '.join(map(str, self.dtypes))}, not {dtype}"
+        return None
+
+
+OPERATIONS = tuple(field.name for field in fields(Kernels) if field.name != "names")
+
+# Later entries win where they can run; the reference always can.
+_IMPLEMENTATIONS = (
+    *(Implementation(op, "reference", getattr(reference, op)) for op in OPERATIONS),
+    *(Implementation(op, "cpu", getattr(cpu, op), devices=("cpu",)) for op in OPERATIONS),
+    Implementation("attention", "sdpa", cpu.attention, devices=("cuda", "mps")),
+)
+
+
+def implementations(operation: str) -> tuple[Implementation, ...]:
+    """Every implementation of one operation, the reference first.
+
+    Raises:
+        ValueError: there is no such operation.
+    """
+    if operation not in OPERATIONS:
+        raise ValueError(f"no operation {operation!r}; there are {', '.join(OPERATIONS)}")
+    return tuple(each for each in _IMPLEMENTATIONS if each.operation == operation)
+
+
+def bind(
+    device: torch.device, dtype: torch.dtype, overrides: Mapping[str, str] | None = None
+) -> Kernels:
+    """Choose the implementation of every operation for one device and dtype.
+
+    Args:
+        device: where the tensors will live.
+        dtype: the dtype of activations.
+        overrides: operation -> implementation name, chosen whatever else would be.
+
+    Raises:
+        ValueError: an override names nothing, or names what cannot run here (it says why).
+    """
+    overrides = overrides or {}
+    for operation in overrides:
+        implementations(operation)
+    chosen = {op: _choose(op, device, dtype, overrides.get(op)) for op in OPERATIONS}
+    return Kernels(
+        **{op: each.run for op, each in chosen.items()},
+        names={op: each.name for op, each in chosen.items()},
+    )
+
+
+def _choose(
+    operation: str, device: torch.device, dtype: torch.dtype, override: str | None
+) -> Implementation:
+    candidates = implementations(operation)
+    if override is None:
+        return next(each for each in reversed(candidates) if not each.refusal(device, dtype))
+    for each in candidates:
+        if each.name == override:
+            refusal = each.refusal(device, dtype)
+            if refusal:
+                raise ValueError(f"kernel {operation}={override} {refusal}")
+            return each
+    names = ", ".join(each.name for each in candidates)
+    raise ValueError(f"no kernel {operation}={override}; there are {names}")

@@ -1,0 +1,416 @@
+"""The generator: latent frames made chunk by chunk from the prompt in force, decoded as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from longtake.kernels import Kernels
+from longtake.models.video import sampler
+from longtake.models.video.kv_cache import CacheSettings, KVCache, Positions
+from longtake.models.video.text import TextEncoder
+from longtake.models.video.transformer import TextKV, WanTransformer
+from longtake.streaming import Event, InputFrame, Spec, Step, StreamError, Tensors
+
+Switch = Literal["recache", "keep", "flush"]
+SWITCHES: tuple[Switch, ...] = ("recache", "keep", "flush")
+MAX_PROMPT = 4000
+MAX_STEPS = 50
+MAX_FRAMES = 1024
+
+
+@dataclass(frozen=True)
+class StreamingConfig:
+    """``streaming.json`` of a model folder: what the model was trained to stream with.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        rate: frames a second.
+        chunk: latent frames made at a time.
+        sink: latent frames from the start that are never forgotten.
+        window: newest latent frames seen, the chunk included.
+        steps: denoising forwards a chunk.
+        shift: of the noise levels towards noise.
+        text_length: text tokens the prompt is padded to.
+        positions: of cached frames, ``relative`` to the cache or ``absolute`` in the film.
+        recache: how kept latents are run again under a new prompt: ``full``, in one unmasked
+            forward as LongLive does, or ``causal``, chunk by chunk as they were made.
+        sinks: what a recache makes of the sinks of a film longer than the cache: ``kept`` as they
+            are (LongLive with global_sink), ``shifted`` to the oldest latents still at hand
+            (LongLive without), or ``rewritten`` from the film's first latents.
+    """
+
+    width: int
+    height: int
+    rate: int
+    chunk: int
+    sink: int
+    window: int
+    steps: int
+    shift: float
+    text_length: int
+    positions: Positions = "relative"
+    recache: Literal["full", "causal"] = "full"
+    sinks: Literal["kept", "shifted", "rewritten"] = "kept"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may change while a film is made.
+
+    Attributes:
+        steps: denoising forwards a chunk.
+        sink: latent frames from the start that are never forgotten.
+        window: newest latent frames seen, the chunk included.
+        switch: what a new prompt does to the cache: ``recache`` runs the kept latents again under
+            it, ``keep`` leaves the old prompt's keys and values, ``flush`` forgets them all.
+    """
+
+    steps: int
+    sink: int
+    window: int
+    switch: Switch = "recache"
+
+
+class VideoCodec(Protocol):
+    """Turns latent frames into pictures, as a stream."""
+
+    @property
+    def temporal(self) -> int:
+        """Pixel frames a latent frame."""
+        ...
+
+    @property
+    def spatial(self) -> int:
+        """Pixels a latent, along each side."""
+        ...
+
+    def start(self) -> Any:  # noqa: ANN401 (each codec has its own state)
+        """The state before a stream's first latent."""
+        ...
+
+    def decode(self, latents: Tensor, state: Any) -> tuple[Tensor, Any]:  # noqa: ANN401
+        """[batch, channels, frames, h, w] -> pictures in [0, 1], [batch, time, 3, H, W]."""
+        ...
+
+    def save(self, state: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:  # noqa: ANN401
+        """A state as named tensors and JSON-like values."""
+        ...
+
+    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """The state that ``save`` gave."""
+        ...
+
+
+@dataclass
+class FilmState:
+    """All that changes while a film is made.
+
+    Attributes:
+        seed: of its noise.
+        settings: in force.
+        prompt: in force.
+        text: the prompt's keys and values.
+        cache: self-attention's.
+        decoder: the codec's state.
+        chunk: index of the next chunk.
+        frame: number of the next latent frame.
+        origin: number of the first latent frame since the start or the last flush.
+        history: clean latents by frame number, [1, channels, 1, h, w] each: the first ``sink``
+            and the last ``sink + window`` since the origin.
+        pending: what to do to the cache before the next chunk.
+        work: the chunk being made, suspended between two forwards.
+    """
+
+    seed: int
+    settings: Settings
+    prompt: str
+    text: TextKV
+    cache: KVCache
+    decoder: Any
+    chunk: int = 0
+    frame: int = 0
+    origin: int = 0
+    history: dict[int, Tensor] = field(default_factory=dict)
+    pending: Literal["recache", "resize", "flush"] | None = None
+    work: Iterator[Step] | None = None
+
+
+class VideoGenerator:
+    """A text-to-video model as a :class:`~longtake.streaming.StreamModel`.
+
+    A media item's payload is frames as uint8 RGB on the CPU, [frames, height, width, 3].
+
+    Args:
+        transformer: predicts the flow.
+        codec: decodes latents.
+        text_encoder: encodes prompts.
+        config: of the model folder.
+        kernels: the bound operations.
+        device: where the weights are.
+        dtype: of the weights.
+    """
+
+    def __init__(
+        self,
+        transformer: WanTransformer,
+        codec: VideoCodec,
+        text_encoder: TextEncoder,
+        config: StreamingConfig,
+        kernels: Kernels,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.transformer = transformer
+        self.codec = codec
+        self.text_encoder = text_encoder
+        self.config = config
+        self.kernels = kernels
+        self.device = device
+        self.dtype = dtype
+        self.spec = Spec(config.rate, config.chunk * codec.temporal, config.chunk)
+        self.defaults = Settings(config.steps, config.sink, config.window)
+
+    @torch.inference_mode()
+    def open(self, prompt: str, seed: int) -> FilmState:
+        """A new film; see :class:`~longtake.streaming.StreamModel`."""
+        self.check(Event("prompt", prompt))
+        settings = self.defaults
+        cache = self._new_cache(settings)
+        text = self._encode(prompt)
+        return FilmState(seed, settings, prompt, text, cache, self.codec.start())
+
+    def check(self, event: Event) -> None:
+        """Refuse an unknown field or an unfit value.
+
+        Raises:
+            StreamError: ``bad_prompt``, ``bad_setting``.
+        """
+        value = event.value
+        if event.field == "prompt":
+            _check_prompt(value)
+        elif event.field == "switch":
+            if value not in SWITCHES:
+                raise _bad_setting(f"switch is {value!r}", f"use {', '.join(SWITCHES)}")
+        elif event.field == "steps":
+            _check_range("steps", value, 1, MAX_STEPS)
+        elif event.field == "sink":
+            _check_range("sink", value, 0, MAX_FRAMES)
+        elif event.field == "window":
+            _check_range("window", value, self.config.chunk, MAX_FRAMES)
+        else:
+            known = "prompt, steps, window, sink, switch"
+            raise _bad_setting(f"there is no field {event.field!r}", f"there are {known}")
+
+    def demand(self, state: FilmState) -> int:  # noqa: ARG002
+        """Nothing is watched."""
+        return 0
+
+    @torch.inference_mode()
+    def apply(self, state: FilmState, event: Event | InputFrame) -> None:
+        """Take a new prompt or setting; the cache follows before the next chunk."""
+        assert isinstance(event, Event)
+        if event.field == "prompt":
+            if event.value == state.prompt:
+                return
+            state.prompt, state.text = event.value, self._encode(event.value)
+            if state.settings.switch != "keep" and state.pending != "resize":
+                state.pending = state.settings.switch
+            return
+        state.settings = replace(state.settings, **{event.field: event.value})
+        if event.field in {"sink", "window"}:
+            state.pending = "resize"
+
+    @torch.inference_mode()
+    def step(self, state: FilmState) -> Step:
+        """Run one forward of the transformer or of the decoder."""
+        if state.work is None:
+            state.work = self._chunk(state)
+        try:
+            return next(state.work)
+        except StopIteration:
+            state.work = None
+            return Step(boundary=True)
+        except BaseException:
+            state.cache.roll_back()
+            state.work = None
+            raise
+
+    def save(self, state: FilmState) -> tuple[Tensors, dict[str, Any]]:
+        """Copies of the tensors, and the rest as JSON-like values; at a boundary only."""
+        cache, numbers = state.cache.save()
+        decoder, decoder_values = self.codec.save(state.decoder)
+        groups = {
+            "cache": cache,
+            "decoder": decoder,
+            "history": {str(frame): latent for frame, latent in state.history.items()},
+        }
+        tensors = {
+            f"{group}/{name}": tensor.to("cpu", copy=True).contiguous()
+            for group, members in groups.items()
+            for name, tensor in members.items()
+        }
+        values = {
+            "seed": state.seed,
+            "settings": asdict(state.settings),
+            "prompt": state.prompt,
+            "cache": numbers,
+            "decoder": decoder_values,
+            "chunk": state.chunk,
+            "frame": state.frame,
+            "origin": state.origin,
+            "pending": state.pending,
+        }
+        return tensors, values
+
+    @torch.inference_mode()
+    def load(self, tensors: Tensors, values: dict[str, Any]) -> FilmState:
+        """The film that :meth:`save` gave, made by a model of the same folder."""
+
+        def group(name: str) -> dict[str, Tensor]:
+            return {
+                key.removeprefix(f"{name}/"): tensor.to(self.device)
+                for key, tensor in tensors.items()
+                if key.startswith(f"{name}/")
+            }
+
+        settings = Settings(**values["settings"])
+        cache = self._new_cache(settings)
+        cache.load(group("cache"), values["cache"])
+        history = {int(frame): latent for frame, latent in group("history").items()}
+        return FilmState(
+            seed=values["seed"],
+            settings=settings,
+            prompt=values["prompt"],
+            text=self._encode(values["prompt"]),
+            cache=cache,
+            decoder=self.codec.load(group("decoder"), values["decoder"]),
+            chunk=values["chunk"],
+            frame=values["frame"],
+            origin=values["origin"],
+            history=dict(sorted(history.items())),
+            pending=values["pending"],
+        )
+
+    def _chunk(self, state: FilmState) -> Iterator[Step]:
+        """Make one chunk; yields after each forward, returns at the boundary."""
+        yield from self._renew_cache(state)
+        config = self.config
+        frames = range(state.frame, state.frame + config.chunk)
+        levels = sampler.sigmas(state.settings.steps, config.shift)
+        latents = self._noise(state, 0)
+        state.cache.stage(frames)
+        for index, sigma in enumerate(levels):
+            flow = self._flow(state, latents, sigma)
+            latents = sampler.clean(latents, flow, sigma)
+            if index + 1 < len(levels):
+                fresh = self._noise(state, index + 1)
+                latents = sampler.renoise(latents, fresh, levels[index + 1])
+            yield Step()
+        # Decoded before the cache is written, so that a viewer sees the chunk a forward sooner.
+        for latent in latents.split(1, dim=2):
+            pictures, state.decoder = self.codec.decode(latent.to(self.dtype), state.decoder)
+            yield Step(media=_as_media(pictures))
+        self._flow(state, latents, 0.0)
+        state.cache.commit()
+        self._remember(state, frames, latents)
+        state.frame += config.chunk
+        state.chunk += 1
+
+    def _renew_cache(self, state: FilmState) -> Iterator[Step]:
+        """Do to the cache what the last events asked for (LongLive, section 3.2: KV-recache)."""
+        pending, state.pending = state.pending, None
+        settings, cache = state.settings, state.cache
+        if pending is None:
+            return
+        if pending == "flush":
+            cache.clear()
+            state.history.clear()
+            state.origin = state.frame
+            return
+        sinks = self.config.sinks
+        if pending == "resize":
+            cache = state.cache = self._new_cache(settings)
+            sinks = "rewritten"
+        frames = list(state.history)
+        slots = cache.settings.slots
+        if sinks == "kept" and state.frame - state.origin > slots:
+            cache.keep_sinks()
+            frames = frames[-settings.window :]
+        else:
+            cache.clear()
+            if sinks == "rewritten":
+                first, later = frames[: settings.sink], frames[settings.sink :]
+                frames = first + later[-settings.window :]
+            else:
+                frames = frames[-slots:]
+        yield from self._run_again(state, frames)
+
+    def _run_again(self, state: FilmState, frames: list[int]) -> Iterator[Step]:
+        """Write kept clean latents into the cache under the prompt in force."""
+        size = self.config.chunk if self.config.recache == "causal" else max(1, len(frames))
+        groups = [frames[start : start + size] for start in range(0, len(frames), size)]
+        for index, group in enumerate(groups):
+            state.cache.stage(group)
+            self._flow(state, torch.cat([state.history[frame] for frame in group], 2), 0.0)
+            upcoming = len(groups[index + 1]) if index + 1 < len(groups) else None
+            state.cache.commit(upcoming)
+            yield Step()
+
+    def _flow(self, state: FilmState, latents: Tensor, sigma: float) -> Tensor:
+        timesteps = torch.full((1, latents.shape[2]), 1000 * sigma, device=self.device)
+        flow = self.transformer(latents.to(self.dtype), timesteps, state.text, state.cache)
+        return flow.float()
+
+    def _noise(self, state: FilmState, step: int) -> Tensor:
+        config, spatial = self.config, self.codec.spatial
+        channels = self.transformer.config.in_channels
+        shape = (1, channels, config.chunk, config.height // spatial, config.width // spatial)
+        return sampler.noise(shape, state.seed, state.chunk, step).to(self.device)
+
+    def _remember(self, state: FilmState, frames: range, latents: Tensor) -> None:
+        state.history.update(zip(frames, latents.split(1, dim=2), strict=True))
+        slots = state.cache.settings.slots
+        for frame in list(state.history)[state.settings.sink : -slots]:
+            del state.history[frame]
+
+    def _encode(self, prompt: str) -> TextKV:
+        return self.transformer.encode_text(self.text_encoder([prompt]))
+
+    def _new_cache(self, settings: Settings) -> KVCache:
+        config = self.config
+        pixels = self.codec.spatial
+        _, high, wide = self.transformer.config.patch_size
+        grid = (config.height // (pixels * high), config.width // (pixels * wide))
+        sizes = CacheSettings(settings.sink, settings.window, config.chunk, config.positions)
+        return KVCache(self.transformer.config, sizes, grid, self.kernels, self.device, self.dtype)
+
+
+def _as_media(pictures: Tensor) -> tuple[tuple[Tensor, int], ...]:
+    """[1, time, 3, H, W] in [0, 1] -> one item of uint8 frames, or none."""
+    if not pictures.shape[1]:
+        return ()
+    frames = pictures[0].float().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return ((frames.contiguous().cpu(), frames.shape[0]),)
+
+
+def _check_prompt(value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise StreamError("bad_prompt", "the prompt is empty", "say what is to be seen")
+    if len(value) > MAX_PROMPT:
+        problem = f"the prompt has {len(value):,} characters"
+        raise StreamError("bad_prompt", problem, f"keep it under {MAX_PROMPT:,}")
+
+
+def _check_range(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise _bad_setting(f"{name} is {value!r}", f"use a whole number from {low} to {high}")
+
+
+def _bad_setting(problem: str, hint: str) -> StreamError:
+    return StreamError("bad_setting", problem, hint)

@@ -1,0 +1,218 @@
+"""Self-attention's keys and values of the frames a film may look back on.
+
+Preallocated: a frame goes into a free slot, and a table says which frame each slot holds. Softmax
+does not care for order, so nothing is ever moved. Keys are stored rotated; by default positions
+are relative to the cache (StreamingLLM, section 3.2), so a film has no last frame. The window's
+frames keep their distances as it slides, and with them their rotations; only the sinks come
+closer, and are rotated anew, from raw copies, once a chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from longtake.kernels import Kernels
+from longtake.models.video.rope import RotaryEmbedding
+from longtake.models.video.transformer import TransformerConfig
+from longtake.streaming import Budget, Rule, Span
+
+Positions = Literal["relative", "absolute"]
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """How far a film looks back.
+
+    Attributes:
+        sink: latent frames from the start, kept for good.
+        window: newest latent frames, the chunk being made included.
+        chunk: latent frames made at a time.
+        positions: ``relative`` to the cache, or ``absolute`` in the film.
+    """
+
+    sink: int
+    window: int
+    chunk: int
+    positions: Positions = "relative"
+
+    def __post_init__(self) -> None:
+        if self.chunk < 1:
+            raise ValueError(f"chunk is {self.chunk}; at least 1 latent frame is needed")
+        if self.window < self.chunk:
+            raise ValueError(f"window is {self.window}; a chunk of {self.chunk} has to fit in it")
+        if self.sink < 0:
+            raise ValueError(f"sink is {self.sink}; it cannot be negative")
+
+    @property
+    def slots(self) -> int:
+        """Latent frames the cache has room for."""
+        return self.sink + self.window
+
+
+class KVCache:
+    """One film's cache, and the :class:`~.transformer.SelfAttention` of its forwards.
+
+    ``stage`` frames, run forwards over them as often as needed (each overwrites the same slots),
+    then ``commit`` the last one or ``roll back``. What was committed before stays untouched.
+
+    Args:
+        config: of the transformer.
+        settings: sizes.
+        grid: rows and columns of tokens in a latent frame.
+        kernels: the bound operations.
+        device: of the tensors.
+        dtype: of the tensors.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        settings: CacheSettings,
+        grid: tuple[int, int],
+        kernels: Kernels,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.settings = settings
+        self.budget = Budget({"frame": Rule(settings.sink, settings.window)})
+        self._kernels = kernels
+        self._grid = grid
+        self._rope = RotaryEmbedding(config.attention_head_dim)
+        self._frame_tokens = grid[0] * grid[1]
+        head = (config.num_attention_heads, config.attention_head_dim)
+
+        def room(frames: int) -> Tensor:
+            shape = (config.num_layers, 1, frames, self._frame_tokens, *head)
+            return torch.zeros(shape, device=device, dtype=dtype)
+
+        self._keys, self._values = room(settings.slots), room(settings.slots)
+        self._raw_sinks = room(settings.sink)
+        self._table: list[int | None] = [None] * settings.slots
+        self._sink_positions: list[int] = []
+        self._staged: list[int] = []
+        self._staged_slots: list[int] = []
+        self._read: slice | list[int] = []
+        self._rotation = torch.empty(0)
+
+    @property
+    def frames(self) -> list[int]:
+        """The committed frames' numbers in the film, ascending; the sinks come first."""
+        return sorted(frame for frame in self._table if frame is not None)
+
+    @property
+    def bytes(self) -> int:
+        """Memory taken, whatever is held."""
+        return self._keys.nbytes + self._values.nbytes + self._raw_sinks.nbytes
+
+    def stage(self, frames: Iterable[int]) -> None:
+        """Choose slots and positions for frames to come; what was staged before is forgotten.
+
+        Args:
+            frames: consecutive numbers in the film, newer than all that is held.
+
+        Raises:
+            ValueError: there is no room.
+        """
+        self._staged = list(frames)
+        free = [slot for slot, held in enumerate(self._table) if held is None]
+        if len(free) < len(self._staged):
+            raise ValueError(f"{len(self._staged)} frames do not fit in {len(free)} free slots")
+        self._staged_slots = free[: len(self._staged)]
+        taken = sorted(set(range(len(self._table))) - set(free[len(self._staged) :]))
+        # In the common case a slice, which reads without a copy.
+        self._read = slice(len(taken)) if taken == list(range(len(taken))) else taken
+        held = self.frames
+        positions = self._positions(held + self._staged)
+        self._rotate_sinks(held[: self.settings.sink], positions)
+        self._rotation = self._rotations(positions[len(held) :])
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Overwrite the staged slots of one layer and attend to all that is held."""
+        rope = self._kernels.rope
+        keys, values = self._keys[layer], self._values[layer]
+        shape = (len(self._staged), self._frame_tokens)
+        rotated, fresh = rope(k, self._rotation).unflatten(1, shape), v.unflatten(1, shape)
+        for index, slot in enumerate(self._staged_slots):
+            keys[:, slot] = rotated[:, index]
+            values[:, slot] = fresh[:, index]
+        first = len(self.frames)
+        if first < self.settings.sink:
+            raw = k.unflatten(1, shape)[:, : self.settings.sink - first]
+            self._raw_sinks[layer][:, first : first + raw.shape[1]] = raw
+        seen = (each[:, self._read].flatten(1, 2) for each in (keys, values))
+        return self._kernels.attention(rope(q, self._rotation), *seen)
+
+    def commit(self, upcoming: int | None = None) -> None:
+        """Make the staged frames part of the cache and free what the budget lets go.
+
+        Args:
+            upcoming: frames that will be staged next; a chunk where it is not given.
+        """
+        first = len(self.frames)
+        sinks = self._positions(self.frames + self._staged)[: self.settings.sink]
+        self._sink_positions = self._sink_positions[:first] + sinks[first:]
+        for slot, frame in zip(self._staged_slots, self._staged, strict=True):
+            self._table[slot] = frame
+        self.roll_back()
+        held = self.frames
+        room = Span(held[-1] + 1, self.settings.chunk if upcoming is None else upcoming)
+        kept = self.budget.keep([Span(frame, 1) for frame in held], [room])
+        self._forget({frame for span in kept for frame in range(span.start, span.stop)})
+
+    def roll_back(self) -> None:
+        """Forget what is staged; the committed frames are as they were before ``stage``."""
+        self._staged, self._staged_slots = [], []
+
+    def clear(self) -> None:
+        """Forget every frame."""
+        self._forget(set())
+
+    def keep_sinks(self) -> None:
+        """Forget every frame but the sinks."""
+        self._forget(set(self.frames[: self.settings.sink]))
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, list[int | None]]]:
+        """Everything a snapshot needs: tensors, and numbers for JSON. Nothing may be staged."""
+        tensors = {"keys": self._keys, "values": self._values, "raw_sinks": self._raw_sinks}
+        return tensors, {"table": list(self._table), "sinks": list(self._sink_positions)}
+
+    def load(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, list[int]]) -> None:
+        """Take over what :meth:`save` gave, slot for slot, so that sums keep their order."""
+        self._keys.copy_(tensors["keys"])
+        self._values.copy_(tensors["values"])
+        self._raw_sinks.copy_(tensors["raw_sinks"])
+        self._table = list(numbers["table"])
+        self._sink_positions = list(numbers["sinks"])
+
+    def _forget(self, but: set[int]) -> None:
+        self._table = [frame if frame in but else None for frame in self._table]
+        self._sink_positions = self._sink_positions[: len(but)]
+
+    def _positions(self, frames: list[int]) -> list[int]:
+        """Time positions of frames in cache order.
+
+        Relative ones count back from the newest frame, which keeps its own number: the window is
+        contiguous, so its frames keep theirs too, and only the sinks stand elsewhere.
+        """
+        if self.settings.positions == "absolute":
+            return frames
+        return [frames[-1] - back for back in reversed(range(len(frames)))]
+
+    def _rotations(self, positions: list[int]) -> Tensor:
+        return self._rope(positions, *self._grid).to(self._keys.device)
+
+    def _rotate_sinks(self, sinks: list[int], positions: list[int]) -> None:
+        wanted = positions[: len(sinks)]
+        if wanted == self._sink_positions:
+            return
+        raw = self._raw_sinks[:, 0, : len(sinks)].flatten(1, 2)
+        turned = self._kernels.rope(raw, self._rotations(wanted))
+        turned = turned.unflatten(1, (len(sinks), self._frame_tokens))
+        for index, frame in enumerate(sinks):
+            self._keys[:, 0, self._table.index(frame)] = turned[:, index]
+        self._sink_positions = wanted

@@ -1,0 +1,155 @@
+"""A model folder to a :class:`~longtake.models.video.generator.VideoGenerator`, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import UMT5Config, UMT5EncoderModel
+
+from longtake.kernels import Kernels, bind
+from longtake.models.folder import (
+    load_weights,
+    read_config,
+    read_json,
+    save_weights,
+    write_json,
+)
+from longtake.models.quantization import quantize
+from longtake.models.video.generator import StreamingConfig, VideoCodec, VideoGenerator
+from longtake.models.video.text import TextEncoder
+from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
+from longtake.models.video.transformer import TransformerConfig, WanTransformer
+from longtake.models.video.wan_codec import WanCodec
+from longtake.streaming import StreamError
+
+# Says how the stored weights are to be read; ours alone, so other tools refuse it by name.
+INT8 = {"quant_method": "longtake_int8", "scale": "per output channel"}
+
+
+def load_generator(
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    overrides: Mapping[str, str] | None = None,
+) -> VideoGenerator:
+    """Load every part of a folder.
+
+    Args:
+        folder: with ``model_index.json``, ``streaming.json``, ``transformer/``, ``vae/``,
+            ``text_encoder/`` and ``tokenizer/``.
+        device: for the weights.
+        dtype: for the weights.
+        overrides: operation -> implementation, see :func:`longtake.kernels.bind`.
+
+    Raises:
+        StreamError: ``bad_model``: what is missing, unknown or unfit, named.
+    """
+    if not folder.is_dir():
+        problem = f"there is no model folder {folder}"
+        raise StreamError("bad_model", problem, "leave --model out to use the bundled one")
+    index = read_json(folder / "model_index.json")
+    config = read_config(folder / "streaming.json", StreamingConfig)
+    kernels = bind(device, dtype, overrides)
+    transformer = _transformer(folder / "transformer", kernels, device, dtype)
+    codec = _codec(folder / "vae", index.get("vae"), device, dtype)
+    text_encoder = _text_encoder(folder, config.text_length, device, dtype)
+    return VideoGenerator(transformer, codec, text_encoder, config, kernels, device, dtype)
+
+
+def _transformer(
+    folder: Path, kernels: Kernels, device: torch.device, dtype: torch.dtype
+) -> WanTransformer:
+    config = read_config(folder / "config.json", TransformerConfig)
+    with torch.device("meta"):
+        empty = WanTransformer(config, kernels)
+    return load_weights(empty, folder, dtype).to(device)
+
+
+def _codec(folder: Path, kind: object, device: torch.device, dtype: torch.dtype) -> VideoCodec:
+    if kind == ["longtake", "TinyCodec"]:
+        config = read_config(folder / "config.json", TinyCodecConfig)
+        with torch.device("meta"):
+            empty = TinyCodec(config)
+        codec = load_weights(empty, folder, dtype).to(device)
+        # Convolutions over few channels are faster with channels last, on CPU and GPU alike.
+        return codec.to(memory_format=torch.channels_last)
+    if kind == ["diffusers", "AutoencoderKLWan"]:
+        # Here and not above: the bundled model does without, and starts a second sooner.
+        from diffusers import AutoencoderKLWan  # noqa: PLC0415
+
+        with torch.device("meta"):
+            vae = AutoencoderKLWan.from_config(read_json(folder / "config.json"))
+        return WanCodec(load_weights(vae, folder, dtype).to(device))
+    problem = f"{folder.parent / 'model_index.json'} names the codec {kind}"
+    hint = "TinyCodec of longtake and AutoencoderKLWan of diffusers are served"
+    raise StreamError("bad_model", problem, hint)
+
+
+def _text_encoder(
+    folder: Path, length: int, device: torch.device, dtype: torch.dtype
+) -> TextEncoder:
+    settings = read_json(folder / "text_encoder" / "config.json")
+    with torch.device("meta"):
+        empty = UMT5EncoderModel(UMT5Config(**settings))
+    model = load_weights(empty, folder / "text_encoder", dtype)
+    model.tie_weights()
+    path = folder / "tokenizer" / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 (tokenizers raises bare Exception)
+        raise StreamError("bad_model", f"{path} is no tokenizer ({error})") from None
+    return TextEncoder(model.to(device), tokenizer, length)
+
+
+def save_generator(
+    folder: Path,
+    transformer: WanTransformer,
+    codec: TinyCodec,
+    text_encoder: TextEncoder,
+    config: StreamingConfig,
+) -> None:
+    """Write a model folder that :func:`load_generator` reads, its weights in int8.
+
+    Args:
+        folder: made if need be; files of the same names are replaced.
+        transformer: as trained.
+        codec: as trained, its config with the latents' statistics.
+        text_encoder: as trained.
+        config: what the model was trained to stream with.
+    """
+    parts: tuple[tuple[str, nn.Module, dict[str, Any], str], ...] = (
+        (
+            "transformer",
+            transformer,
+            {"_class_name": "WanTransformer3DModel", **asdict(transformer.config)},
+            "diffusion_pytorch_model",
+        ),
+        (
+            "vae",
+            codec,
+            {"_class_name": "TinyCodec", **asdict(codec.config)},
+            "diffusion_pytorch_model",
+        ),
+        ("text_encoder", text_encoder.model, text_encoder.model.config.to_diff_dict(), "model"),
+    )
+    for name, module, settings, stem in parts:
+        tensors = {key: value.detach().cpu() for key, value in module.named_parameters()}
+        save_weights(quantize(tensors), folder / name, stem)
+        write_json(folder / name / "config.json", settings | {"quantization_config": INT8})
+    (folder / "tokenizer").mkdir(exist_ok=True)
+    text_encoder.tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
+    write_json(folder / "streaming.json", asdict(config))
+    index = {
+        "_class_name": "WanPipeline",
+        "transformer": ["diffusers", "WanTransformer3DModel"],
+        "vae": ["longtake", "TinyCodec"],
+        "text_encoder": ["transformers", "UMT5EncoderModel"],
+        "tokenizer": ["tokenizers", "Tokenizer"],
+    }
+    write_json(folder / "model_index.json", index)

@@ -1,0 +1,49 @@
+"""Few-step flow matching: plain functions of (sigma, latents), and noise that can be replayed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def sigmas(steps: int, shift: float) -> tuple[float, ...]:
+    """Noise levels of the denoising steps, from 1 downwards; the level after the last is 0.
+
+    Evenly spaced, then shifted towards noise: shift * s / (1 + (shift - 1) * s). Four steps at
+    shift 5 are LongLive's 1000, 937.5, 833.3, 625 (in timesteps, 1000 * sigma).
+
+    Args:
+        steps: forwards a chunk, at least 1.
+        shift: 1 leaves the levels even.
+
+    Raises:
+        ValueError: fewer than one step.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; at least 1 is needed")
+    even = (1 - index / steps for index in range(steps))
+    return tuple(shift * s / (1 + (shift - 1) * s) for s in even)
+
+
+def clean(noisy: Tensor, flow: Tensor, sigma: float) -> Tensor:
+    """The clean latents that a predicted flow (noise - clean) points back to."""
+    return noisy - sigma * flow
+
+
+def renoise(latents: Tensor, noise: Tensor, sigma: float) -> Tensor:
+    """Clean latents brought to a noise level: (1 - sigma) * latents + sigma * noise."""
+    return (1 - sigma) * latents + sigma * noise
+
+
+def noise(shape: Sequence[int], seed: int, chunk: int, step: int) -> Tensor:
+    """Gaussian noise that depends on nothing but its arguments, whatever the device.
+
+    Returns:
+        float32 on the CPU.
+    """
+    digest = hashlib.blake2b(f"{seed}/{chunk}/{step}".encode(), digest_size=8).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))
+    return torch.randn(tuple(shape), generator=generator)

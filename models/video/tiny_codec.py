@@ -1,0 +1,249 @@
+"""A tiny 2-D video codec of the TAEHV kind: convolutions that also see the previous frame.
+
+Time is compressed and grown by 1x1 convolutions that fold frames into channels and back; memory
+is one feature map a block. So a stream can be coded frame by frame with constant memory, and the
+result is that of coding the whole clip at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class TinyCodecConfig:
+    """Sizes; the stages of the encoder are listed from pixels to latents, the decoder's back.
+
+    Attributes:
+        latent_channels: channels of a latent frame.
+        patch_size: pixels folded into channels before the first convolution.
+        blocks: memory blocks in each stage.
+        encoder_channels: width of the stem and of each stage.
+        encoder_pool: frames folded into one at the start of each stage.
+        encoder_stride: spatial stride of each stage.
+        decoder_channels: width of each stage and of the head.
+        decoder_scale: spatial upsampling at the end of each stage.
+        decoder_grow: frames grown from one at the end of each stage.
+        frames_to_trim: frames dropped at the start of a stream (3 where the latents come from a
+            codec whose first latent holds a single frame, as Wan's does).
+        latents_mean: per channel, of the raw latents; empty means 0.
+        latents_std: per channel, of the raw latents; empty means 1.
+    """
+
+    latent_channels: int = 16
+    patch_size: int = 1
+    blocks: int = 3
+    encoder_channels: tuple[int, ...] = (64, 64, 64, 64)
+    encoder_pool: tuple[int, ...] = (2, 2, 1)
+    encoder_stride: tuple[int, ...] = (2, 2, 2)
+    decoder_channels: tuple[int, ...] = (256, 128, 64, 64)
+    decoder_scale: tuple[int, ...] = (2, 2, 2)
+    decoder_grow: tuple[int, ...] = (1, 2, 2)
+    frames_to_trim: int = 0
+    latents_mean: tuple[float, ...] = field(default=())
+    latents_std: tuple[float, ...] = field(default=())
+
+    @property
+    def temporal(self) -> int:
+        """Pixel frames a latent frame."""
+        return math.prod(self.decoder_grow)
+
+    @property
+    def spatial(self) -> int:
+        """Pixels a latent, along each side."""
+        return self.patch_size * math.prod(self.decoder_scale)
+
+
+@dataclass
+class DecoderState:
+    """What a stream's decoding carries from one call to the next.
+
+    Attributes:
+        memory: the last input of each memory block, [batch, channels, height, width]; empty
+            before the first call.
+        trim: frames still to be dropped.
+    """
+
+    memory: list[Tensor]
+    trim: int
+
+
+class _Clamp(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x / 3) * 3
+
+
+class _MemoryBlock(nn.Module):
+    """A residual block whose convolutions see each frame beside the one before it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            _conv(2 * channels, channels),
+            nn.ReLU(),
+            _conv(channels, channels),
+            nn.ReLU(),
+            _conv(channels, channels),
+        )
+
+    def forward(self, x: Tensor, past: Tensor) -> Tensor:
+        return F.relu(self.conv(torch.cat((x, past), 1)) + x)
+
+
+class _Pool(nn.Module):
+    """Folds every ``stride`` frames into one."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(channels * stride, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames, channels, height, width = x.shape
+        folded = x.reshape(frames // self.stride, channels * self.stride, height, width)
+        out: Tensor = self.conv(folded)
+        return out
+
+
+class _Grow(nn.Module):
+    """Grows every frame into ``stride`` frames."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(channels, channels * stride, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        grown: Tensor = self.conv(x)
+        return grown.reshape(-1, x.shape[1], *x.shape[2:])
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1, *, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=bias)
+
+
+def _encoder(config: TinyCodecConfig) -> nn.Sequential:
+    widths = config.encoder_channels
+    layers: list[nn.Module] = [_conv(3 * config.patch_size**2, widths[0]), nn.ReLU()]
+    stages = zip(widths, widths[1:], config.encoder_pool, config.encoder_stride, strict=False)
+    for before, after, pool, stride in stages:
+        layers += [_Pool(before, pool), _conv(before, after, stride, bias=False)]
+        layers += [_MemoryBlock(after) for _ in range(config.blocks)]
+    return nn.Sequential(*layers, _conv(widths[-1], config.latent_channels))
+
+
+def _decoder(config: TinyCodecConfig) -> nn.Sequential:
+    widths = config.decoder_channels
+    layers: list[nn.Module] = [_Clamp(), _conv(config.latent_channels, widths[0]), nn.ReLU()]
+    stages = zip(widths, widths[1:], config.decoder_scale, config.decoder_grow, strict=False)
+    for before, after, scale, grow in stages:
+        layers += [_MemoryBlock(before) for _ in range(config.blocks)]
+        layers += [nn.Upsample(scale_factor=scale), _Grow(before, grow)]
+        layers += [_conv(before, after, bias=False)]
+    return nn.Sequential(*layers, nn.ReLU(), _conv(widths[-1], 3 * config.patch_size**2))
+
+
+class TinyCodec(nn.Module):
+    """Encodes pixel frames to latent frames and back, as a clip or as a stream."""
+
+    def __init__(self, config: TinyCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = _encoder(config)
+        self.decoder = _decoder(config)
+        channels = config.latent_channels
+        mean = config.latents_mean or (0.0,) * channels
+        std = config.latents_std or (1.0,) * channels
+        # Tuples, not buffers: they belong to the config, not to the state dict.
+        self._mean, self._std = mean, std
+
+    @property
+    def temporal(self) -> int:
+        """Pixel frames a latent frame."""
+        return self.config.temporal
+
+    @property
+    def spatial(self) -> int:
+        """Pixels a latent, along each side."""
+        return self.config.spatial
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Encode a whole clip.
+
+        Args:
+            frames: [batch, time, 3, height, width] in [0, 1]; time is a multiple of
+                ``config.temporal``, height and width of ``config.spatial``.
+
+        Returns:
+            Normalised latents, [batch, channels, time / temporal, height / spatial, ...].
+        """
+        batch = frames.shape[0]
+        x = F.pixel_unshuffle(frames.flatten(0, 1), self.config.patch_size)
+        latents = _run(self.encoder, x, batch, []).unflatten(0, (batch, -1)).transpose(1, 2)
+        return (latents - self._statistic(self._mean, latents)) / self._statistic(
+            self._std, latents
+        )
+
+    def start(self) -> DecoderState:
+        """The state before a stream's first latent."""
+        return DecoderState(memory=[], trim=self.config.frames_to_trim)
+
+    def decode(
+        self, latents: Tensor, state: DecoderState | None = None
+    ) -> tuple[Tensor, DecoderState]:
+        """Decode the next latents of a stream, or a whole clip where no state is given.
+
+        Args:
+            latents: normalised, [batch, channels, frames, height, width].
+            state: from :meth:`start` or from the call before; it is not changed.
+
+        Returns:
+            Frames in [0, 1], [batch, frames * temporal (less what is trimmed), 3, H, W], and the
+            state for the next call.
+        """
+        state = state or self.start()
+        batch = latents.shape[0]
+        raw = latents * self._statistic(self._std, latents) + self._statistic(self._mean, latents)
+        memory = list(state.memory)
+        x = _run(self.decoder, raw.transpose(1, 2).flatten(0, 1), batch, memory)
+        frames = F.pixel_shuffle(x, self.config.patch_size).clamp(0, 1)
+        frames = frames.unflatten(0, (batch, -1))
+        trimmed = min(state.trim, frames.shape[1])
+        return frames[:, trimmed:], DecoderState(memory, state.trim - trimmed)
+
+    def save(self, state: DecoderState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """A state as named tensors and JSON-like values."""
+        memory = {f"memory.{index}": each for index, each in enumerate(state.memory)}
+        return memory, {"trim": state.trim}
+
+    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> DecoderState:
+        """The state that :meth:`save` gave."""
+        memory = [tensors[f"memory.{index}"] for index in range(len(tensors))]
+        return DecoderState(memory, values["trim"])
+
+    def _statistic(self, values: Sequence[float], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1, 1)
+
+
+def _run(layers: nn.Sequential, x: Tensor, batch: int, memory: list[Tensor]) -> Tensor:
+    """Run a stack over frames, [batch * time, ...]; ``memory`` is read and replaced in place."""
+    index = 0
+    for layer in layers:
+        if not isinstance(layer, _MemoryBlock):
+            x = layer(x)
+            continue
+        clip = x.unflatten(0, (batch, -1))
+        last = memory[index] if index < len(memory) else torch.zeros_like(clip[:, 0])
+        past = torch.cat((last.unsqueeze(1), clip[:, :-1]), 1).flatten(0, 1)
+        # A copy, so that the state holds one frame and not the whole chunk behind it.
+        memory[index : index + 1] = [clip[:, -1].clone()]
+        x = layer(x, past)
+        index += 1
+    return x

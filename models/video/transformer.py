@@ -1,0 +1,285 @@
+"""The causal video diffusion transformer: Wan 2.1's architecture with a timestep for each frame.
+
+Parameter names and the config's fields are those of diffusers' ``WanTransformer3DModel``, so its
+files load as they are. What differs is who owns self-attention's keys: ``forward`` hands queries,
+keys and values to a :class:`SelfAttention` (a cache, a training mask), which rotates, keeps and
+attends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from longtake.kernels import Kernels
+
+TextKV = Sequence[tuple[Tensor, Tensor]]
+"""For each layer the prompt's keys and values, both [batch, text_tokens, heads, head_dim]."""
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The fields of diffusers' config that a text-to-video model uses.
+
+    Raises:
+        ValueError: a field has a value this implementation does not serve.
+    """
+
+    num_attention_heads: int
+    attention_head_dim: int
+    ffn_dim: int
+    num_layers: int
+    in_channels: int = 16
+    out_channels: int = 16
+    text_dim: int = 4096
+    freq_dim: int = 256
+    patch_size: tuple[int, int, int] = (1, 2, 2)
+    cross_attn_norm: bool = True
+    qk_norm: str = "rms_norm_across_heads"
+    eps: float = 1e-6
+    image_dim: int | None = None
+    added_kv_proj_dim: int | None = None
+    pos_embed_seq_len: int | None = None
+    rope_max_seq_len: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.patch_size[0] != 1:
+            raise ValueError(f"patch_size {self.patch_size}: only 1 latent frame a token is served")
+        if self.qk_norm != "rms_norm_across_heads":
+            raise ValueError(f"qk_norm {self.qk_norm!r}: only 'rms_norm_across_heads' is served")
+        if self.image_dim or self.added_kv_proj_dim or self.pos_embed_seq_len:
+            raise ValueError("image conditioning (image_dim, added_kv_proj_dim) is not served")
+
+    @property
+    def dim(self) -> int:
+        """Channels of the residual stream."""
+        return self.num_attention_heads * self.attention_head_dim
+
+
+class SelfAttention(Protocol):
+    """Whoever owns the keys and values of self-attention during one forward."""
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Rotate, keep what is to be kept, attend.
+
+        Args:
+            layer: the block's index.
+            q: normed, not yet rotated queries, [batch, tokens, heads, head_dim].
+            k: normed, not yet rotated keys, as ``q``.
+            v: values, as ``q``.
+
+        Returns:
+            [batch, tokens, heads, head_dim].
+        """
+        ...
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: TransformerConfig, kernels: Kernels) -> None:
+        super().__init__()
+        dim = config.dim
+        self.to_q = nn.Linear(dim, dim)
+        self.to_k = nn.Linear(dim, dim)
+        self.to_v = nn.Linear(dim, dim)
+        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+        self.norm_q = nn.RMSNorm(dim, eps=config.eps)
+        self.norm_k = nn.RMSNorm(dim, eps=config.eps)
+        self.heads = config.num_attention_heads
+        self.eps = config.eps
+        self.kernels = kernels
+
+    def query(self, x: Tensor) -> Tensor:
+        normed = self.kernels.rms_norm(self.to_q(x), self.norm_q.weight, self.eps)
+        return normed.unflatten(-1, (self.heads, -1))
+
+    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        key = self.kernels.rms_norm(self.to_k(x), self.norm_k.weight, self.eps)
+        return key.unflatten(-1, (self.heads, -1)), self.to_v(x).unflatten(-1, (self.heads, -1))
+
+    def output(self, attended: Tensor) -> Tensor:
+        projected: Tensor = self.to_out[0](attended.flatten(-2))
+        return projected
+
+
+class _GELUProjection(nn.Module):
+    def __init__(self, dim: int, ffn_dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, ffn_dim)
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, config: TransformerConfig, kernels: Kernels) -> None:
+        super().__init__()
+        # diffusers keeps a dropout at index 1; the place is held so that the names agree.
+        self.net = nn.ModuleList(
+            [
+                _GELUProjection(config.dim, config.ffn_dim),
+                nn.Identity(),
+                nn.Linear(config.ffn_dim, config.dim),
+            ]
+        )
+        self.kernels = kernels
+
+    def forward(self, x: Tensor) -> Tensor:
+        projection = self.net[0]
+        assert isinstance(projection, _GELUProjection)
+        out: Tensor = self.net[2](self.kernels.gelu(projection.proj(x)))
+        return out
+
+
+class _Block(nn.Module):
+    def __init__(self, config: TransformerConfig, kernels: Kernels) -> None:
+        super().__init__()
+        self.attn1 = _Attention(config, kernels)
+        self.attn2 = _Attention(config, kernels)
+        self.norm2 = nn.LayerNorm(config.dim, eps=config.eps) if config.cross_attn_norm else None
+        self.ffn = _FeedForward(config, kernels)
+        self.scale_shift_table = nn.Parameter(torch.randn(1, 6, config.dim) / config.dim**0.5)
+        self.eps = config.eps
+        self.kernels = kernels
+
+    def forward(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        text_kv: tuple[Tensor, Tensor],
+        layer: int,
+        attention: SelfAttention,
+    ) -> Tensor:
+        """One block.
+
+        Args:
+            x: [batch, frames, tokens of a frame, dim].
+            modulation: [batch, frames, 6, dim], before the block's own table is added.
+            text_kv: this layer's keys and values of the prompt.
+            layer: this block's index.
+            attention: the owner of self-attention's keys.
+        """
+        ops = self.kernels
+        table = (self.scale_shift_table.float() + modulation.float()).to(x.dtype)
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = table.unsqueeze(-2).unbind(2)
+        frames = x.shape[1:3]
+
+        h = ops.modulate(x, shift, scale, self.eps).flatten(1, 2)
+        attended = attention(layer, self.attn1.query(h), *self.attn1.key_value(h))
+        x = ops.gated_add(x, self.attn1.output(attended).unflatten(1, frames), gate)
+
+        h = x
+        if self.norm2 is not None:
+            h = ops.layer_norm(x, self.norm2.weight, self.norm2.bias, self.eps)
+        attended = ops.attention(self.attn2.query(h.flatten(1, 2)), *text_kv)
+        x = x + self.attn2.output(attended).unflatten(1, frames)
+
+        h = ops.modulate(x, ffn_shift, ffn_scale, self.eps)
+        return ops.gated_add(x, self.ffn(h), ffn_gate)
+
+
+class _MLP(nn.Module):
+    def __init__(self, inputs: int, dim: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(inputs, dim)
+        self.linear_2 = nn.Linear(dim, dim)
+
+
+class _Conditions(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.time_embedder = _MLP(config.freq_dim, config.dim)
+        self.time_proj = nn.Linear(config.dim, 6 * config.dim)
+        self.text_embedder = _MLP(config.text_dim, config.dim)
+
+    def time(self, sinusoid: Tensor) -> tuple[Tensor, Tensor]:
+        mlp = self.time_embedder
+        embedding = mlp.linear_2(F.silu(mlp.linear_1(sinusoid)))
+        return embedding, self.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
+
+    def text(self, embeddings: Tensor) -> Tensor:
+        mlp = self.text_embedder
+        out: Tensor = mlp.linear_2(F.gelu(mlp.linear_1(embeddings), approximate="tanh"))
+        return out
+
+
+class WanTransformer(nn.Module):
+    """Predicts the flow (noise - clean) of latent frames, each at its own timestep.
+
+    Args:
+        config: sizes, from the model folder.
+        kernels: the bound operations.
+    """
+
+    def __init__(self, config: TransformerConfig, kernels: Kernels) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embedding = nn.Conv3d(
+            config.in_channels, config.dim, config.patch_size, config.patch_size
+        )
+        self.condition_embedder = _Conditions(config)
+        self.blocks = nn.ModuleList([_Block(config, kernels) for _ in range(config.num_layers)])
+        self.proj_out = nn.Linear(config.dim, config.out_channels * math.prod(config.patch_size))
+        self.scale_shift_table = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
+        self.kernels = kernels
+
+    def encode_text(self, embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of a prompt for every layer: once a prompt, not once a forward.
+
+        Args:
+            embeddings: the text encoder's output, [batch, text_tokens, text_dim].
+        """
+        context = self.condition_embedder.text(embeddings)
+        return [block.attn2.key_value(context) for block in self.blocks]
+
+    def forward(
+        self, latents: Tensor, timesteps: Tensor, text: TextKV, attention: SelfAttention
+    ) -> Tensor:
+        """One forward over some frames.
+
+        Args:
+            latents: noisy or clean latents, [batch, in_channels, frames, height, width]; height
+                and width are multiples of the patch.
+            timesteps: 1000 * sigma of each frame, float32 in [0, 1000], [batch, frames].
+            text: from :meth:`encode_text`.
+            attention: the owner of self-attention's keys.
+
+        Returns:
+            The flow, shaped as ``latents`` with ``out_channels``.
+        """
+        x = self.patch_embedding(latents)
+        rows, columns = x.shape[-2:]
+        x = x.flatten(3).permute(0, 2, 3, 1)
+        sinusoid = timestep_sinusoid(timesteps, self.config.freq_dim).to(x.dtype)
+        embedding, modulation = self.condition_embedder.time(sinusoid)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, modulation, text[layer], layer, attention)
+        table = (self.scale_shift_table.float() + embedding.float().unsqueeze(2)).to(x.dtype)
+        shift, scale = table.unsqueeze(-2).unbind(2)
+        out = self.proj_out(self.kernels.modulate(x, shift, scale, self.config.eps))
+        return _unpatchify(out, rows, columns, self.config)
+
+
+def timestep_sinusoid(timesteps: Tensor, dim: int) -> Tensor:
+    """Sinusoidal embedding, cosines first.
+
+    Args:
+        timesteps: any shape.
+        dim: even.
+
+    Returns:
+        float32, [*timesteps.shape, dim].
+    """
+    half = dim // 2
+    exponent = torch.arange(half, dtype=torch.float32, device=timesteps.device) / half
+    angles = timesteps.float().unsqueeze(-1) * torch.exp(-math.log(10_000.0) * exponent)
+    return torch.cat((angles.cos(), angles.sin()), -1)
+
+
+def _unpatchify(x: Tensor, rows: int, columns: int, config: TransformerConfig) -> Tensor:
+    """[batch, frames, rows * columns, patch * channels] -> [batch, channels, frames, H, W]."""
+    _, high, wide = config.patch_size
+    patches = x.unflatten(-1, (high, wide, -1)).unflatten(2, (rows, columns))
+    return patches.permute(0, 6, 1, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4)

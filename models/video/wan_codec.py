@@ -1,0 +1,96 @@
+"""Wan's own video autoencoder, streamed: diffusers' modules with the feature cache carried on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class WanDecoderState:
+    """What each causal convolution remembers.
+
+    Attributes:
+        features: one entry a convolution, as diffusers' decoder keeps them; None before the first.
+    """
+
+    features: list[Any]
+
+
+class WanCodec:
+    """The decoder of an ``AutoencoderKLWan``, latent by latent.
+
+    Args:
+        vae: from diffusers, without spatial patches.
+    """
+
+    def __init__(self, vae: Any) -> None:  # noqa: ANN401 (diffusers carries no types)
+        self.vae = vae
+        self.temporal = 4
+        self.spatial = 8
+
+    def start(self) -> WanDecoderState:
+        """The state before a stream's first latent."""
+        self.vae.clear_cache()
+        return WanDecoderState(features=[None] * len(self.vae._feat_map))
+
+    def decode(
+        self, latents: Tensor, state: WanDecoderState | None = None
+    ) -> tuple[Tensor, WanDecoderState]:
+        """Decode the next latents of a stream.
+
+        Args:
+            latents: normalised, [batch, channels, frames, height, width].
+            state: from :meth:`start` or from the call before; it is not changed.
+
+        Returns:
+            Frames in [0, 1], [batch, time, 3, 8 * height, 8 * width], and the next state. A
+            stream's first latent gives one frame, every later one four.
+        """
+        state = state or self.start()
+        features = list(state.features)
+        first = features[0] is None
+        raw = self.vae.post_quant_conv(self._denormalise(latents))
+        frames = []
+        for index in range(raw.shape[2]):
+            out = self.vae.decoder(
+                raw[:, :, index : index + 1],
+                feat_cache=features,
+                feat_idx=[0],
+                first_chunk=first and index == 0,
+            )
+            frames.append(out)
+        video = torch.cat(frames, 2).clamp(-1, 1).add(1).div(2)
+        return video.transpose(1, 2), WanDecoderState(features)
+
+    def save(self, state: WanDecoderState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """A state as named tensors and JSON-like values."""
+        tensors = {}
+        values: list[str | None] = []
+        for index, feature in enumerate(state.features):
+            # A convolution may hold a tensor, nothing yet, or diffusers' mark for its first call.
+            held = isinstance(feature, Tensor)
+            values.append("tensor" if held else feature)
+            if held:
+                tensors[f"features.{index}"] = feature
+        return tensors, {"features": values}
+
+    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> WanDecoderState:
+        """The state that :meth:`save` gave."""
+        features = [
+            tensors[f"features.{index}"] if value == "tensor" else value
+            for index, value in enumerate(values["features"])
+        ]
+        return WanDecoderState(features)
+
+    def _denormalise(self, latents: Tensor) -> Tensor:
+        config = self.vae.config
+        mean, std = (
+            torch.tensor(each, dtype=latents.dtype, device=latents.device).view(-1, 1, 1, 1)
+            for each in (config.latents_mean, config.latents_std)
+        )
+        return latents * std + mean

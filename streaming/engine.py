@@ -1,0 +1,205 @@
+"""One worker for a device: choose a session, run one step, hand on what it made."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+from longtake.streaming.clock import Clock, VirtualClock
+from longtake.streaming.errors import StreamError
+from longtake.streaming.events import Media, Step, Tensors
+from longtake.streaming.model import State, StreamModel
+from longtake.streaming.session import Progress, Session, Status
+
+OUTBOX_ITEMS = 16
+
+
+class Engine:
+    """Interleaves sessions on one device, one step at a time, earliest deadline first.
+
+    Use it as a context manager for a worker thread, or call :meth:`run_once` yourself.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
+        self._sessions: list[Session[Any]] = []
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    def open(
+        self,
+        model: StreamModel[State],
+        prompt: str,
+        seed: int,
+        *,
+        clock: Clock | None = None,
+        horizon: float = float("inf"),
+        outbox: int = OUTBOX_ITEMS,
+        live_input: bool = False,
+    ) -> Session[State]:
+        """Open a session.
+
+        Args:
+            model: what runs it.
+            prompt: in force from the first chunk.
+            seed: of its noise.
+            clock: a :class:`.WallClock` for a live view; an export's by default.
+            horizon: presentation time in seconds up to which it may run for now.
+            outbox: media items that may wait to be fetched.
+            live_input: whether input frames come live (oldest dropped) or from a file (blocking).
+
+        Raises:
+            StreamError: the model refuses the prompt.
+        """
+        session = Session(
+            model,
+            model.open(prompt, seed),
+            clock or VirtualClock(),
+            self._changed,
+            horizon=horizon,
+            outbox=outbox,
+            live_input=live_input,
+        )
+        return self._add(session)
+
+    def restore(
+        self,
+        model: StreamModel[State],
+        tensors: Tensors,
+        values: dict[str, Any],
+        progress: Progress,
+        *,
+        clock: Clock | None = None,
+        outbox: int = OUTBOX_ITEMS,
+    ) -> Session[State]:
+        """Go on from a snapshot; it runs once its horizon is extended."""
+        session = Session(
+            model,
+            model.load(tensors, values),
+            clock or VirtualClock(),
+            self._changed,
+            horizon=0.0,
+            outbox=outbox,
+            live_input=False,
+            progress=progress,
+        )
+        return self._add(session)
+
+    def run_once(self) -> bool:
+        """Run one step of the most urgent session; False when none can run now."""
+        with self._changed:
+            session, _ = self._schedule()
+            if session is None:
+                return False
+            session.stepping = True
+        self._advance(session)
+        return True
+
+    def __enter__(self) -> Engine:
+        self._thread = threading.Thread(target=self._work, name="longtake-engine", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread:
+            self._thread.join()
+        for session in list(self._sessions):
+            session.close()
+
+    def _add(self, session: Session[State]) -> Session[State]:
+        with self._changed:
+            self._sessions.append(session)
+            self._changed.notify_all()
+        return session
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                session, delay = self._schedule()
+                if self._stopping:
+                    return
+                if session is None:
+                    self._changed.wait(delay)
+                    continue
+                session.stepping = True
+            self._advance(session)
+
+    def _schedule(self) -> tuple[Session[Any] | None, float | None]:
+        """The session to run now, or else the seconds until one becomes due."""
+        self._sessions = [session for session in self._sessions if session.state is not None]
+        best: Session[Any] | None = None
+        delay: float | None = None
+        for session in self._sessions:
+            if not session.runnable():
+                continue
+            wait = session.clock.wait_before(session.time) if session.at_boundary else 0.0
+            if wait > 0:
+                delay = wait if delay is None else min(delay, wait)
+            elif best is None or _urgency(session) < _urgency(best):
+                best = session
+        return best, delay
+
+    def _advance(self, session: Session[Any]) -> None:
+        """Run one step outside the lock, then hand on its outcome under it."""
+        state = session.state
+        began = time.monotonic()
+        try:
+            with self._changed:
+                events = session.take_due()
+                frames = [session.inputs.take() for _ in range(session.model.demand(state))]
+            for event in (*events, *frames):
+                session.model.apply(state, event)
+            with self._changed:
+                session.record(events)
+            step = session.model.step(state)
+        except Exception as error:  # noqa: BLE001 (one session's failure is never the engine's)
+            failure = error if isinstance(error, StreamError) else _unexpected(error)
+            with self._changed:
+                session.fail(failure)
+                session.stepping = False
+                self._changed.notify_all()
+            return
+        with self._changed:
+            self._postprocess(session, step, began)
+            session.stepping = False
+            session.last_run = time.monotonic()
+            self._changed.notify_all()
+
+    def _postprocess(self, session: Session[Any], step: Step, began: float) -> None:
+        now = time.monotonic()
+        progress = session.progress
+        if session.at_boundary:
+            session.chunk_start, session.chunk_began = session.time, began
+        for payload, units in step.media:
+            session.outbox.put(Media(payload, units, progress.units))
+            progress.units += units
+            session.metrics.media(now, units)
+        session.chunk_cost += now - began
+        session.at_boundary = step.boundary
+        if step.boundary:
+            progress.chunk += 1
+            session.metrics.chunk(session.chunk_cost)
+            session.clock.chunk_done(session.chunk_start, session.time, session.chunk_cost)
+            session.chunk_cost = 0.0
+        if session.status is Status.CLOSED:
+            session.state = None
+
+
+def _urgency(session: Session[Any]) -> tuple[float, float]:
+    """Earliest deadline first; among equals, whoever has waited longest."""
+    return session.clock.deadline(session.time), session.last_run
+
+
+def _unexpected(error: Exception) -> StreamError:
+    message = f"the model failed with {type(error).__name__}: {error}"
+    return StreamError("model_failed", message, "what was made so far is kept")

@@ -1,0 +1,83 @@
+"""What goes into a session and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """A wish that a field have a value: the prompt, a setting.
+
+    Attributes:
+        field: e.g. ``"prompt"`` or ``"steps"``; the model says which there are.
+        value: JSON-like.
+        at: presentation time in seconds before which it does not apply; 0 is at once.
+    """
+
+    field: str
+    value: Any
+    at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The acknowledgement of an event, and its entry in the log.
+
+    Attributes:
+        event: what was applied.
+        chunk: the first chunk made under it.
+        time: that chunk's presentation time in seconds.
+    """
+
+    event: Event
+    chunk: int
+    time: float
+
+
+@dataclass(frozen=True)
+class InputFrame:
+    """One frame of a watched video.
+
+    Attributes:
+        time: presentation time in seconds.
+        data: the picture, in whatever form the model takes.
+    """
+
+    time: float
+    data: Any
+
+
+@dataclass(frozen=True)
+class Media:
+    """What a step made.
+
+    Attributes:
+        payload: frames or text, in the model's form.
+        units: how many of the model's units it holds (frames for a generator): the presentation
+            clock advances by ``units / rate``.
+        start: index of the first unit.
+    """
+
+    payload: Any
+    units: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """The outcome of one step of a model.
+
+    Attributes:
+        media: payloads with their number of units, in order; often none.
+        boundary: the next step begins a new chunk: events may be applied and the state saved.
+    """
+
+    media: tuple[tuple[Any, int], ...] = ()
+    boundary: bool = False
+
+
+Tensors = Mapping[str, Any]
+"""Named tensors of a saved state; the engine only hands them on."""

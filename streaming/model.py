@@ -1,0 +1,73 @@
+"""The one protocol that every model meets, a generator and a captioner alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from longtake.streaming.events import Event, InputFrame, Step, Tensors
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the engine has to know of a model.
+
+    Attributes:
+        rate: units (frames) a second of presentation time.
+        chunk_units: units a chunk makes in the steady state.
+        burst: the most media items a single chunk can give.
+    """
+
+    rate: float
+    chunk_units: int
+    burst: int
+
+
+class StreamModel(Protocol[State]):
+    """Weights and code, immutable and shared; all that changes lives in a session's state."""
+
+    @property
+    def spec(self) -> Spec:
+        """Rates and sizes."""
+        ...
+
+    def open(self, prompt: str, seed: int) -> State:
+        """A new state, before its first chunk.
+
+        Raises:
+            StreamError: the prompt does not fit.
+        """
+        ...
+
+    def check(self, event: Event) -> None:
+        """Refuse what could not be applied, before it is queued.
+
+        Raises:
+            StreamError: no such field, or no such value for it.
+        """
+        ...
+
+    def demand(self, state: State) -> int:
+        """Input frames needed before the next step; 0 for a generator."""
+        ...
+
+    def apply(self, state: State, event: Event | InputFrame) -> None:
+        """Take an event at a chunk boundary, or an input frame that was demanded."""
+        ...
+
+    def step(self, state: State) -> Step:
+        """Run at most one forward or one token, so that sessions interleave.
+
+        When it raises, the state is as it was at the last boundary or is given up.
+        """
+        ...
+
+    def save(self, state: State) -> tuple[Tensors, dict[str, Any]]:
+        """Tensors and JSON-like values from which :meth:`load` goes on, at a boundary only."""
+        ...
+
+    def load(self, tensors: Tensors, values: dict[str, Any]) -> State:
+        """The state that was saved."""
+        ...

@@ -1,0 +1,272 @@
+"""One stream: its lanes, its clock, its state and its log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any, Generic
+
+from longtake.streaming.clock import Clock
+from longtake.streaming.errors import StreamError
+from longtake.streaming.events import Applied, Event, InputFrame, Media, Tensors
+from longtake.streaming.lanes import ControlLane, InputLane, Outbox
+from longtake.streaming.metrics import Metrics, Summary
+from longtake.streaming.model import State, StreamModel
+
+INPUT_CAPACITY = 32
+
+
+class Status(Enum):
+    """Where a session's life stands."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+@dataclass
+class Progress:
+    """How far a session is: the part of it, besides the model's state, that a snapshot holds.
+
+    Attributes:
+        chunk: index of the chunk that is being made or comes next.
+        units: units made so far.
+        log: every event applied, in order.
+        waiting: events whose time has not come (filled in for a snapshot).
+    """
+
+    chunk: int = 0
+    units: int = 0
+    log: list[Applied] = field(default_factory=list)
+    waiting: list[Event] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON-like values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Progress:
+        """From what :meth:`to_json` gave."""
+        log = [
+            Applied(Event(**entry["event"]), entry["chunk"], entry["time"]) for entry in data["log"]
+        ]
+        waiting = [Event(**entry) for entry in data["waiting"]]
+        return Progress(data["chunk"], data["units"], log, waiting)
+
+
+class Session(Generic[State]):
+    """Made by :meth:`.Engine.open`; every method may be called from any thread.
+
+    The worker makes chunks while presentation time is short of ``horizon`` and the outbox has
+    room for one more. Events apply at the next chunk boundary.
+    """
+
+    def __init__(
+        self,
+        model: StreamModel[State],
+        state: State,
+        clock: Clock,
+        changed: threading.Condition,
+        *,
+        horizon: float,
+        outbox: int,
+        live_input: bool,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model = model
+        self.clock = clock
+        self.state: State | None = state
+        self.status = Status.RUNNING
+        self.error: StreamError | None = None
+        self.progress = progress or Progress()
+        self.horizon = horizon
+        self.controls = ControlLane(tuple(self.progress.waiting))
+        self.inputs = InputLane(INPUT_CAPACITY, live=live_input)
+        self.outbox = Outbox(max(outbox, model.spec.burst))
+        self.metrics = Metrics(time.monotonic())
+        self.at_boundary = True
+        self.stepping = False
+        self.chunk_start = self.time
+        self.chunk_began = self.metrics.opened
+        self.chunk_cost = 0.0
+        self.last_run = 0.0
+        self._accepted: dict[str, float] = {}
+        self._changed = changed
+
+    # --- for the client ---
+
+    @property
+    def time(self) -> float:
+        """Presentation time made so far, in seconds."""
+        return self.progress.units / self.model.spec.rate
+
+    def submit(self, event: Event) -> None:
+        """Queue an event; where several of one field are due at a chunk, the latest wins.
+
+        Raises:
+            StreamError: the model refuses it, or the session has ended.
+        """
+        self.model.check(event)
+        with self._changed:
+            self._ensure_open()
+            self._accepted[event.field] = time.monotonic()
+            self.controls.put(event)
+            self._changed.notify_all()
+
+    def feed(self, frame: InputFrame) -> None:
+        """Give a watched video's next frame; blocks while a file's lane is full.
+
+        Raises:
+            StreamError: the session has ended.
+        """
+        with self._changed:
+            if not self.inputs.live:
+                self._changed.wait_for(lambda: not self.inputs.full or self.state is None)
+            self._ensure_open()
+            self.inputs.put(frame)
+            self._changed.notify_all()
+
+    def extend(self, horizon: float) -> None:
+        """Let the session run until presentation time reaches ``horizon`` seconds."""
+        with self._changed:
+            self.horizon = max(self.horizon, horizon)
+            self._changed.notify_all()
+
+    def next(self, timeout: float | None = None) -> Media | None:
+        """The next media, in order; waits for it.
+
+        Returns:
+            None when there will be no more before something changes: the horizon is reached, the
+            session is paused or closed, or the timeout (seconds) is over.
+
+        Raises:
+            StreamError: the session failed; what was made before is delivered first.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: len(self.outbox) > 0 or not self._busy(), timeout)
+            if len(self.outbox):
+                media = self.outbox.get()
+                self._changed.notify_all()
+                return media
+            if self.error:
+                raise self.error
+            return None
+
+    def __iter__(self) -> Iterator[Media]:
+        while (media := self.next()) is not None:
+            yield media
+
+    def pause(self) -> None:
+        """Stop at the next chunk boundary."""
+        self._switch(Status.RUNNING, Status.PAUSED)
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._switch(Status.PAUSED, Status.RUNNING)
+
+    def close(self) -> None:
+        """Cancel, at once or after the step in flight; frees the state. May be repeated."""
+        with self._changed:
+            if self.status is not Status.FAILED:
+                self.status = Status.CLOSED
+            self._changed.wait_for(lambda: not self.stepping)
+            self.state = None
+            self._changed.notify_all()
+
+    def snapshot(self) -> tuple[Tensors, dict[str, Any], Progress]:
+        """The model's saved tensors and values, and the progress, at the next boundary.
+
+        Waits for a chunk that is being made. Media still in the outbox is not part of it.
+
+        Raises:
+            StreamError: the session has ended.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (self.at_boundary and not self.stepping) or self.state is None
+            )
+            self._ensure_open()
+            assert self.state is not None
+            tensors, values = self.model.save(self.state)
+            done = self.progress
+            return (
+                tensors,
+                values,
+                Progress(done.chunk, done.units, list(done.log), list(self.controls)),
+            )
+
+    def summary(self) -> Summary:
+        """A reading of the session's measurements."""
+        with self._changed:
+            metrics = self.metrics
+            return Summary(
+                chunks=metrics.chunks,
+                units=metrics.units,
+                rate=metrics.rate,
+                first_media=metrics.first_media,
+                chunk_p50=metrics.percentile(0.5),
+                chunk_p95=metrics.percentile(0.95),
+                reaction=metrics.reaction,
+                outbox=len(self.outbox),
+                controls=len(self.controls),
+                dropped=self.inputs.dropped,
+            )
+
+    # --- for the engine, under its lock ---
+
+    def runnable(self) -> bool:
+        """Whether a step could be run now, the clock left aside."""
+        if self.state is None or self.stepping:
+            return False
+        if not self.at_boundary:
+            return self._fed()
+        return (
+            self.status is Status.RUNNING
+            and self.time < self.horizon
+            and self.outbox.has_room(self.model.spec.burst)
+            and self._fed()
+        )
+
+    def take_due(self) -> list[Event]:
+        """At a boundary: the events whose time has come, one a field."""
+        return self.controls.take_due(self.time) if self.at_boundary else []
+
+    def record(self, events: list[Event]) -> None:
+        """Log events that were applied to the chunk that begins now."""
+        for event in events:
+            self.progress.log.append(Applied(event, self.progress.chunk, self.time))
+            accepted = self._accepted.pop(event.field, None)
+            if accepted is not None:
+                # What was scheduled long ago counts from the chunk in which its time came.
+                self.metrics.applied(max(accepted, self.chunk_began))
+
+    def fail(self, error: StreamError) -> None:
+        """End with an error; what was made is still delivered, the state is freed."""
+        self.error = error
+        self.status = Status.FAILED
+        self.state = None
+
+    def _fed(self) -> bool:
+        assert self.state is not None
+        return len(self.inputs) >= self.model.demand(self.state)
+
+    def _busy(self) -> bool:
+        """Whether more media may come without anybody's doing."""
+        if self.state is None:
+            return False
+        waiting_to_begin = self.status is Status.RUNNING and self.time < self.horizon
+        return self.stepping or not self.at_boundary or waiting_to_begin
+
+    def _ensure_open(self) -> None:
+        if self.state is None:
+            raise self.error or StreamError("closed", "the session is closed", "open a new one")
+
+    def _switch(self, before: Status, after: Status) -> None:
+        with self._changed:
+            if self.status is before:
+                self.status = after
+            self._changed.notify_all()

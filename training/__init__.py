@@ -1,0 +1,1 @@
+"""How the bundled models were made: the rendered world, its captions, and one script a stage."""

@@ -1,0 +1,208 @@
+"""Stage 2: the tiny video codec, trained to rebuild rendered clips."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
+from longtake.training.judge import accuracy, load_judge
+from longtake.training.loop import Loop, add_arguments, loop_config, step_generator
+from longtake.training.pool import as_float, scene_pool, switch_pool
+
+WARM = 8
+"""Frames that the codec sees before those that count: it remembers the frames before."""
+
+
+def codec_config(path: Path) -> TinyCodecConfig:
+    """The codec's sizes from the "vae" part of a model's JSON description."""
+    values = json.loads(path.read_text())["vae"]
+    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return TinyCodecConfig(**lists)
+
+
+def load_codec(folder: Path, device: torch.device | str = "cpu") -> TinyCodec:
+    """A trained codec, ready to use."""
+    codec = TinyCodec(codec_config(folder / "config.json"))
+    codec.load_state_dict(load_file(folder / "model.safetensors"))
+    return codec.to(device).eval()
+
+
+def save_codec(codec: TinyCodec, config: TinyCodecConfig, folder: Path) -> None:
+    """Write `config.json` (the sizes under "vae") and `model.safetensors` (float32)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"vae": asdict(config)}, indent=1) + "\n")
+    weights = {name: value.cpu().contiguous() for name, value in codec.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+
+
+def importance(frames: Tensor) -> Tensor:
+    """Where the eye looks: weights [B, T, 1, H, W] of mean 1, high at edges and at what moves.
+
+    `frames`: float [B, T, 3, H, W] in [0, 1].
+    """
+    flat = frames.flatten(0, 1)
+    down = F.pad((flat[:, :, 1:] - flat[:, :, :-1]).abs(), (0, 0, 0, 1))
+    right = F.pad((flat[:, :, :, 1:] - flat[:, :, :, :-1]).abs(), (0, 1))
+    edges = (down + right).mean(1, keepdim=True).view_as(frames[:, :, :1])
+    moves = (frames[:, 1:] - frames[:, :-1]).abs().mean(2, keepdim=True)
+    moves = torch.cat((moves[:, :1], moves), 1)
+    weight = F.max_pool2d((edges + moves).flatten(0, 1), 5, stride=1, padding=2)
+    weight = 0.25 + 6 * weight.view_as(edges).clamp(max=0.5)
+    return weight / weight.mean()
+
+
+def reconstruction_loss(rebuilt: Tensor, frames: Tensor) -> dict[str, Tensor]:
+    """Weighted L1 and L2, and the L1 of the gradients, of float frames [B, T, 3, H, W]."""
+    weight = importance(frames)
+    error = rebuilt - frames
+    absolute = (weight * error.abs()).mean()
+    square = (weight * error.square()).mean()
+    slopes = [
+        (error[..., 1:, :] - error[..., :-1, :]).abs().mean(),
+        (error[..., :, 1:] - error[..., :, :-1]).abs().mean(),
+        (error[:, 1:] - error[:, :-1]).abs().mean(),
+    ]
+    gradient = torch.stack(slopes).sum()
+    plain = error.detach().square().mean()
+    return {"loss": absolute + 4 * square + 0.5 * gradient, "psnr": -10 * plain.log10()}
+
+
+class _Autoencoder(torch.nn.Module):
+    """Encodes and decodes with a little noise on the latents between."""
+
+    def __init__(self, codec: TinyCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, frames: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        latents = self.codec.encode(frames)
+        # The noise is measured by the latents' own spread, so growing them is no way around it.
+        spread = latents.detach().float().std((0, 2, 3, 4), keepdim=True)
+        rebuilt, _ = self.codec.decode(latents + noise * spread)
+        return rebuilt, latents
+
+
+def latent_noise(codec: TinyCodec, frames: Tensor, draw: torch.Generator, most: float) -> Tensor:
+    """Gaussian noise for the latents of `frames`, of a strength of its own for each clip."""
+    batch, time, _, height, width = frames.shape
+    config = codec.config
+    shape = (config.latent_channels, time // config.temporal, height // config.spatial)
+    strength = most * torch.rand(batch, 1, 1, 1, 1, generator=draw, device=draw.device)
+    latents = (batch, *shape, width // config.spatial)
+    return strength * torch.randn(latents, generator=draw, device=draw.device)
+
+
+@torch.no_grad()
+def latent_statistics(
+    codec: TinyCodec, clips: Tensor, batch: int = 32
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of the latents of uint8 clips, less the warm-up."""
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    device = next(codec.parameters()).device
+    for start in range(0, len(clips), batch):
+        frames = as_float(clips[start : start + batch].to(device))
+        latents = codec.encode(frames)[:, :, WARM // codec.config.temporal :].double().cpu()
+        count += latents.numel() // latents.shape[1]
+        total = total + latents.sum((0, 2, 3, 4))
+        squares = squares + latents.square().sum((0, 2, 3, 4))
+    mean = total / count
+    std = (squares / count - mean.square()).sqrt()
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+@torch.no_grad()
+def rebuild(codec: TinyCodec, clips: Tensor, batch: int = 32) -> Tensor:
+    """Clips, uint8 [B, T, 3, H, W], through the codec and back."""
+    parts = []
+    for start in range(0, len(clips), batch):
+        frames = as_float(clips[start : start + batch])
+        rebuilt, _ = codec.decode(codec.encode(frames))
+        parts.append((rebuilt.clamp(0, 1) * 255 + 0.5).to(torch.uint8))
+    return torch.cat(parts)
+
+
+def measure(codec: TinyCodec, options: argparse.Namespace) -> dict[str, float]:
+    """PSNR on clips of held-out combinations, and what the judge reads from them if there is one."""
+    device = torch.device(options.device)
+    fresh = step_generator(options.seed + 1, 0, device)
+    clips, rows = scene_pool(options.test, 24 + WARM, fresh, held_out=True)
+    rebuilt = rebuild(codec, clips)[:, WARM:]
+    error = as_float(rebuilt) - as_float(clips[:, WARM:])
+    metrics = {"psnr": float((-10 * error.square().mean((1, 2, 3, 4)).log10()).mean())}
+    if options.judge:
+        judge = load_judge(options.judge, device)
+        for name, value in accuracy(judge.read(rebuilt), rows).items():
+            metrics[f"judge_{name}"] = value
+    return metrics
+
+
+def train(options: argparse.Namespace) -> TinyCodec | None:
+    """Train within the budget and write the folder; None where it paused."""
+    device = torch.device(options.device)
+    torch.manual_seed(options.seed)
+    config = codec_config(options.config)
+    codec: TinyCodec = TinyCodec(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # Outputs are clamped to [0, 1], where a clamped pixel learns nothing: start from grey.
+    torch.nn.init.constant_(codec.decoder[-1].bias, 0.5)  # type: ignore[arg-type]
+    generator = step_generator(options.seed, -1, device)
+    still, _ = scene_pool(options.pool * 5 // 6, options.pool_frames, generator)
+    changing = switch_pool(options.pool - len(still), options.pool_frames, generator)
+    loop = Loop(loop_config(options, average=0.998), codec)
+    both = _Autoencoder(codec)
+    forward = both if options.no_compile else torch.compile(both)
+    window = torch.arange(options.frames, device=device)
+    latest = options.pool_frames - options.frames + 1
+
+    def step_loss(step: int) -> dict[str, Tensor]:
+        draw = step_generator(options.seed, step, device)
+        # A sixth of each batch changes scene.
+        sizes = (options.batch - options.batch // 6, options.batch // 6)
+        parts = []
+        for pool, size in zip((still, changing), sizes, strict=True):
+            clip = torch.randint(len(pool), (size, 1), generator=draw, device=device)
+            start = torch.randint(latest, (size, 1), generator=draw, device=device)
+            parts.append(pool[clip, start + window])
+        frames = as_float(torch.cat(parts))
+        noise = latent_noise(codec, frames, draw, options.noise)
+        with torch.autocast(device.type, torch.bfloat16):
+            rebuilt, latents = forward(frames, noise)
+        losses = reconstruction_loss(rebuilt.float(), frames)
+        losses["loss"] = losses["loss"] + 1e-4 * latents.float().square().mean()
+        return losses
+
+    if not loop.run(step_loss):
+        return None
+    mean, std = latent_statistics(loop.ema, torch.cat((still[:1000], changing[:200])))
+    config = replace(config, latents_mean=mean, latents_std=std)
+    save_codec(loop.ema, config, options.out)
+    trained = load_codec(options.out, device)
+    metrics = measure(trained, options)
+    (options.out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    print(json.dumps(metrics))
+    return trained
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of this stage."""
+    result = argparse.ArgumentParser(description=__doc__)
+    add_arguments(result, seconds=250, batch=48)
+    result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
+    result.add_argument("--judge", type=Path, help="the judge's folder, to measure with")
+    result.add_argument("--frames", type=int, default=8, help="frames of a training clip")
+    result.add_argument("--pool", type=int, default=6000, help="clips rendered to train on")
+    result.add_argument("--pool-frames", type=int, default=24, help="frames of each of them")
+    result.add_argument("--noise", type=float, default=0.1, help="most noise on the latents")
+    result.add_argument("--test", type=int, default=256, help="clips in the test")
+    return result
+
+
+if __name__ == "__main__":
+    train(parser().parse_args())

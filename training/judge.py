@@ -1,0 +1,185 @@
+"""The judge: a small network that reads a clip and names all seven attributes.
+
+It is trained on renders of every combination, the held-out ones included, and never sees a
+generated frame, so that it can say whether a generated clip shows what its prompt asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from longtake.training.loop import Loop, add_arguments, loop_config, step_generator
+from longtake.training.pool import as_float, scene_pool
+from longtake.training.world import COUNTS, NAMES, SIZE
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """`window`: frames that a reading spans; every `stride`-th of them is looked at."""
+
+    window: int = 24
+    stride: int = 2
+    widths: tuple[int, ...] = (32, 64, 128, 192)
+    temporal: int = 192
+
+    @property
+    def frames(self) -> int:
+        """How many frames are looked at."""
+        return self.window // self.stride
+
+
+class _Stage(nn.Module):
+    """Halves the picture, then one residual block."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
+        self.norm = nn.GroupNorm(8, outputs)
+        self.conv = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.second = nn.GroupNorm(8, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.down(x)))
+        return F.relu(x + self.second(self.conv(x)))
+
+
+class Judge(nn.Module):
+    """Frames to one row of logits for each attribute."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        # Two more input channels hold each pixel's place: motion is a matter of where.
+        pairs = zip((5, *widths[:-1]), widths, strict=True)
+        self.stages = nn.Sequential(*(_Stage(a, b) for a, b in pairs))
+        self.first = nn.Conv1d(2 * widths[-1], config.temporal, 3, padding=1)
+        self.second = nn.Conv1d(config.temporal, config.temporal, 3, padding=1)
+        features = 2 * widths[-1] + 2 * config.temporal
+        self.heads = nn.ModuleList(nn.Linear(features, count) for count in COUNTS)
+
+    def forward(self, frames: Tensor) -> list[Tensor]:
+        """Logits [B, values] for each of the seven attributes.
+
+        `frames`: float [B, window / stride, 3, 128, 128] in [0, 1].
+        """
+        batch, steps = frames.shape[:2]
+        axis = torch.linspace(-1, 1, SIZE, device=frames.device, dtype=frames.dtype)
+        place = torch.stack((axis.expand(SIZE, SIZE), axis[:, None].expand(SIZE, SIZE)))
+        pictures = frames.flatten(0, 1) * 2 - 1
+        x = torch.cat((pictures, place.expand(len(pictures), -1, -1, -1)), 1)
+        x = self.stages(x.to(memory_format=torch.channels_last))
+        pooled = torch.cat((x.mean((2, 3)), x.amax((2, 3))), 1).view(batch, steps, -1)
+        over_time = F.relu(self.first(pooled.transpose(1, 2)))
+        over_time = F.relu(self.second(over_time))
+        features = torch.cat((pooled.mean(1), over_time.mean(2), over_time.amax(2)), 1)
+        return [head(features) for head in self.heads]
+
+    @torch.no_grad()
+    def read(self, clips: Tensor, batch: int = 64) -> Tensor:
+        """Attribute rows int64 [B, 7] of clips, uint8 [B, window, 3, 128, 128]."""
+        if clips.shape[1] != self.config.window:
+            raise ValueError(f"a clip has {clips.shape[1]} frames, not {self.config.window}")
+        device = next(self.parameters()).device
+        rows = []
+        seen = clips[:, :: self.config.stride]
+        for start in range(0, len(seen), batch):
+            logits = self(as_float(seen[start : start + batch].to(device)))
+            rows.append(torch.stack([each.argmax(1) for each in logits], 1))
+        return torch.cat(rows)
+
+
+def accuracy(read: Tensor, wanted: Tensor) -> dict[str, float]:
+    """Share of right readings for each attribute and their mean, from rows [B, 7]."""
+    right = (read.to(wanted.device) == wanted).double().mean(0)
+    result = {name: float(value) for name, value in zip(NAMES, right, strict=True)}
+    return result | {"mean": float(right.mean())}
+
+
+def load_judge(folder: Path, device: torch.device | str = "cpu") -> Judge:
+    """The judge of a folder, ready to read."""
+    values = json.loads((folder / "config.json").read_text())
+    judge = Judge(JudgeConfig(**values | {"widths": tuple(values["widths"])}))
+    judge.load_state_dict(load_file(folder / "model.safetensors"))
+    return judge.to(device).eval()
+
+
+def save_judge(judge: Judge, folder: Path) -> None:
+    """Write `config.json` and `model.safetensors`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(asdict(judge.config), indent=1) + "\n")
+    weights = {name: value.cpu().contiguous() for name, value in judge.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+
+
+def degrade(frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Float frames [B, T, 3, H, W] made worse as a codec would: softer, noisier, off in light."""
+    clips = len(frames)
+    device = frames.device
+
+    def uniform(low: float, high: float) -> Tensor:
+        u = torch.rand(clips, 1, 1, 1, 1, generator=generator, device=device)
+        return low + (high - low) * u
+
+    flat = frames.flatten(0, 1)
+    soft = F.interpolate(F.avg_pool2d(flat, 2), scale_factor=2.0, mode="bilinear").view_as(frames)
+    frames = torch.lerp(frames, soft, uniform(-0.3, 1.0).clamp(min=0))
+    noise = torch.randn(frames.shape, generator=generator, device=device)
+    frames = frames * uniform(0.94, 1.06) + uniform(0, 0.05) * noise
+    return frames.clamp(0, 1)
+
+
+def train(options: argparse.Namespace) -> Judge | None:
+    """Train within the budget, write the folder and its metrics; None where it paused."""
+    device = torch.device(options.device)
+    torch.manual_seed(options.seed)
+    config = JudgeConfig()
+    judge: Judge = Judge(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = step_generator(options.seed, -1, device)
+    clips, rows = scene_pool(
+        options.pool, config.frames, generator, stride=config.stride, held_out=None
+    )
+    loop = Loop(loop_config(options), judge)
+    forward = judge if options.no_compile else torch.compile(judge)
+
+    def step_loss(step: int) -> dict[str, Tensor]:
+        draw = step_generator(options.seed, step, device)
+        index = torch.randint(len(clips), (options.batch,), generator=draw, device=device)
+        frames = degrade(as_float(clips[index]), draw)
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = forward(frames)
+        losses = [F.cross_entropy(x.float(), rows[index, i]) for i, x in enumerate(logits)]
+        return {"loss": torch.stack(losses).sum(), "motion": losses[NAMES.index("motion")]}
+
+    if not loop.run(step_loss):
+        return None
+    save_judge(loop.ema, options.out)
+    metrics = {}
+    for side, held_out in (("seen", False), ("held_out", True)):
+        fresh = step_generator(options.seed + 1, int(held_out), device)
+        clips, rows = scene_pool(options.test, config.window, fresh, held_out=held_out)
+        metrics[side] = accuracy(loop.ema.read(clips), rows)
+    (options.out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    print(json.dumps(metrics))
+    return loop.ema
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of this stage."""
+    result = argparse.ArgumentParser(description=__doc__)
+    add_arguments(result, seconds=75, batch=128)
+    result.add_argument("--pool", type=int, default=16_000, help="clips rendered to train on")
+    result.add_argument("--test", type=int, default=1024, help="clips in each test")
+    return result
+
+
+if __name__ == "__main__":
+    train(parser().parse_args())

@@ -1,0 +1,183 @@
+"""The training loop that every stage shares: a budget, a schedule, an average, a log, a checkpoint.
+
+The schedule follows the share of the budget that is spent, so that a run ends with its learning
+rate at zero wherever it runs. With a budget in steps a run is repeatable to the bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
+StepLoss = Callable[[int], dict[str, Tensor]]
+"""Step number -> scalars; the one named "loss" is minimised, the others are logged."""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How one stage is trained.
+
+    `seconds`: the budget; `steps`: a budget in steps that replaces it; `pause`: leave after that
+    much of the same unit in this process, to go on later with `resume`. `warmup`: share of the
+    budget in which the rate rises to `rate`. `average`: decay of the averaged weights.
+    """
+
+    out: Path
+    seconds: float
+    steps: int | None = None
+    pause: float | None = None
+    resume: bool = False
+    rate: float = 1e-3
+    warmup: float = 0.04
+    decay: float = 0.01
+    clip: float = 1.0
+    average: float = 0.999
+    log_every: int = 50
+    save_every: float = 150.0
+
+
+def add_arguments(parser: argparse.ArgumentParser, seconds: float, batch: int) -> None:
+    """The command-line options that every stage has."""
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--seconds", type=float, default=seconds, help="training time")
+    parser.add_argument("--steps", type=int, help="train this many steps instead")
+    parser.add_argument(
+        "--pause", type=float, help="stop after this many seconds (or steps), to --resume later"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument("--batch", type=int, default=batch, help="clips a step")
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--no-compile", action="store_true", help="run the models eagerly")
+
+
+def loop_config(options: argparse.Namespace, **changes: float) -> LoopConfig:
+    """The loop's settings from parsed options."""
+    return LoopConfig(
+        out=options.out,
+        seconds=options.seconds,
+        steps=options.steps,
+        pause=options.pause,
+        resume=options.resume,
+        rate=options.rate,
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def step_generator(seed: int, step: int, device: torch.device | str) -> torch.Generator:
+    """The random numbers of one step, whatever happened before it."""
+    return torch.Generator(device).manual_seed(seed * 1_000_003 + step)
+
+
+def schedule(progress: float, warmup: float) -> float:
+    """Share of the peak learning rate: up in a line, then down a cosine to 0 at progress 1."""
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
+
+
+class Loop(Generic[Module]):
+    """Trains `module` in place and keeps an averaged copy of it in `ema`."""
+
+    def __init__(self, config: LoopConfig, module: Module) -> None:
+        self.config = config
+        self.module = module
+        self.ema: Module = copy.deepcopy(module)
+        self.ema.requires_grad_(requires_grad=False).eval()
+        fused = next(module.parameters()).device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(
+            _groups(module, config.decay), lr=config.rate, betas=(0.9, 0.95), fused=fused
+        )
+        self.step = 0
+        self.spent = 0.0
+        config.out.mkdir(parents=True, exist_ok=True)
+        if config.resume:
+            self._load()
+
+    def run(self, step_loss: StepLoss) -> bool:
+        """Train until the budget is spent (True) or the pause is reached (False)."""
+        config = self.config
+        began, spent_before, first = time.perf_counter(), self.spent, self.step
+        saved = began
+        self.module.train()
+        while (progress := self._progress()) < 1:
+            here = self.spent - spent_before if config.steps is None else self.step - first
+            if config.pause is not None and here >= config.pause:
+                self._save()
+                return False
+            scalars = self._one(step_loss, config.rate * schedule(progress, config.warmup))
+            if self.step % config.log_every == 0 or self.step <= 3:
+                self._log(scalars, progress)
+            now = time.perf_counter()
+            self.spent = spent_before + now - began
+            if now - saved > config.save_every:
+                saved = now
+                self._save()
+        self._save()
+        return True
+
+    def _progress(self) -> float:
+        if self.config.steps is not None:
+            return self.step / self.config.steps
+        return self.spent / self.config.seconds
+
+    def _one(self, step_loss: StepLoss, rate: float) -> dict[str, Tensor]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        scalars = step_loss(self.step)
+        scalars["loss"].backward()  # type: ignore[no-untyped-call]
+        scalars["gradient"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        # The average follows closely at first, or it would remember the random start.
+        share = 1 - min(self.config.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.module.parameters()), share)
+        return scalars
+
+    def _log(self, scalars: dict[str, Tensor], progress: float) -> None:
+        line: dict[str, float] = {name: float(value.detach()) for name, value in scalars.items()}
+        line |= {"step": self.step, "seconds": round(self.spent, 2), "progress": progress}
+        text = json.dumps({name: round(value, 6) for name, value in line.items()})
+        with (self.config.out / "log.jsonl").open("a") as file:
+            file.write(text + "\n")
+        print(text, flush=True)
+
+    def _save(self) -> None:
+        state = {
+            "module": self.module.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "spent": self.spent,
+        }
+        path = self.config.out / "checkpoint.pt"
+        torch.save(state, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+
+    def _load(self) -> None:
+        state = torch.load(self.config.out / "checkpoint.pt", weights_only=True, map_location="cpu")
+        self.module.load_state_dict(state["module"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.spent = state["step"], state["spent"]
+
+
+def _groups(module: nn.Module, decay: float) -> list[dict[str, object]]:
+    """Weight decay for matrices only."""
+    matrices = [p for p in module.parameters() if p.ndim > 1]
+    others = [p for p in module.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
