@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Flash attention of torch's CPU backend; see :func:`reference.attention`."""
-    heads_first = (t.transpose(1, 2) for t in (q, k, v))
-    return F.scaled_dot_product_attention(*heads_first).transpose(1, 2)
+    q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -1,1 +1,33 @@
-"""Longtake."""
+"""Longtake: one continuous shot that you steer while it is being shot.
+
+The public Python API. Names load when they are first used, so that a part can be imported without
+the libraries of the others.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from longtake.app.api import Frame, Model, Take
+    from longtake.app.api import open_model as open  # noqa: A004
+    from longtake.streaming import StreamError
+
+__version__ = "0.1.0"
+__all__ = ["Frame", "Model", "StreamError", "Take", "__version__", "open"]
+
+_HOMES = {
+    "Frame": ("longtake.app.api", "Frame"),
+    "Model": ("longtake.app.api", "Model"),
+    "StreamError": ("longtake.streaming", "StreamError"),
+    "Take": ("longtake.app.api", "Take"),
+    "open": ("longtake.app.api", "open_model"),
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'longtake' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

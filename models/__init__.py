@@ -1,0 +1,1 @@
+"""The models: folders of weights, the video generator."""

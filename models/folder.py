@@ -152,7 +152,7 @@ def save_weights(tensors: Mapping[str, Tensor], folder: Path, stem: str) -> None
     if len(shards) == 1:
         save_file(shards[0], folder / f"{stem}.safetensors", {"format": "pt"})
         return
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         file = f"{stem}-{number:05}-of-{len(shards):05}.safetensors"
         save_file(shard, folder / file, {"format": "pt"})

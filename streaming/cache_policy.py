@@ -108,8 +108,9 @@ def _keep_kind(spans: Sequence[Span], incoming: int, rule: Rule) -> list[Span]:
 def _merge(spans: Sequence[Span]) -> list[Span]:
     merged: list[Span] = []
     for span in spans:
-        if merged and merged[-1].stop >= span.start:
+        if merged and merged[-1].stop == span.start:
             last = merged.pop()
-            span = Span(last.start, max(last.stop, span.stop) - last.start, span.kind)
-        merged.append(span)
+            merged.append(Span(last.start, last.length + span.length, span.kind))
+        else:
+            merged.append(span)
     return merged

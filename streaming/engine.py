@@ -9,7 +9,7 @@ from typing import Any
 
 from longtake.streaming.clock import Clock, VirtualClock
 from longtake.streaming.errors import StreamError
-from longtake.streaming.events import Media, Step, Tensors
+from longtake.streaming.events import Event, InputFrame, Media, Step, Tensors
 from longtake.streaming.model import State, StreamModel
 from longtake.streaming.session import Progress, Session, Status
 
@@ -97,9 +97,23 @@ class Engine:
         self._advance(session)
         return True
 
-    def __enter__(self) -> Engine:
+    def start(self) -> None:
+        """Start the worker thread."""
         self._thread = threading.Thread(target=self._work, name="longtake-engine", daemon=True)
         self._thread.start()
+
+    def stop(self) -> None:
+        """End the worker after the step in flight, and every session. May be repeated."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread and self._thread is not threading.current_thread():
+            self._thread.join()
+        for session in list(self._sessions):
+            session.close()
+
+    def __enter__(self) -> Engine:
+        self.start()
         return self
 
     def __exit__(
@@ -108,13 +122,7 @@ class Engine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        if self._thread:
-            self._thread.join()
-        for session in list(self._sessions):
-            session.close()
+        self.stop()
 
     def _add(self, session: Session[State]) -> Session[State]:
         with self._changed:
@@ -157,12 +165,13 @@ class Engine:
             with self._changed:
                 events = session.take_due()
                 frames = [session.inputs.take() for _ in range(session.model.demand(state))]
-            for event in (*events, *frames):
-                session.model.apply(state, event)
+            arrivals: list[Event | InputFrame] = [*events, *frames]
+            for arrival in arrivals:
+                session.model.apply(state, arrival)
             with self._changed:
                 session.record(events)
             step = session.model.step(state)
-        except Exception as error:  # noqa: BLE001 (one session's failure is never the engine's)
+        except Exception as error:  # one session's failure is never the engine's
             failure = error if isinstance(error, StreamError) else _unexpected(error)
             with self._changed:
                 session.fail(failure)

@@ -12,7 +12,7 @@ from longtake.streaming.events import Event, InputFrame, Media
 
 
 class ControlLane:
-    """Events waiting for their chunk: never dropped, and of those due the latest of a field wins."""
+    """Events waiting for their chunk: never dropped; of those due the latest of a field wins."""
 
     def __init__(self, events: tuple[Event, ...] = ()) -> None:
         self._waiting: list[Event] = list(events)

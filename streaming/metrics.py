@@ -19,7 +19,8 @@ class Summary:
         first_media: from opening to the first media; 0 before there is any.
         chunk_p50: median cost of a recent chunk.
         chunk_p95: 95th percentile of it.
-        reaction: of the last applied event, from being accepted to the first media made under it.
+        reaction: from accepting the last applied event to the first media made under it.
+        reaction_max: the longest reaction so far.
         outbox: media waiting to be fetched.
         controls: events waiting for their chunk.
         dropped: input frames lost to a full live lane.
@@ -32,6 +33,7 @@ class Summary:
     chunk_p50: float
     chunk_p95: float
     reaction: float
+    reaction_max: float
     outbox: int
     controls: int
     dropped: int
@@ -46,6 +48,7 @@ class Metrics:
         self.units = 0
         self.first_media = 0.0
         self.reaction = 0.0
+        self.reaction_max = 0.0
         self._accepted: float | None = None
         self._busy = 0.0
         self._steady_units = 0
@@ -60,6 +63,7 @@ class Metrics:
             self._steady_units += units
         if self._accepted is not None:
             self.reaction = now - self._accepted
+            self.reaction_max = max(self.reaction_max, self.reaction)
             self._accepted = None
 
     def applied(self, accepted: float) -> None:

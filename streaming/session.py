@@ -211,6 +211,7 @@ class Session(Generic[State]):
                 chunk_p50=metrics.percentile(0.5),
                 chunk_p95=metrics.percentile(0.95),
                 reaction=metrics.reaction,
+                reaction_max=metrics.reaction_max,
                 outbox=len(self.outbox),
                 controls=len(self.controls),
                 dropped=self.inputs.dropped,

@@ -6,6 +6,7 @@ import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,7 +25,9 @@ WARM = 8
 def codec_config(path: Path) -> TinyCodecConfig:
     """The codec's sizes from the "vae" part of a model's JSON description."""
     values = json.loads(path.read_text())["vae"]
-    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    lists: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
     return TinyCodecConfig(**lists)
 
 
@@ -130,7 +133,7 @@ def rebuild(codec: TinyCodec, clips: Tensor, batch: int = 32) -> Tensor:
 
 
 def measure(codec: TinyCodec, options: argparse.Namespace) -> dict[str, float]:
-    """PSNR on clips of held-out combinations, and what the judge reads from them if there is one."""
+    """PSNR on clips of held-out combinations, and what a judge, if there is one, reads there."""
     device = torch.device(options.device)
     fresh = step_generator(options.seed + 1, 0, device)
     clips, rows = scene_pool(options.test, 24 + WARM, fresh, held_out=True)
@@ -149,7 +152,8 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
     device = torch.device(options.device)
     torch.manual_seed(options.seed)
     config = codec_config(options.config)
-    codec: TinyCodec = TinyCodec(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    codec = TinyCodec(config).to(device)
+    codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # Outputs are clamped to [0, 1], where a clamped pixel learns nothing: start from grey.
     torch.nn.init.constant_(codec.decoder[-1].bias, 0.5)  # type: ignore[arg-type]
     generator = step_generator(options.seed, -1, device)

@@ -142,7 +142,8 @@ def train(options: argparse.Namespace) -> Judge | None:
     device = torch.device(options.device)
     torch.manual_seed(options.seed)
     config = JudgeConfig()
-    judge: Judge = Judge(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    judge = Judge(config).to(device)
+    judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = step_generator(options.seed, -1, device)
     clips, rows = scene_pool(
         options.pool, config.frames, generator, stride=config.stride, held_out=None

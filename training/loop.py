@@ -137,7 +137,7 @@ class Loop(Generic[Module]):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         scalars = step_loss(self.step)
-        scalars["loss"].backward()  # type: ignore[no-untyped-call]
+        scalars["loss"].backward()
         scalars["gradient"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

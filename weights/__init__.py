@@ -1,0 +1,7 @@
+"""The bundled models, and where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+GENERATOR = Path(__file__).parent / "meadow"

@@ -1,0 +1,1 @@
+"""The generator: a causal video diffusion transformer, its cache, its codecs."""

@@ -1,4 +1,4 @@
-"""The generator: latent frames made chunk by chunk from the prompt in force, decoded as they come."""
+"""The generator: latent frames made chunk by chunk from the prompt in force, then decoded."""
 
 from __future__ import annotations
 
@@ -364,7 +364,7 @@ class VideoGenerator:
 
     def _flow(self, state: FilmState, latents: Tensor, sigma: float) -> Tensor:
         timesteps = torch.full((1, latents.shape[2]), 1000 * sigma, device=self.device)
-        flow = self.transformer(latents.to(self.dtype), timesteps, state.text, state.cache)
+        flow: Tensor = self.transformer(latents.to(self.dtype), timesteps, state.text, state.cache)
         return flow.float()
 
     def _noise(self, state: FilmState, step: int) -> Tensor:
@@ -374,7 +374,7 @@ class VideoGenerator:
         return sampler.noise(shape, state.seed, state.chunk, step).to(self.device)
 
     def _remember(self, state: FilmState, frames: range, latents: Tensor) -> None:
-        state.history.update(zip(frames, latents.split(1, dim=2), strict=True))
+        state.history.update(zip(frames, latents.split(1, 2), strict=True))
         slots = state.cache.settings.slots
         for frame in list(state.history)[state.settings.sink : -slots]:
             del state.history[frame]

@@ -76,9 +76,9 @@ def _codec(folder: Path, kind: object, device: torch.device, dtype: torch.dtype)
         config = read_config(folder / "config.json", TinyCodecConfig)
         with torch.device("meta"):
             empty = TinyCodec(config)
-        codec = load_weights(empty, folder, dtype).to(device)
+        codec = load_weights(empty, folder, dtype)
         # Convolutions over few channels are faster with channels last, on CPU and GPU alike.
-        return codec.to(memory_format=torch.channels_last)
+        return codec.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
     if kind == ["diffusers", "AutoencoderKLWan"]:
         # Here and not above: the bundled model does without, and starts a second sooner.
         from diffusers import AutoencoderKLWan  # noqa: PLC0415
@@ -102,7 +102,7 @@ def _text_encoder(
     path = folder / "tokenizer" / "tokenizer.json"
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 (tokenizers raises bare Exception)
+    except Exception as error:  # tokenizers raises nothing narrower
         raise StreamError("bad_model", f"{path} is no tokenizer ({error})") from None
     return TextEncoder(model.to(device), tokenizer, length)
 

@@ -187,9 +187,9 @@ class TinyCodec(nn.Module):
         batch = frames.shape[0]
         x = F.pixel_unshuffle(frames.flatten(0, 1), self.config.patch_size)
         latents = _run(self.encoder, x, batch, []).unflatten(0, (batch, -1)).transpose(1, 2)
-        return (latents - self._statistic(self._mean, latents)) / self._statistic(
-            self._std, latents
-        )
+        mean, std = (self._statistic(each, latents) for each in (self._mean, self._std))
+        normalised: Tensor = (latents - mean) / std
+        return normalised
 
     def start(self) -> DecoderState:
         """The state before a stream's first latent."""

@@ -80,6 +80,11 @@ class SelfAttention(Protocol):
         ...
 
 
+def _heads(x: Tensor, heads: int) -> Tensor:
+    """[..., heads * head_dim] -> [..., heads, head_dim]."""
+    return x.view(*x.shape[:-1], heads, -1)
+
+
 class _Attention(nn.Module):
     def __init__(self, config: TransformerConfig, kernels: Kernels) -> None:
         super().__init__()
@@ -96,11 +101,11 @@ class _Attention(nn.Module):
 
     def query(self, x: Tensor) -> Tensor:
         normed = self.kernels.rms_norm(self.to_q(x), self.norm_q.weight, self.eps)
-        return normed.unflatten(-1, (self.heads, -1))
+        return _heads(normed, self.heads)
 
     def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
         key = self.kernels.rms_norm(self.to_k(x), self.norm_k.weight, self.eps)
-        return key.unflatten(-1, (self.heads, -1)), self.to_v(x).unflatten(-1, (self.heads, -1))
+        return _heads(key, self.heads), _heads(self.to_v(x), self.heads)
 
     def output(self, attended: Tensor) -> Tensor:
         projected: Tensor = self.to_out[0](attended.flatten(-2))
@@ -220,7 +225,8 @@ class WanTransformer(nn.Module):
             config.in_channels, config.dim, config.patch_size, config.patch_size
         )
         self.condition_embedder = _Conditions(config)
-        self.blocks = nn.ModuleList([_Block(config, kernels) for _ in range(config.num_layers)])
+        blocks = [_Block(config, kernels) for _ in range(config.num_layers)]
+        self.blocks: Sequence[_Block] = nn.ModuleList(blocks)  # type: ignore[assignment]
         self.proj_out = nn.Linear(config.dim, config.out_channels * math.prod(config.patch_size))
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
         self.kernels = kernels
@@ -281,5 +287,5 @@ def timestep_sinusoid(timesteps: Tensor, dim: int) -> Tensor:
 def _unpatchify(x: Tensor, rows: int, columns: int, config: TransformerConfig) -> Tensor:
     """[batch, frames, rows * columns, patch * channels] -> [batch, channels, frames, H, W]."""
     _, high, wide = config.patch_size
-    patches = x.unflatten(-1, (high, wide, -1)).unflatten(2, (rows, columns))
+    patches: Tensor = x.unflatten(-1, (high, wide, -1)).unflatten(2, (rows, columns))
     return patches.permute(0, 6, 1, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4)

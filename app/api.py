@@ -1,0 +1,311 @@
+"""The Python API: open a model, begin a take, steer it, keep it."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from longtake.app.devices import choose_device, choose_dtype
+from longtake.app.recording import Recording
+from longtake.app.snapshots import read_snapshot, write_snapshot
+from longtake.models.folder import folder_digest
+from longtake.models.video.generator import FilmState, VideoGenerator
+from longtake.models.video.load import load_generator
+from longtake.streaming import Applied, Engine, Event, Progress, Session, StreamError, Summary
+from longtake.weights import GENERATOR
+
+_PENDING = "pending_frames"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a film.
+
+    Attributes:
+        pixels: uint8 RGB, [height, width, 3].
+        index: its number in the film.
+        time: its presentation time in seconds.
+        prompt: the one in force.
+    """
+
+    pixels: NDArray[np.uint8]
+    index: int
+    time: float
+    prompt: str
+
+
+def open_model(
+    folder: str | Path | None = None, *, device: str = "auto", dtype: str = "auto"
+) -> Model:
+    """Load a model.
+
+    Args:
+        folder: in the diffusers layout; the bundled model where it is left out.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        dtype: ``auto``, ``bf16`` or ``fp32``.
+
+    Raises:
+        StreamError: the folder does not fit, or there is no such device.
+    """
+    where = choose_device(device)
+    path = Path(folder) if folder is not None else GENERATOR
+    return Model(load_generator(path, where, choose_dtype(dtype, where)), path)
+
+
+class Model:
+    """A loaded model and its worker; any number of takes share it.
+
+    Args:
+        generator: loaded.
+        folder: it came from.
+    """
+
+    def __init__(self, generator: VideoGenerator, folder: Path) -> None:
+        self.generator = generator
+        self.folder = folder
+        self._engine = Engine()
+        self._engine.start()
+        # A worker still inside torch when the interpreter ends would abort the process.
+        self._stop = weakref.finalize(self, self._engine.stop)
+
+    @property
+    def rate(self) -> int:
+        """Frames a second."""
+        return self.generator.config.rate
+
+    @cached_property
+    def conditions(self) -> dict[str, str]:
+        """What determines a film's bytes besides its seed, settings and prompts."""
+        generator = self.generator
+        bound = ", ".join(f"{op}={name}" for op, name in generator.kernels.names.items())
+        return {
+            "weights": folder_digest(self.folder),
+            "device": str(generator.device),
+            "processor": _processor(generator.device),
+            "dtype": str(generator.dtype).removeprefix("torch."),
+            "kernels": bound,
+            "threads": str(torch.get_num_threads()),
+            "torch": torch.__version__,
+            "transformers": version("transformers"),
+            "longtake": version("longtake"),
+        }
+
+    def take(self, prompt: str, *, seed: int = 0, **settings: int | str) -> Take:
+        """Begin a film.
+
+        Args:
+            prompt: in force from the first frame.
+            seed: of its noise; the same seed, prompts and settings make the same film.
+            settings: ``steps``, ``window``, ``sink``, ``switch``.
+
+        Raises:
+            StreamError: the prompt or a setting does not fit.
+        """
+        for field, value in settings.items():
+            self.generator.check(Event(field, value))
+        session = self._engine.open(self.generator, prompt, seed, horizon=0.0)
+        take = Take(self, session, {"seed": seed, "prompt": prompt, **settings})
+        for field, value in settings.items():
+            take.set(field, value)
+        return take
+
+    def restore(self, path: str | Path) -> Take:
+        """Go on with a film saved by :meth:`Take.snapshot`, as if it had never been interrupted.
+
+        What would make its next frames differ (another torch, say) is warned of, by name.
+
+        Raises:
+            StreamError: ``bad_snapshot``: the file is no snapshot, or of another model.
+        """
+        tensors, note = read_snapshot(Path(path))
+        then, now = note["conditions"], self.conditions
+        for key in sorted(then.keys() | now.keys()):
+            if then.get(key) != now.get(key):
+                message = f"{path} was made with {key} {then.get(key)}, here it is {now.get(key)}"
+                warnings.warn(f"{message}: its next frames may differ", stacklevel=2)
+        pending = tensors.pop(_PENDING)
+        try:
+            session = self._engine.restore(
+                self.generator, tensors, note["state"], Progress.from_json(note["progress"])
+            )
+        except (KeyError, RuntimeError, TypeError) as error:
+            problem = f"{path} does not fit the model {self.folder} ({error})"
+            raise StreamError("bad_snapshot", problem, "open the model it was made with") from None
+        return Take(self, session, note["about"], list(pending.numpy()), note["delivered"])
+
+    def close(self) -> None:
+        """End every take and the worker."""
+        self._stop()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Take:
+    """One film being made; made by :meth:`Model.take` and :meth:`Model.restore`."""
+
+    def __init__(
+        self,
+        model: Model,
+        session: Session[FilmState],
+        about: dict[str, Any],
+        pending: list[NDArray[np.uint8]] | None = None,
+        delivered: int = 0,
+    ) -> None:
+        self.model = model
+        self._session = session
+        self._about = about
+        self._pending = deque(pending or [])
+        self._delivered = delivered
+        self._recording: Recording | None = None
+        self._prompt: str = about["prompt"]
+        self._seen = 0
+
+    @property
+    def time(self) -> float:
+        """Seconds of film handed out so far."""
+        return self._delivered / self.model.rate
+
+    @property
+    def log(self) -> list[Applied]:
+        """Every prompt and setting that came into force, with its chunk and time."""
+        return list(self._session.progress.log)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What made the film: seed, prompts, settings, model and conditions."""
+        applied = [{"time": entry.time, entry.event.field: entry.event.value} for entry in self.log]
+        model = {"model": self.model.folder.name, "conditions": self.model.conditions}
+        return self._about | {"applied": applied} | model
+
+    def prompt(self, text: str, *, at: float = 0.0) -> None:
+        """Change the prompt, from the next chunk on or from the first one at or after ``at``.
+
+        Args:
+            text: the new prompt.
+            at: presentation time in seconds.
+
+        Raises:
+            StreamError: ``bad_prompt``.
+        """
+        self._session.submit(Event("prompt", text, at))
+
+    def set(self, field: str, value: int | str, *, at: float = 0.0) -> None:
+        """Change a setting: ``steps``, ``window``, ``sink`` or ``switch``; times as in ``prompt``.
+
+        Raises:
+            StreamError: ``bad_setting``.
+        """
+        self._session.submit(Event(field, value, at))
+
+    def frames(self, seconds: float) -> Iterator[Frame]:
+        """Make the next seconds of film, frame by frame, exactly round(seconds * rate) of them.
+
+        Raises:
+            StreamError: the model failed; the frames before were handed out.
+        """
+        count = round(seconds * self.model.rate)
+        self._session.extend((self._delivered + count) / self.model.rate)
+        for _ in range(count):
+            while not self._pending:
+                media = self._session.next()
+                if media is None:
+                    raise StreamError("closed", "the take is closed", "begin another one")
+                self._pending.extend(media.payload.numpy())
+            yield self._hand_out(self._pending.popleft())
+
+    def run(self, seconds: float) -> None:
+        """Make the next seconds of film and keep them for :meth:`save`.
+
+        Raises:
+            StreamError: the model failed or the disk is full; what was made before can be saved.
+        """
+        if self._recording is None:
+            config = self.model.generator.config
+            self._recording = Recording(config.width, config.height, config.rate)
+        for frame in self.frames(seconds):
+            self._recording.write(frame.pixels, frame.prompt)
+
+    def save(self, path: str | Path) -> None:
+        """Write what :meth:`run` made so far as an MP4, a chapter for each prompt; then go on.
+
+        A file of that name is kept, as ``name.1.mp4``.
+
+        Raises:
+            StreamError: nothing was run yet, or the file cannot be written.
+        """
+        if self._recording is None:
+            raise StreamError("nothing_recorded", "nothing was run yet", "call run() before save()")
+        self._recording.save(Path(path), self.about)
+
+    def snapshot(self, path: str | Path) -> None:
+        """Save everything needed to go on later: see :meth:`Model.restore`.
+
+        Raises:
+            StreamError: ``bad_output``: the file cannot be written.
+        """
+        session = self._session
+        session.pause()
+        tensors, values, progress = session.snapshot()
+        while (media := session.next()) is not None:
+            self._pending.extend(media.payload.numpy())
+        session.resume()
+        config = self.model.generator.config
+        frames = np.array(self._pending, np.uint8).reshape(-1, config.height, config.width, 3)
+        note = {
+            "about": self._about,
+            "conditions": self.model.conditions,
+            "delivered": self._delivered,
+            "progress": progress.to_json(),
+            "state": values,
+        }
+        write_snapshot(Path(path), dict(tensors) | {_PENDING: torch.from_numpy(frames)}, note)
+
+    def summary(self) -> Summary:
+        """Measurements: rate, latencies, queues."""
+        return self._session.summary()
+
+    def close(self) -> None:
+        """End the take and free its memory; what was saved stays, what was not is deleted."""
+        self._session.close()
+        if self._recording is not None:
+            self._recording.close()
+            self._recording = None
+
+    def _hand_out(self, pixels: NDArray[np.uint8]) -> Frame:
+        index, time = self._delivered, self._delivered / self.model.rate
+        log = self._session.progress.log
+        while self._seen < len(log) and log[self._seen].time <= time:
+            event = log[self._seen].event
+            if event.field == "prompt":
+                self._prompt = event.value
+            self._seen += 1
+        self._delivered += 1
+        return Frame(pixels, index, time, self._prompt)
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

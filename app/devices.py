@@ -1,0 +1,40 @@
+"""Where to run and in which precision: asked for, or found out."""
+
+from __future__ import annotations
+
+import torch
+
+from longtake.streaming import StreamError
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+# CPUs with bfloat16 instructions multiply three times faster in it, others more slowly. Asked of
+# the CPU, not timed: on a busy machine a stopwatch would now and then decide otherwise, and the
+# same command would make another film.
+_BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``mps`` to a device.
+
+    Raises:
+        StreamError: ``no_device``: it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        problem = "there is no CUDA device that this torch can use"
+        raise StreamError("no_device", problem, "leave --device out, or install a CUDA build")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise StreamError("no_device", "there is no MPS device", "leave --device out")
+    return torch.device(name)
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto``, ``bf16`` or ``fp32`` to a dtype; ``auto`` is the one this processor is fast in."""
+    if name in DTYPES:
+        return DTYPES[name]
+    if device.type != "cpu":
+        return torch.bfloat16
+    capabilities = torch.cpu.get_capabilities()
+    native = any(capabilities.get(instruction) for instruction in _BF16_INSTRUCTIONS)
+    return torch.bfloat16 if native else torch.float32

@@ -1,0 +1,182 @@
+"""``generate``: a film from prompts and their times."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from tqdm import tqdm
+
+from longtake.app.api import Frame, Model, Take, open_model
+from longtake.app.cues import Cue, check_order, from_arguments, from_script
+from longtake.app.mp4 import Mp4Writer, check_output
+from longtake.streaming import StreamError
+
+EXIT_INTERRUPTED = 130
+MAX_SECONDS = 24 * 3600
+PROMPT_COLUMNS = 40
+
+
+@dataclass
+class _Progress:
+    """What the summary needs, taken while frames come."""
+
+    began: float
+    warm_frames: int
+    frames: int = 0
+    first_frame: float = 0.0
+    warm: float = 0.0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def frame(self, frame: Frame) -> None:
+        self.frames += 1
+        now = time.perf_counter()
+        if self.frames == 1:
+            self.first_frame = now - self.began
+        if self.frames == self.warm_frames:
+            self.warm = now
+        self.digest.update(frame.pixels.tobytes())
+
+    @property
+    def fps(self) -> float:
+        """Frames a second since the first chunk, encoding included; 0 before the second."""
+        later = self.frames - self.warm_frames
+        return later / (time.perf_counter() - self.warm) if later > 0 else 0.0
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Args:
+        options: as the command line's parser gives them.
+
+    Returns:
+        The exit code: 0, or 130 after Ctrl-C.
+
+    Raises:
+        StreamError: something in the options does not fit; nothing is left behind.
+    """
+    seconds = _check_seconds(options.seconds)
+    if options.script is None:
+        cues = from_arguments(options.prompt)
+    else:
+        cues = from_script(options.script, _check_seconds(options.every))
+    check_order(cues, seconds)
+    check_output(options.out)
+    began = time.perf_counter()
+    with open_model(options.model, device=options.device, dtype=options.dtype) as model:
+        loaded = time.perf_counter() - began
+        take = _begin(model, cues, options)
+        return _film(take, seconds, loaded, options)
+
+
+def _check_seconds(seconds: float) -> float:
+    if not 0 < seconds <= MAX_SECONDS:
+        problem = f"a length of {seconds:g} s cannot be made"
+        raise StreamError("bad_length", problem, f"use more than 0 and at most {MAX_SECONDS} s")
+    return seconds
+
+
+def _begin(model: Model, cues: list[Cue], options: argparse.Namespace) -> Take:
+    settings = {"steps": options.steps, "window": options.window, "sink": options.sink}
+    given: dict[str, int | str] = {key: value for key, value in settings.items() if value}
+    if options.sink == 0:
+        given["sink"] = 0
+    take = model.take(cues[0].prompt, seed=options.seed, switch=options.switch, **given)
+    for cue in cues[1:]:
+        take.prompt(cue.prompt, at=cue.at)
+    return take
+
+
+def _film(take: Take, seconds: float, loaded: float, options: argparse.Namespace) -> int:
+    """Write the film as it is made; however it ends, the file is left playable."""
+    model = take.model
+    progress = _Progress(time.perf_counter(), model.generator.spec.chunk_units)
+    writer: Mp4Writer | None = None
+    stopped: KeyboardInterrupt | StreamError | None = None
+    try:
+        with tqdm(total=round(seconds * model.rate), unit=" frames", disable=None) as bar:
+            for frame in take.frames(seconds):
+                if writer is None:
+                    writer = _open_writer(take, options)
+                writer.write(frame.pixels, frame.prompt)
+                progress.frame(frame)
+                bar.set_postfix_str(f"{progress.fps:.1f} FPS, {_shortened(frame.prompt)}", False)
+                bar.update()
+    except (KeyboardInterrupt, StreamError) as error:
+        stopped = error
+    fps = progress.fps
+    if writer is None:
+        raise stopped or StreamError("bad_length", "the film has no frame", "make it longer")
+    writer.close()
+    if isinstance(stopped, StreamError):
+        made = f"{progress.frames} frames are in {writer.path}"
+        raise StreamError(stopped.code, f"{stopped.message}; {made}", stopped.hint)
+    _report(take, writer, progress, fps, loaded, options)
+    return 0 if stopped is None else EXIT_INTERRUPTED
+
+
+def _open_writer(take: Take, options: argparse.Namespace) -> Mp4Writer:
+    config = take.model.generator.config
+    about = take.about
+    if options.no_metadata:
+        about = {key: about[key] for key in about.keys() - {"prompt", "applied"}}
+    writer = Mp4Writer(
+        options.out,
+        config.width,
+        config.height,
+        config.rate,
+        about,
+        with_prompts=not options.no_metadata,
+    )
+    if writer.kept:
+        print(f"{options.out} was there already; it is now {writer.kept}", file=sys.stderr)
+    return writer
+
+
+def _report(
+    take: Take,
+    writer: Mp4Writer,
+    progress: _Progress,
+    fps: float,
+    loaded: float,
+    options: argparse.Namespace,
+) -> None:
+    model = take.model
+    length = progress.frames / model.rate
+    size = f"{progress.frames} frames, {length:g} s"
+    print(f"{writer.path}: {size}, made at {fps:.1f} FPS (it plays at {model.rate})")
+    if 0 < fps < model.rate:
+        print("this machine makes frames more slowly than they play; --steps 2 is faster")
+    if options.json:
+        summary = {
+            "frames": progress.frames,
+            "seconds": length,
+            "fps": round(fps, 2),
+            "first_frame_s": round(progress.first_frame, 3),
+            "switch_s": round(take.summary().reaction_max, 3),
+            "load_s": round(loaded, 3),
+            "peak_memory_mb": round(_peak_memory_mb(), 1),
+            "seed": options.seed,
+            "model": str(model.folder),
+            "sha256": progress.digest.hexdigest(),
+            "out": str(writer.path),
+            "conditions": model.conditions,
+        }
+        print(json.dumps(summary))
+
+
+def _peak_memory_mb() -> float:
+    """The most memory this process has held; Linux counts in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _shortened(prompt: str) -> str:
+    return prompt if len(prompt) <= PROMPT_COLUMNS else prompt[: PROMPT_COLUMNS - 1] + "…"

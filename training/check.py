@@ -1,0 +1,60 @@
+"""A quick measure of a trained generator with batched rollouts: no model folder needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib.image
+import torch
+
+from longtake.models.video.generator import StreamingConfig
+from longtake.training.codec import load_codec
+from longtake.training.generator import Flow, load_denoiser, window_attention
+from longtake.training.judge import load_judge
+from longtake.training.metrics import adherence, contact_sheet, drift, switching
+from longtake.training.rollout import BatchCamera
+
+
+def check(options: argparse.Namespace) -> dict[str, float]:
+    """Measure, write `check.json` and contact sheets into the generator's folder."""
+    device = torch.device(options.device)
+    denoiser, described = load_denoiser(options.generator, device)
+    streaming = StreamingConfig(**described["streaming"])
+    codec, judge = load_codec(options.codec, device), load_judge(options.judge, device)
+    grid = streaming.width // codec.config.spatial
+    flow = Flow(denoiser.transformer, window_attention(denoiser, streaming, grid, device))
+    camera = BatchCamera(denoiser, flow, codec, streaming)
+    metrics: dict[str, float] = {}
+    plain, films = adherence(camera, judge, options.films, options.seed)
+    metrics |= {f"adherence_{name}": value for name, value in plain.items()}
+    worded, _ = adherence(camera, judge, options.films, options.seed, new_wording=True)
+    metrics["adherence_new_wording"] = worded["mean"]
+    switched, changes = switching(camera, judge, options.films, options.seed)
+    metrics |= {f"switch_{name}": value for name, value in switched.items()}
+    if options.long:
+        drifted = drift(camera, judge, options.films // 4, options.long, options.seed)
+        metrics |= {f"drift_{name}": value for name, value in drifted.items()}
+    (options.generator / "check.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    for name, sheet in (("plain", films), ("switch", changes)):
+        picture = contact_sheet(sheet[:12], 12).numpy()
+        matplotlib.image.imsave(options.generator / f"{name}.png", picture)
+    print(json.dumps(metrics))
+    return metrics
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of this check."""
+    result = argparse.ArgumentParser(description=__doc__)
+    for name in ("generator", "codec", "judge"):
+        result.add_argument(f"--{name}", type=Path, required=True, help=f"folder of the {name}")
+    result.add_argument("--films", type=int, default=96, help="films in each measure")
+    result.add_argument("--long", type=float, default=60, help="seconds of the long films; 0: none")
+    result.add_argument("--seed", type=int, default=1)
+    result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return result
+
+
+if __name__ == "__main__":
+    check(parser().parse_args())

@@ -1,0 +1,212 @@
+"""Stage 3: films of 48 frames, rendered and encoded once, with all that their captions need.
+
+A clip is what the generator has in view: 12 latent frames in 4 chunks. In half of the clips the
+first chunk is the film's start and the other three come after a gap, as when the sinks of a long
+film stand before its window. In a third the scene changes at a chunk's border, and some show a
+film long after a change. Everything before `border` is given clean to the generator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from longtake.models.video.tiny_codec import TinyCodec
+from longtake.training.codec import WARM, load_codec
+from longtake.training.loop import step_generator
+from longtake.training.pool import FADE, as_float, draw_marks, render_dtype, times
+from longtake.training.render import render, render_switch
+from longtake.training.world import RATE, SIZE, Scenes, change_scenes, sample_scenes
+
+CHUNK_FRAMES = 12
+CHUNKS = 4
+START_SECONDS = CHUNK_FRAMES / RATE
+FADE_FRAMES = int(FADE * RATE)
+SCENE, CHANGE = 0, 1
+"""Caption styles: the whole scene, or only what changed."""
+SCENE_CHANGES = (0.15, 0.2, 0.2, 0.15, 0.1, 0.1, 0.1)
+CAPTION_CHANGES = (0.55, 0.35, 0.1)
+"""Chances of one, two, three... attributes changing, by caption style."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the clips of one batch have in common.
+
+    `timing`: "start" (from the film's first frame), "gap" (first chunk the film's start, the others
+    later) or "later"; `kind`: "plain", "switch" (the scene changes at `border`) or "settled" (it
+    changed long ago); `style`: of the caption; `border`: chunks that are always clean context.
+    """
+
+    timing: str
+    kind: str
+    style: int
+    border: int
+
+
+def draw_plan(rng: random.Random) -> Plan:
+    """A random plan in the shares that the generator is trained with."""
+    timing = rng.choices(("start", "gap", "later"), (0.3, 0.5, 0.2))[0]
+    kind = rng.choices(("plain", "switch", "settled"), (0.52, 0.33, 0.15))[0]
+    if kind == "plain":
+        return Plan(timing, kind, SCENE, 0)
+    change = 0.5 if kind == "switch" else 0.65
+    style = CHANGE if rng.random() < change else SCENE
+    return Plan(timing, kind, style, rng.randrange(1, CHUNKS))
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Encoded clips.
+
+    `latents`: bfloat16 [N, channels, 12, h, w], normalised; `before`, `after`: attribute rows int64
+    [N, 7], equal where nothing changes; `style`, `border`: int64 [N], as in `Plan`.
+    """
+
+    latents: Tensor
+    before: Tensor
+    after: Tensor
+    style: Tensor
+    border: Tensor
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file."""
+        save_file({name: value.cpu() for name, value in vars(self).items()}, path)
+
+    @staticmethod
+    def load(path: Path, device: torch.device | str) -> Clips:
+        """Read a file that `save` wrote; the attribute rows stay on the CPU for the captions."""
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            latents = file.get_tensor("latents")
+            border = file.get_tensor("border")
+        with safe_open(path, framework="pt", device="cpu") as file:
+            before, after, style = (file.get_tensor(each) for each in ("before", "after", "style"))
+        return Clips(latents, before, after, style, border)
+
+
+def film(before: Scenes, after: Scenes, seconds: Tensor, fade: int) -> Tensor:
+    """Frames uint8 [B, T, 3, H, W] of films at consecutive times [B, T], changing at frame `fade`.
+
+    Before `fade` they equal a render of `before`, from `fade + 8` on one of `after`.
+    """
+    dtype = render_dtype(seconds.device)
+    over = fade + FADE_FRAMES
+    parts = [render(before, seconds[:, :fade], dtype=dtype, batch=32)] if fade else []
+    times_in = seconds[:, fade:over]
+    alpha = torch.arange(times_in.shape[1], device=seconds.device) / FADE_FRAMES
+    alpha = alpha.expand_as(times_in)
+    parts.append(render_switch(before, after, times_in, alpha, dtype=dtype, batch=32))
+    if over < seconds.shape[1]:
+        parts.append(render(after, seconds[:, over:], dtype=dtype, batch=32))
+    return torch.cat(parts, 1)
+
+
+def frames_of(plan: Plan, before: Scenes, after: Scenes, start: Tensor) -> list[Tensor]:
+    """The pieces of film that a plan's clips are encoded from, uint8 [B, T, 3, H, W] each.
+
+    `start`: [B] seconds at which a later piece begins. Every piece but one at the film's first
+    frame has `WARM` frames before those that count.
+    """
+    dtype = render_dtype(start.device)
+    total, first = CHUNKS * CHUNK_FRAMES, torch.zeros_like(start)
+    changes = plan.kind == "switch"
+    if plan.timing == "start":
+        seconds, warm = times(first, total), 0
+    elif plan.timing == "later":
+        seconds, warm = times(start - WARM / RATE, total + WARM), WARM
+    else:
+        total -= CHUNK_FRAMES
+        seconds, warm = times(start - WARM / RATE, total + WARM), WARM
+    fade = warm + plan.border * CHUNK_FRAMES - (CHUNKS * CHUNK_FRAMES - total)
+    rest = (
+        film(before, after, seconds, fade)
+        if changes
+        else render(after, seconds, dtype=dtype, batch=32)
+    )
+    if plan.timing != "gap":
+        return [rest]
+    return [render(before, times(first, CHUNK_FRAMES), dtype=dtype, batch=32), rest]
+
+
+@torch.no_grad()
+def encode(codec: TinyCodec, pieces: list[Tensor], dtype: torch.dtype) -> Tensor:
+    """Latents bfloat16 [B, channels, 12, h, w] of a clip's pieces, their warm-up dropped."""
+    latents = []
+    for piece in pieces:
+        warm = WARM if piece.shape[1] % CHUNK_FRAMES else 0
+        with torch.autocast(piece.device.type, dtype, enabled=dtype != torch.float32):
+            whole = codec.encode(as_float(piece))
+        latents.append(whole[:, :, warm // codec.config.temporal :].to(torch.bfloat16))
+    return torch.cat(latents, 2)
+
+
+def make_batch(codec: TinyCodec, size: int, seed: int, number: int) -> Clips:
+    """One batch of clips under one plan, made from the seed and the batch's number alone."""
+    device = next(codec.parameters()).device
+    plan = draw_plan(random.Random(f"{seed}/{number}"))
+    draw = step_generator(seed, number, device)
+    before = after = sample_scenes(size, draw)
+    if plan.kind != "plain":
+        chances = CAPTION_CHANGES if plan.style == CHANGE else SCENE_CHANGES
+        after = change_scenes(before, draw_marks(size, draw, chances), draw)
+    gap = 60 * torch.rand(size, generator=draw, device=device)
+    pieces = frames_of(plan, before, after, START_SECONDS + gap)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    latents = encode(codec, pieces, dtype)
+    style = torch.full((size,), plan.style)
+    border = torch.full((size,), plan.border)
+    return Clips(latents, before.attributes.cpu(), after.attributes.cpu(), style, border)
+
+
+def build(options: argparse.Namespace) -> None:
+    """Make clips until there are enough or the time is spent, and write the file."""
+    codec = load_codec(options.codec, options.device)
+    codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    config, grid = codec.config, SIZE // codec.config.spatial
+    shape = (options.clips, config.latent_channels, CHUNKS * CHUNK_FRAMES // config.temporal)
+    latents = torch.empty(*shape, grid, grid, dtype=torch.bfloat16)
+    rows: dict[str, list[Tensor]] = {"before": [], "after": [], "style": [], "border": []}
+    began, made = time.perf_counter(), 0
+    for number in range(options.clips // options.batch):
+        if time.perf_counter() - began > options.seconds:
+            break
+        batch = make_batch(codec, options.batch, options.seed, number)
+        latents[made : made + len(batch)].copy_(batch.latents)
+        for name, parts in rows.items():
+            parts.append(getattr(batch, name))
+        made += len(batch)
+    options.out.mkdir(parents=True, exist_ok=True)
+    joined = {name: torch.cat(parts) for name, parts in rows.items()}
+    Clips(latents[:made], **joined).save(options.out / "clips.safetensors")
+    summary = {"clips": made, "seconds": round(time.perf_counter() - began, 1)}
+    summary |= {"std": round(float(latents[:made:16].float().std()), 4)}
+    print(json.dumps(summary))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of this stage."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("--out", type=Path, required=True, help="folder to write")
+    result.add_argument("--codec", type=Path, required=True, help="folder of the codec stage")
+    result.add_argument("--clips", type=int, default=72_000)
+    result.add_argument("--batch", type=int, default=128, help="clips made at a time")
+    result.add_argument("--seconds", type=float, default=240, help="stop making clips after this")
+    result.add_argument("--seed", type=int, default=0)
+    result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return result
+
+
+if __name__ == "__main__":
+    build(parser().parse_args())

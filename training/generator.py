@@ -1,0 +1,205 @@
+"""Stage 4: the causal video transformer and its text encoder, trained together by flow matching."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import UMT5EncoderModel
+
+from longtake.models.video.generator import StreamingConfig
+from longtake.models.video.text import encode_tokens
+from longtake.models.video.transformer import TransformerConfig, WanTransformer
+from longtake.training.attention import ChunkCausalAttention, training_kernels
+from longtake.training.dataset import Clips
+from longtake.training.loop import Loop, add_arguments, loop_config, step_generator
+from longtake.training.prompts import build_text_encoder, build_tokenizer, prompt, tokens
+
+
+class Denoiser(nn.Module):
+    """The transformer with its text encoder: what is trained, averaged and saved."""
+
+    def __init__(self, transformer: WanTransformer, text: UMT5EncoderModel) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.text = text
+
+    def embed(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Embeddings [B, length, d_model] of token ids and mask, int64 [B, length]."""
+        return encode_tokens(self.text, ids, mask)
+
+
+class Flow(nn.Module):
+    """One forward from embeddings to flow; this is what is compiled."""
+
+    def __init__(self, transformer: WanTransformer, attention: ChunkCausalAttention) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.attention = attention
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, embeddings: Tensor) -> Tensor:
+        """The predicted flow, shaped as `noisy` [B, C, F, h, w]; `timesteps` [B, F]."""
+        text = self.transformer.encode_text(embeddings)
+        flow: Tensor = self.transformer(noisy, timesteps, text, self.attention)
+        return flow
+
+
+def initialise(transformer: WanTransformer) -> None:
+    """Wan's own start: Xavier for the matrices, silent gates and head."""
+    for module in transformer.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    patches = transformer.patch_embedding
+    nn.init.xavier_uniform_(patches.weight.flatten(1))
+    for mlp in (
+        transformer.condition_embedder.time_embedder,
+        transformer.condition_embedder.text_embedder,
+    ):
+        nn.init.normal_(mlp.linear_1.weight, std=0.02)
+        nn.init.normal_(mlp.linear_2.weight, std=0.02)
+    nn.init.zeros_(transformer.proj_out.weight)
+
+
+def draw_levels(
+    border: Tensor, chunks: int, draw: torch.Generator, clean: float, shift: float
+) -> Tensor:
+    """Noise levels sigma of the chunks of each clip, float32 [B, chunks] in [0, 1]; 0 is clean.
+
+    Chunks before `border` [B] are clean, others with the chance `clean`; the last never is, where
+    all would be. Uniform levels are shifted towards noise as the sampler's are.
+    """
+    batch, device = len(border), border.device
+    u = torch.rand(batch, chunks, generator=draw, device=device)
+    sigma = shift * u / (1 + (shift - 1) * u)
+    index = torch.arange(chunks, device=device)
+    kept = torch.rand(batch, chunks, generator=draw, device=device) < clean
+    kept = kept | (index < border[:, None])
+    kept[:, -1] &= ~kept.all(1)
+    # A level of exactly 0 is how a clean chunk is known.
+    return torch.where(kept, 0.0, sigma.clamp(min=1e-3))
+
+
+def flow_loss(flow: Tensor, clean: Tensor, noise: Tensor, sigma: Tensor) -> dict[str, Tensor]:
+    """Mean square error of the flow over noisy frames; all [B, C, F, h, w] but sigma [B, F]."""
+    error = (flow.float() - (noise - clean)).square().mean((1, 3, 4))
+    noisy = (sigma > 0).float()
+    late = noisy * (sigma > 0.75)
+    mean = (error * noisy).sum() / noisy.sum()
+    coarse = (error * late).sum() / late.sum().clamp(min=1)
+    return {"loss": mean, "loss_coarse": coarse.detach()}
+
+
+def transformer_config(described: dict[str, Any]) -> TransformerConfig:
+    """The sizes in a JSON description; lists there are tuples here."""
+    sizes: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in described["transformer"].items()
+    }
+    return TransformerConfig(**sizes)
+
+
+def build_denoiser(described: dict[str, Any], device: torch.device) -> Denoiser:
+    """An untrained model from a JSON description (see `bundled.json`)."""
+    transformer = WanTransformer(transformer_config(described), training_kernels(device))
+    initialise(transformer)
+    text = build_text_encoder(described["text_encoder"], build_tokenizer())
+    return Denoiser(transformer, text).to(device)
+
+
+def window_attention(
+    denoiser: Denoiser, streaming: StreamingConfig, grid: int, device: torch.device
+) -> ChunkCausalAttention:
+    """The training attention over a full cache: sinks and window."""
+    config = denoiser.transformer.config
+    rows = (grid // config.patch_size[1], grid // config.patch_size[2])
+    frames = streaming.sink + streaming.window
+    kernels, head = denoiser.transformer.kernels, config.attention_head_dim
+    return ChunkCausalAttention(kernels, frames, streaming.chunk, rows, head, device)
+
+
+def save_denoiser(denoiser: Denoiser, described: dict[str, Any], folder: Path) -> None:
+    """Write `model.safetensors` (bfloat16) and the description as `config.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n")
+    weights = {
+        name: value.detach().to("cpu", torch.bfloat16).contiguous()
+        for name, value in denoiser.named_parameters()
+    }
+    save_file(weights, folder / "model.safetensors")
+
+
+def load_denoiser(folder: Path, device: torch.device) -> tuple[Denoiser, dict[str, Any]]:
+    """A trained model in float32, ready to use, and its description."""
+    described: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    denoiser = build_denoiser(described, device)
+    stored = load_file(folder / "model.safetensors")
+    parameters = dict(denoiser.named_parameters())
+    if parameters.keys() != stored.keys():
+        raise ValueError(f"{folder}: wrong tensors {sorted(parameters.keys() ^ stored.keys())}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(stored[name])
+    return denoiser.eval(), described
+
+
+def train(options: argparse.Namespace) -> Denoiser | None:
+    """Train within the budget and write the model folder; None where it paused."""
+    device = torch.device(options.device)
+    torch.manual_seed(options.seed)
+    described = json.loads(options.config.read_text())
+    streaming = StreamingConfig(**described["streaming"])
+    clips = Clips.load(options.data / "clips.safetensors", device)
+    before, after, style = clips.before.tolist(), clips.after.tolist(), clips.style.tolist()
+    denoiser = build_denoiser(described, device)
+    attention = window_attention(denoiser, streaming, clips.latents.shape[-1], device)
+    flow = Flow(denoiser.transformer, attention)
+    forward = flow if options.no_compile else torch.compile(flow)
+    tokenizer = build_tokenizer()
+    loop = Loop(loop_config(options, average=options.average), denoiser)
+
+    def step_loss(step: int) -> dict[str, Tensor]:
+        draw = step_generator(options.seed, step, device)
+        rng = random.Random(f"{options.seed}/{step}")
+        chosen = rng.sample(range(len(clips)), options.batch)
+        texts = [prompt(before[i], after[i], style[i], rng) for i in chosen]
+        ids, mask = tokens(tokenizer, texts, streaming.text_length, options.forget, rng)
+        index = torch.tensor(chosen, device=device)
+        clean = clips.latents[index].float()
+        chunks = clean.shape[2] // streaming.chunk
+        border = clips.border[index]
+        sigma = draw_levels(border, chunks, draw, options.clean, options.shift)
+        sigma = sigma.repeat_interleave(streaming.chunk, 1)
+        noise = torch.randn(clean.shape, generator=draw, device=device)
+        noisy = torch.lerp(clean, noise, sigma[:, None, :, None, None])
+        with torch.autocast(device.type, torch.bfloat16):
+            embeddings = denoiser.embed(ids.to(device), mask.to(device))
+            predicted = forward(noisy, 1000 * sigma, embeddings)
+        return flow_loss(predicted, clean, noise, sigma)
+
+    finished = loop.run(step_loss)
+    save_denoiser(loop.ema, described, options.out)
+    return loop.ema if finished else None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of this stage."""
+    result = argparse.ArgumentParser(description=__doc__)
+    add_arguments(result, seconds=600, batch=128)
+    result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
+    result.add_argument("--data", type=Path, required=True, help="folder of the dataset stage")
+    result.add_argument("--clean", type=float, default=0.35, help="chance of a clean chunk")
+    result.add_argument("--shift", type=float, default=3.0, help="of the noise levels")
+    result.add_argument("--forget", type=float, default=0.02, help="chance of a word lost")
+    result.add_argument("--average", type=float, default=0.998, help="decay of the average")
+    return result
+
+
+if __name__ == "__main__":
+    train(parser().parse_args())

@@ -1,0 +1,85 @@
+"""Films in batches, without a cache: a quick look at a model while it is being trained.
+
+The last latent frames are run again with every chunk, so a switch is always as after a recache
+that rewrites the sinks. The application's own path is measured by `evaluate.py`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from longtake.models.video import sampler
+from longtake.models.video.generator import StreamingConfig
+from longtake.models.video.tiny_codec import TinyCodec
+from longtake.training.generator import Denoiser, Flow
+from longtake.training.metrics import Script
+from longtake.training.prompts import build_tokenizer, tokens
+
+
+class BatchCamera:
+    """Makes films with a model that is still being trained; see `metrics.Camera`."""
+
+    def __init__(
+        self, denoiser: Denoiser, flow: Flow, codec: TinyCodec, streaming: StreamingConfig
+    ) -> None:
+        self.denoiser = denoiser
+        self.flow = flow
+        self.codec = codec
+        self.streaming = streaming
+        self.device = next(denoiser.parameters()).device
+        self.tokenizer = build_tokenizer()
+
+    @torch.no_grad()
+    def shoot(self, scripts: Sequence[Script], chunks: int, seed: int) -> Tensor:
+        """See `metrics.Camera.shoot`."""
+        config = self.streaming
+        draw = torch.Generator(self.device).manual_seed(seed)
+        film: list[Tensor] = []
+        frames = []
+        decoder = self.codec.start()
+        for chunk in range(chunks):
+            embeddings = self._embed([_in_force(script, chunk) for script in scripts])
+            keep = config.window - config.chunk
+            context = film[: config.sink] + film[config.sink :][-keep:]
+            latents = self._chunk(context, embeddings, draw)
+            film += latents.split(1, dim=2)
+            pictures, decoder = self.codec.decode(latents, decoder)
+            frames.append((pictures.clamp(0, 1) * 255 + 0.5).to("cpu", torch.uint8))
+        return torch.cat(frames, 1)
+
+    def _chunk(self, context: list[Tensor], embeddings: Tensor, draw: torch.Generator) -> Tensor:
+        config = self.streaming
+        rows, columns = config.height // self.codec.config.spatial, config.width
+        columns //= self.codec.config.spatial
+        channels = self.codec.config.latent_channels
+        shape = (len(embeddings), channels, config.chunk, rows, columns)
+
+        def noise() -> Tensor:
+            return torch.randn(shape, generator=draw, device=self.device)
+
+        levels = sampler.sigmas(config.steps, config.shift)
+        latents = noise()
+        for index, sigma in enumerate(levels):
+            window = torch.cat([*context, latents], 2)
+            timesteps = torch.zeros(shape[0], window.shape[2], device=self.device)
+            timesteps[:, -config.chunk :] = 1000 * sigma
+            with torch.autocast(self.device.type, torch.bfloat16):
+                flow = self.flow(window, timesteps, embeddings)[:, :, -config.chunk :].float()
+            latents = sampler.clean(latents, flow, sigma)
+            if index + 1 < len(levels):
+                latents = sampler.renoise(latents, noise(), levels[index + 1])
+        return latents
+
+    def _embed(self, texts: list[str]) -> Tensor:
+        length = self.streaming.text_length
+        ids, mask = tokens(self.tokenizer, texts, length, 0.0, random.Random(0))
+        return self.denoiser.embed(ids.to(self.device), mask.to(self.device))
+
+
+def _in_force(script: Script, chunk: int) -> str:
+    """The prompt that a script has for a chunk."""
+    return script[max(start for start in script if start <= chunk)]
