@@ -85,9 +85,7 @@ def _check_seconds(seconds: float) -> float:
 
 def _begin(model: Model, cues: list[Cue], options: argparse.Namespace) -> Take:
     settings = {"steps": options.steps, "window": options.window, "sink": options.sink}
-    given: dict[str, int | str] = {key: value for key, value in settings.items() if value}
-    if options.sink == 0:
-        given["sink"] = 0
+    given = {key: value for key, value in settings.items() if value is not None}
     take = model.take(cues[0].prompt, seed=options.seed, switch=options.switch, **given)
     for cue in cues[1:]:
         take.prompt(cue.prompt, at=cue.at)

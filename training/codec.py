@@ -151,6 +151,7 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
     """Train within the budget and write the folder; None where it paused."""
     device = torch.device(options.device)
     torch.manual_seed(options.seed)
+    torch.backends.cudnn.benchmark = True
     config = codec_config(options.config)
     codec = TinyCodec(config).to(device)
     codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from longtake.models.video.tiny_codec import TinyCodec
@@ -87,13 +86,11 @@ class Clips:
 
     @staticmethod
     def load(path: Path, device: torch.device | str) -> Clips:
-        """Read a file that `save` wrote; the attribute rows stay on the CPU for the captions."""
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            latents = file.get_tensor("latents")
-            border = file.get_tensor("border")
-        with safe_open(path, framework="pt", device="cpu") as file:
-            before, after, style = (file.get_tensor(each) for each in ("before", "after", "style"))
-        return Clips(latents, before, after, style, border)
+        """Read a file that `save` wrote; what captions are made from stays on the CPU."""
+        tensors = load_file(path)
+        for name in ("latents", "border"):
+            tensors[name] = tensors[name].to(device)
+        return Clips(**tensors)
 
 
 def film(before: Scenes, after: Scenes, seconds: Tensor, fade: int) -> Tensor:
@@ -172,6 +169,7 @@ def make_batch(codec: TinyCodec, size: int, seed: int, number: int) -> Clips:
 
 def build(options: argparse.Namespace) -> None:
     """Make clips until there are enough or the time is spent, and write the file."""
+    torch.backends.cudnn.benchmark = True
     codec = load_codec(options.codec, options.device)
     codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config, grid = codec.config, SIZE // codec.config.spatial

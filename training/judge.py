@@ -141,6 +141,7 @@ def train(options: argparse.Namespace) -> Judge | None:
     """Train within the budget, write the folder and its metrics; None where it paused."""
     device = torch.device(options.device)
     torch.manual_seed(options.seed)
+    torch.backends.cudnn.benchmark = True
     config = JudgeConfig()
     judge = Judge(config).to(device)
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import longtake
+from longtake.app.devices import choose_device, choose_dtype
+from longtake.streaming import StreamError
+
+
+@pytest.fixture
+def model(tiny_model):
+    with longtake.open(tiny_model, dtype="fp32") as opened:
+        yield opened
+
+
+def bytes_of(take, seconds):
+    return [frame.pixels.tobytes() for frame in take.frames(seconds)]
+
+
+def test_frames_come_with_their_number_time_and_prompt(model):
+    take = model.take("a red ball", seed=7)
+    take.prompt("night falls", at=1.5)
+    frames = list(take.frames(3.1))
+    assert len(frames) == round(3.1 * 8)
+    assert [frame.index for frame in frames] == list(range(25))
+    assert [frame.time for frame in frames] == [index / 8 for index in range(25)]
+    assert frames[0].pixels.shape == (32, 32, 3)
+    assert frames[0].pixels.dtype == np.uint8
+    # A chunk is 8 frames, a second: what is due at 1.5 s is in force from 2 s on.
+    assert [frame.prompt for frame in frames] == ["a red ball"] * 16 + ["night falls"] * 9
+
+
+def test_the_same_seed_and_script_make_the_same_bytes_and_others_do_not(model):
+    def film(seed, prompt):
+        take = model.take("a red ball", seed=seed)
+        take.prompt(prompt, at=1.0)
+        return bytes_of(take, 3)
+
+    first = film(7, "night falls")
+    assert film(7, "night falls") == first
+    assert film(8, "night falls") != first
+    other = film(7, "snow")
+    assert other[:8] == first[:8]
+    assert other[8:] != first[8:]
+
+
+def test_a_prompt_between_two_runs_applies_at_the_same_chunk_every_time(model):
+    def film():
+        take = model.take("a red ball", seed=1)
+        made = bytes_of(take, 1.25)
+        take.prompt("night falls")
+        return made + bytes_of(take, 2), [(entry.chunk, entry.time) for entry in take.log]
+
+    frames, log = film()
+    assert log == [(2, 2.0)]
+    assert all(film() == (frames, log) for _ in range(3))
+
+
+def test_a_take_goes_on_after_a_snapshot_as_if_never_interrupted(model, tmp_path, tiny_model):
+    take = model.take("a red ball", seed=3)
+    take.prompt("snow", at=4.0)
+    list(take.frames(2.6))
+    take.snapshot(tmp_path / "film.take")
+    rest = [(frame.index, frame.prompt, frame.pixels.tobytes()) for frame in take.frames(4)]
+    with longtake.open(tiny_model, dtype="fp32") as other, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = other.restore(tmp_path / "film.take")
+        assert again.time == pytest.approx(21 / 8)
+        restored = [(f.index, f.prompt, f.pixels.tobytes()) for f in again.frames(4)]
+    assert restored == rest
+    assert restored[-1][1] == "snow"
+
+
+def test_a_snapshot_in_the_middle_of_an_iteration_loses_no_frame(model, tmp_path):
+    take = model.take("a red ball", seed=3)
+    frames = take.frames(5)
+    made = [next(frames).pixels.tobytes() for _ in range(3)]
+    take.snapshot(tmp_path / "film.take")
+    made += bytes_of(model.restore(tmp_path / "film.take"), 4)
+    assert made == bytes_of(model.take("a red ball", seed=3), 35 / 8)
+
+
+def test_a_mismatch_of_conditions_is_said_by_name(model, tmp_path):
+    take = model.take("a red ball")
+    take.snapshot(tmp_path / "film.take")
+    path = tmp_path / "film.take"
+    with safe_open(path, "pt") as file:
+        note = json.loads(file.metadata()["longtake"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    note["conditions"]["torch"] = "1.0"
+    save_file(tensors, path, {"longtake": json.dumps(note)})
+    with pytest.warns(UserWarning, match=r"made with torch 1\.0.*may differ"):
+        model.restore(path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"nonsense" * 10])
+def test_what_is_no_snapshot_is_refused(model, tmp_path, content):
+    path = tmp_path / "film.take"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(StreamError) as caught:
+        model.restore(path)
+    assert caught.value.code == "bad_snapshot"
+
+
+def test_a_truncated_snapshot_is_refused(model, tmp_path):
+    take = model.take("a red ball")
+    list(take.frames(1))
+    path = tmp_path / "film.take"
+    take.snapshot(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(StreamError, match="cannot be read"):
+        model.restore(path)
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_the_earlier_one(model, tmp_path):
+    take = model.take("a red ball")
+    with pytest.raises(StreamError, match="cannot be written"):
+        take.snapshot(tmp_path / "missing" / "film.take")
+    assert len(bytes_of(take, 1)) == 8
+
+
+def test_a_run_is_saved_with_its_chapters_and_what_made_it(model, tmp_path, read_film):
+    take = model.take("a red ball", seed=5, steps=1)
+    take.run(2)
+    take.prompt("night falls")
+    take.run(1.5)
+    take.save(tmp_path / "film.mp4")
+    film = read_film(tmp_path / "film.mp4")
+    assert film.frames == 28
+    assert film.chapters == [(0.0, "a red ball"), (2.0, "night falls")]
+    about = film.about
+    assert (about["seed"], about["steps"], about["model"]) == (5, 1, "tiny")
+    assert {"time": 2.0, "prompt": "night falls"} in about["applied"]
+    assert about["conditions"]["dtype"] == "float32"
+    assert len(about["conditions"]["weights"]) == 64
+
+
+def test_settings_change_what_is_made_and_bad_ones_are_refused(model):
+    plain = bytes_of(model.take("a red ball"), 4)
+    assert bytes_of(model.take("a red ball", steps=1), 4) != plain
+    assert bytes_of(model.take("a red ball", window=2), 4) != plain
+    assert bytes_of(model.take("a red ball", sink=0), 4) != plain
+    for settings in ({"steps": 0}, {"window": 1}, {"sink": -1}, {"switch": "cut"}, {"speed": 2}):
+        with pytest.raises(StreamError) as caught:
+            model.take("a red ball", **settings)
+        assert caught.value.code == "bad_setting"
+
+
+def test_a_bad_prompt_leaves_the_take_as_it_was(model):
+    take = model.take("a red ball", seed=2)
+    made = bytes_of(take, 1)
+    for prompt in ("", "   ", "x" * 100_000):
+        with pytest.raises(StreamError, match="prompt"):
+            take.prompt(prompt)
+    assert made + bytes_of(take, 2) == bytes_of(model.take("a red ball", seed=2), 3)
+
+
+def test_two_takes_at_once_equal_each_alone(model):
+    alone = [bytes_of(model.take("a red ball", seed=seed), 3) for seed in (1, 2)]
+    takes = [model.take("a red ball", seed=seed) for seed in (1, 2)]
+    both = [take.frames(3) for take in takes]
+    together = [[next(each).pixels.tobytes() for each in both] for _ in range(24)]
+    assert [list(film) for film in zip(*together, strict=True)] == alone
+
+
+def test_a_closed_take_or_model_says_so(model):
+    take = model.take("a red ball")
+    take.close()
+    with pytest.raises(StreamError, match="closed"):
+        list(take.frames(1))
+    with pytest.raises(StreamError, match="closed"):
+        take.prompt("snow")
+
+
+def test_devices_and_dtypes(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(StreamError, match="no CUDA device"):
+        choose_device("cuda")
+    for capability, name in (("avx512_bf16", "torch.bfloat16"), ("avx2", "torch.float32")):
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda flag=capability: {flag: True})
+        assert str(choose_dtype("auto", choose_device("cpu"))) == name
+    assert str(choose_dtype("bf16", choose_device("cpu"))) == "torch.bfloat16"
+
+
+def test_the_public_names_are_there():
+    for name in longtake.__all__:
+        assert getattr(longtake, name) is not None
+    with pytest.raises(AttributeError):
+        _ = longtake.nothing

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from longtake.app.cli import main
+
+LAUNCH = Path(__file__).parents[2] / "launch.py"
+
+
+def run(capsys, *arguments):
+    """Run the command in this process: exit code, lines of stdout, stderr."""
+    code = main(["generate", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out.strip().splitlines(), captured.err
+
+
+@pytest.fixture
+def options(tiny_model, tmp_path):
+    return ["--model", tiny_model, "--dtype", "fp32", "--out", tmp_path / "film.mp4"]
+
+
+def test_a_film_from_prompts_and_its_summary(capsys, options, tmp_path, read_film):
+    code, lines, _ = run(
+        capsys, *options, "--prompt", "a red ball", "--prompt", "@1.5s night falls",
+        "--seconds", "3.3", "--seed", "7", "--json",
+    )  # fmt: skip
+    summary = json.loads(lines[-1])
+    assert code == 0
+    assert (summary["frames"], summary["seconds"], summary["seed"]) == (26, 3.25, 7)
+    assert {"fps", "first_frame_s", "switch_s", "peak_memory_mb", "model", "sha256"} <= set(summary)
+    assert summary["fps"] > 0
+    assert summary["switch_s"] > 0
+    assert "26 frames" in lines[0]
+    film = read_film(tmp_path / "film.mp4")
+    assert film.frames == 26
+    assert film.chapters == [(0.0, "a red ball"), (2.0, "night falls")]
+    assert film.about["seed"] == 7
+
+
+def test_the_same_command_makes_the_same_bytes_and_keeps_the_earlier_film(
+    capsys, options, tmp_path
+):
+    command = [*options, "--prompt", "a red ball", "--seconds", "2", "--json"]
+    digests = []
+    for _ in range(2):
+        _, lines, err = run(capsys, *command)
+        digests.append(json.loads(lines[-1])["sha256"])
+    assert digests[0] == digests[1]
+    assert "it is now" in err
+    assert (tmp_path / "film.1.mp4").is_file()
+    _, lines, _ = run(capsys, *command, "--seed", "9")
+    assert json.loads(lines[-1])["sha256"] != digests[0]
+
+
+@pytest.mark.parametrize("switch", ["recache", "keep", "flush"])
+def test_every_way_to_switch(capsys, options, switch):
+    code, _, _ = run(
+        capsys, *options, "--prompt", "a red ball", "--prompt", "@1s snow", "--seconds", "3",
+        "--switch", switch, "--steps", "1", "--window", "2", "--sink", "0",
+    )  # fmt: skip
+    assert code == 0
+
+
+def test_scripts_in_both_forms(capsys, options, tmp_path, read_film):
+    script = tmp_path / "script.jsonl"
+    script.write_text('{"prompts": ["a red ball", "night falls"]}')
+    assert run(capsys, *options, "--script", script, "--every", "1", "--seconds", "2")[0] == 0
+    assert [at for at, _ in read_film(tmp_path / "film.mp4").chapters] == [0.0, 1.0]
+
+
+def test_prompts_can_be_left_out_of_the_file(capsys, options, tmp_path):
+    run(capsys, *options, "--prompt", "a red ball", "--seconds", "1", "--no-metadata")
+    content = (tmp_path / "film.mp4").read_bytes()
+    assert b"red ball" not in content
+    assert b'"seed"' in content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--prompt", ""], "the prompt is empty"),
+        (["--prompt", "x" * 100_000], "100,000 characters"),
+        (["--prompt", "a", "--prompt", "@5s b", "--prompt", "@4s c"], "does not come after"),
+        (["--prompt", "a", "--prompt", "@50s b"], "beyond the end"),
+        (["--prompt", "a", "--prompt", "@1s "], "time of the prompt"),
+        (["--prompt", "a", "--prompt", "@1s " + "x" * 100_000], "100,000 characters"),
+        (["--script", "missing.jsonl"], "missing.jsonl cannot be read"),
+        (["--prompt", "a", "--seconds", "0"], "a length of 0 s"),
+        (["--prompt", "a", "--seconds", "-3"], "a length of -3 s"),
+        (["--prompt", "a", "--seconds", "nan"], "a length of nan s"),
+        (["--prompt", "a", "--seconds", "0.01"], "no frame"),
+        (["--prompt", "a", "--steps", "0"], "steps is 0"),
+        (["--prompt", "a", "--window", "1"], "window is 1"),
+        (["--prompt", "a", "--sink", "-1"], "sink is -1"),
+        (["--prompt", "a", "--model", "nowhere"], "no model folder nowhere"),
+        (["--prompt", "a", "--device", "cuda"], "no CUDA device"),
+        (["--prompt", "a", "--out", "nowhere/film.mp4"], "no folder nowhere"),
+        (["--prompt", "a", "--out", "film.mkv"], "does not end in .mp4"),
+    ],
+)
+def test_bad_input_gets_one_clear_sentence_and_leaves_nothing(
+    capsys, options, tmp_path, monkeypatch, arguments, words
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    code, lines, err = run(capsys, *options, *arguments)
+    assert code == 2
+    assert words in err
+    assert not lines
+    assert "Traceback" not in err
+    assert err.startswith("longtake: ")
+    assert len([line for line in err.splitlines() if line.startswith("longtake:")]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_film_that_was_there_outlives_bad_input(capsys, options, tmp_path):
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"precious")
+    assert run(capsys, *options, "--prompt", "a", "--steps", "99")[0] == 2
+    assert film.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_film_is_playable_and_said_where(options, tmp_path, read_film, sent):
+    command = [*map(str, options), "--prompt", "a red ball", "--seconds", "3600"]
+    process = subprocess.Popen(
+        [sys.executable, str(LAUNCH), "generate", *command],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    film = tmp_path / "film.mp4"
+    # The file appears with the first frame; then the film is being made.
+    while not (film.exists() and film.stat().st_size > 20_000):
+        assert process.poll() is None, process.communicate()[1]
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert str(film) in out
+    frames = int(out.split(": ")[1].split(" ")[0])
+    read = read_film(film)
+    assert read.frames == frames
+    assert read.chapters == [(0.0, "a red ball")]

@@ -1,0 +1,67 @@
+"""What every test shares: one thread, and a tiny random model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import UMT5Config, UMT5EncoderModel
+
+from longtake.kernels import bind
+from longtake.models.video.generator import StreamingConfig
+from longtake.models.video.load import save_generator
+from longtake.models.video.text import TextEncoder
+from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
+from longtake.models.video.transformer import TransformerConfig, WanTransformer
+
+SENTENCE = "a red blue ball bounces on green grass night falls it starts to snow"
+WORDS = ["<pad>", "<unk>", *SENTENCE.split()]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder in the real layout: 32x32 pixels, 8 frames a second, random weights."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    torch.manual_seed(0)
+    kernels = bind(torch.device("cpu"), torch.float32)
+    transformer = WanTransformer(
+        TransformerConfig(2, 16, ffn_dim=48, num_layers=2, in_channels=4, out_channels=4,
+                          text_dim=16, freq_dim=16),
+        kernels,
+    )  # fmt: skip
+    codec = TinyCodec(
+        TinyCodecConfig(
+            latent_channels=4,
+            patch_size=2,
+            blocks=1,
+            encoder_channels=(8, 8, 8, 8),
+            encoder_pool=(1, 2, 2),
+            encoder_stride=(1, 2, 2),
+            decoder_channels=(8, 8, 8, 8),
+            decoder_scale=(2, 2, 1),
+            decoder_grow=(2, 2, 1),
+        )
+    )
+    # Random weights decode to almost black; this makes every frame a picture that can differ.
+    torch.nn.init.normal_(codec.decoder[-1].weight, std=2.0)
+    torch.nn.init.constant_(codec.decoder[-1].bias, 0.5)
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    encoder = UMT5EncoderModel(
+        UMT5Config(vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=32, num_heads=2, num_layers=1)
+    )
+    config = StreamingConfig(
+        width=32, height=32, rate=8, chunk=2, sink=2, window=4, steps=2, shift=3.0, text_length=12,
+        recache="causal",
+    )  # fmt: skip
+    save_generator(folder, transformer, codec, TextEncoder(encoder, tokenizer, 12), config)
+    return folder

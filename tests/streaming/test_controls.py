@@ -1,0 +1,180 @@
+"""Prompts and settings: when they apply, which of them wins, and what the log says."""
+
+from __future__ import annotations
+
+import pytest
+
+from longtake.streaming import Applied, Event, StreamError
+
+# The fake model's chunks are half a second long and take three steps.
+CHUNK = 0.5
+STEPS = 3
+
+
+def run_chunks(engine, count):
+    for _ in range(count * STEPS):
+        assert engine.run_once()
+
+
+def test_of_several_prompts_submitted_at_once_the_last_wins_and_the_others_leave_no_trace(
+    engine, fake_model, film, shoot
+):
+    model = fake_model()
+    session = engine.open(model, "sea", 1, horizon=2 * CHUNK)
+    for prompt in ("one", "two", "three"):
+        session.submit(Event("prompt", prompt))
+
+    made = shoot(engine, session)
+
+    assert model.applied == [(0, Event("prompt", "three"))]
+    assert session.progress.log == [Applied(Event("prompt", "three"), chunk=0, time=0.0)]
+    assert made == film(2 * CHUNK, prompt="three")
+
+
+def test_events_of_different_fields_all_apply_to_the_same_chunk(engine, fake_model, shoot):
+    model = fake_model()
+    session = engine.open(model, "sea", 1, horizon=CHUNK)
+    wishes = [Event("mood", "calm"), Event("prompt", "lake"), Event("grain", 3)]
+    for wish in wishes:
+        session.submit(wish)
+
+    shoot(engine, session)
+
+    assert model.applied == [(0, wish) for wish in wishes]
+    assert [entry.event for entry in session.progress.log] == wishes
+
+
+@pytest.mark.parametrize("steps_before", range(2 * STEPS + 1))
+def test_an_event_submitted_anywhere_in_a_chunk_applies_at_the_next_boundary(
+    engine, fake_model, shoot, steps_before
+):
+    session = engine.open(fake_model(), "sea", 1, horizon=4 * CHUNK)
+    for _ in range(steps_before):
+        engine.run_once()
+    session.submit(Event("prompt", "lake"))
+
+    shoot(engine, session)
+
+    chunk = -(-steps_before // STEPS)
+    assert session.progress.log == [Applied(Event("prompt", "lake"), chunk, chunk * CHUNK)]
+
+
+@pytest.mark.parametrize(
+    ("at", "chunk"),
+    [(-1.0, 0), (0.0, 0), (0.001, 1), (0.5, 1), (0.501, 2), (1.0, 2), (1.6, 4), (2.0, 4)],
+)
+def test_a_scheduled_event_applies_at_the_first_boundary_at_or_after_its_time(
+    engine, fake_model, film, shoot, at, chunk
+):
+    session = engine.open(fake_model(), "sea", 1, horizon=6 * CHUNK)
+    event = Event("prompt", "lake", at)
+    session.submit(event)
+
+    made = shoot(engine, session)
+
+    assert session.progress.log == [Applied(event, chunk, chunk * CHUNK)]
+    plain = film(6 * CHUNK)
+    items = session.model.spec.burst
+    assert made[: chunk * items] == plain[: chunk * items]
+    assert not set(made[chunk * items :]) & set(plain)
+
+
+def test_scheduled_events_apply_in_the_order_of_their_times_not_of_their_submission(
+    engine, fake_model, shoot
+):
+    session = engine.open(fake_model(), "sea", 1, horizon=6 * CHUNK)
+    for at in (2.0, 0.5, 1.0):
+        session.submit(Event("prompt", f"scene {at}", at))
+
+    shoot(engine, session)
+
+    assert [(entry.event.value, entry.chunk) for entry in session.progress.log] == [
+        ("scene 0.5", 1),
+        ("scene 1.0", 2),
+        ("scene 2.0", 4),
+    ]
+
+
+def test_an_immediate_prompt_does_not_cancel_a_later_scheduled_one(engine, fake_model, shoot):
+    session = engine.open(fake_model(), "sea", 1, horizon=4 * CHUNK)
+    session.submit(Event("prompt", "night", at=1.0))
+    run_chunks(engine, 1)
+    session.submit(Event("prompt", "lake"))
+
+    shoot(engine, session)
+
+    assert [(entry.event.value, entry.chunk) for entry in session.progress.log] == [
+        ("lake", 1),
+        ("night", 2),
+    ]
+
+
+@pytest.mark.parametrize("scheduled_first", [True, False])
+def test_where_a_scheduled_and_an_immediate_prompt_meet_the_scheduled_one_wins(
+    engine, fake_model, shoot, scheduled_first
+):
+    session = engine.open(fake_model(), "sea", 1, horizon=4 * CHUNK)
+    engine.run_once()
+    wishes = [Event("prompt", "night", at=0.25), Event("prompt", "lake")]
+    for wish in wishes if scheduled_first else reversed(wishes):
+        session.submit(wish)
+
+    shoot(engine, session)
+
+    assert [entry.event.value for entry in session.progress.log] == ["night"]
+
+
+def test_of_two_prompts_scheduled_for_the_same_time_the_one_submitted_last_wins(
+    engine, fake_model, shoot
+):
+    session = engine.open(fake_model(), "sea", 1, horizon=2 * CHUNK)
+    session.submit(Event("prompt", "dawn", at=0.5))
+    session.submit(Event("prompt", "dusk", at=0.5))
+
+    shoot(engine, session)
+
+    assert [entry.event.value for entry in session.progress.log] == ["dusk"]
+
+
+def test_an_event_beyond_the_horizon_waits_and_applies_after_an_extension(
+    engine, fake_model, shoot
+):
+    session = engine.open(fake_model(), "sea", 1, horizon=2 * CHUNK)
+    session.submit(Event("prompt", "night", at=1.0))
+
+    shoot(engine, session)
+    assert session.progress.log == []
+    assert session.summary().controls == 1
+
+    session.extend(3 * CHUNK)
+    shoot(engine, session)
+    assert [(entry.chunk, entry.time) for entry in session.progress.log] == [(2, 1.0)]
+    assert session.summary().controls == 0
+
+
+@pytest.mark.parametrize(
+    "event", [Event("colour", "red"), Event("prompt", ""), Event("mood", "", at=0.5)]
+)
+def test_a_refused_event_leaves_the_session_unharmed(engine, fake_model, film, shoot, event):
+    session = engine.open(fake_model(), "sea", 1, horizon=4 * CHUNK)
+    run_chunks(engine, 1)
+
+    with pytest.raises(StreamError):
+        session.submit(event)
+
+    assert shoot(engine, session) == film(4 * CHUNK)
+    assert session.progress.log == []
+
+
+@pytest.mark.parametrize("at", [float("nan"), float("inf")])
+def test_an_event_at_no_time_is_refused_and_not_silently_dropped(engine, fake_model, at):
+    session = engine.open(fake_model(), "sea", 1)
+    with pytest.raises(StreamError, match="time"):
+        session.submit(Event("prompt", "night", at))
+
+
+def test_a_refused_opening_prompt_opens_nothing(engine, fake_model):
+    with pytest.raises(StreamError) as caught:
+        engine.open(fake_model(), "", 1)
+    assert caught.value.code == "bad_value"
+    assert not engine.run_once()
