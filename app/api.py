@@ -24,7 +24,7 @@ from longtake.app.snapshots import read_snapshot, write_snapshot
 from longtake.models.folder import folder_digest
 from longtake.models.video.generator import FilmState, VideoGenerator
 from longtake.models.video.load import load_generator
-from longtake.streaming import Applied, Engine, Event, Progress, Session, StreamError, Summary
+from longtake.streaming import Applied, Engine, Event, Progress, Session, Status, StreamError, Summary
 from longtake.weights import GENERATOR
 
 _PENDING = "pending_frames"
@@ -266,11 +266,13 @@ class Take:
             StreamError: ``bad_output``: the file cannot be written.
         """
         session = self._session
+        running = session.status is Status.RUNNING
         session.pause()
         tensors, values, progress = session.snapshot()
         while (media := session.next()) is not None:
             self._pending.extend(media.payload.numpy())
-        session.resume()
+        if running:
+            session.resume()
         config = self.model.generator.config
         frames = np.array(self._pending, np.uint8).reshape(-1, config.height, config.width, 3)
         note = {

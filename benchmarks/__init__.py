@@ -1,0 +1,1 @@
+"""One command, JSON out: what the speed and quality claims rest on."""

@@ -20,7 +20,9 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 def rope(x: Tensor, rotation: Tensor) -> Tensor:
     """A complex product: one pass instead of six; see :func:`reference.rope`."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    # A copy even of float32: complex numbers cannot be seen at odd strides or offsets.
+    wide = x.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
     turned = pairs * torch.view_as_complex(rotation).unsqueeze(-2)
     return torch.view_as_real(turned).flatten(-2).to(x.dtype)
 

@@ -1,7 +1,7 @@
 """The meaning of every operation, in plain torch with float32 arithmetic.
 
-Each function here is the reference its faster implementations are tested against. Outputs have
-the dtype of the first argument.
+Each function here is the reference its faster implementations are tested against. All tensors of
+a call share one dtype, which is the output's, but for ``rope``'s rotation.
 """
 
 from __future__ import annotations

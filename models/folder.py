@@ -39,9 +39,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise StreamError("bad_model", f"{path} does not exist", _FOLDER_HINT) from None
     except (OSError, ValueError) as error:
-        raise StreamError("bad_model", f"{path} cannot be read ({error})", _REFETCH) from None
+        raise StreamError("bad_model", f"{path} cannot be read ({error})", REFETCH) from None
     if not isinstance(data, dict):
-        raise StreamError("bad_model", f"{path} holds no JSON object", _REFETCH)
+        raise StreamError("bad_model", f"{path} holds no JSON object", REFETCH)
     return data
 
 
@@ -54,15 +54,16 @@ def read_config(path: Path, cls: type[Config]) -> Config:
     data = {key: value for key, value in read_json(path).items() if not key.startswith("_")}
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(data.keys() - known - {"quantization_config"}):
-        raise StreamError("bad_model", f"{path} has unknown fields {', '.join(unknown)}", _REFETCH)
+        raise StreamError("bad_model", f"{path} has unknown fields {', '.join(unknown)}", REFETCH)
     data.pop("quantization_config", None)
     try:
         return TypeAdapter(cls).validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        problem = f"{path}: {where + ': ' if where else ''}{first['msg']}"
-        raise StreamError("bad_model", problem, _REFETCH) from None
+        reason = first["msg"].removeprefix("Value error, ")
+        problem = f"{path}: {where + ': ' if where else ''}{reason}"
+        raise StreamError("bad_model", problem, REFETCH) from None
 
 
 def load_weights(module: Module, folder: Path, dtype: torch.dtype) -> Module:
@@ -90,20 +91,33 @@ def load_weights(module: Module, folder: Path, dtype: torch.dtype) -> Module:
         for name, parameter in module.named_parameters(remove_duplicate=False)
     }
     found: dict[str, Tensor] = {}
-    for stored_name, tensor in dequantize(read_tensors(folder)):
-        name = aliases.get(stored_name, stored_name)
-        if name not in expected:
-            raise StreamError("bad_model", f"{folder} holds an unknown tensor {name}", _REFETCH)
-        if tensor.shape != expected[name].shape:
-            got, want = list(tensor.shape), list(expected[name].shape)
-            problem = f"{folder}: tensor {name} is {got}, the config makes it {want}"
-            raise StreamError("bad_model", problem, _REFETCH)
-        found[name] = tensor.to(dtype)
+    stored: set[str] = set()
+    try:
+        for stored_name, tensor in dequantize(read_tensors(folder)):
+            name = aliases.get(stored_name, stored_name)
+            if problem := _misfit(stored_name, tensor, expected.get(name), stored):
+                raise StreamError("bad_model", f"{folder}: {problem}", REFETCH)
+            stored.add(stored_name)
+            found[name] = tensor.to(dtype)
+    except ValueError as error:
+        raise StreamError("bad_model", f"{folder}: {error}", REFETCH) from None
     if missing := [name for name in expected if name not in found]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise StreamError("bad_model", f"{folder} lacks tensor {missing[0]}{more}", _REFETCH)
+        raise StreamError("bad_model", f"{folder} lacks tensor {missing[0]}{more}", REFETCH)
     module.load_state_dict(found, strict=False, assign=True)
     return module.eval().requires_grad_(requires_grad=False)
+
+
+def _misfit(name: str, tensor: Tensor, expected: Tensor | None, stored: set[str]) -> str | None:
+    if expected is None:
+        return f"tensor {name} is unknown"
+    if name in stored:
+        return f"tensor {name} is there twice"
+    if tensor.shape != expected.shape:
+        return f"tensor {name} is {list(tensor.shape)}, the config makes it {list(expected.shape)}"
+    if not tensor.is_floating_point():
+        return f"tensor {name} is {tensor.dtype} and has no scale"
+    return None
 
 
 def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
@@ -114,9 +128,12 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """
     files = sorted(folder.glob("*.safetensors"))
     for index in folder.glob("*.safetensors.index.json"):
-        shards = {folder / name for name in read_json(index).get("weight_map", {}).values()}
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise StreamError("bad_model", f"{index} holds no weight_map", REFETCH)
+        shards = {folder / str(name) for name in weight_map.values()}
         if lost := sorted(shards - set(files)):
-            raise StreamError("bad_model", f"{lost[0]} does not exist", _REFETCH)
+            raise StreamError("bad_model", f"{lost[0]} does not exist", REFETCH)
     if not files:
         raise StreamError("bad_model", f"{folder} holds no .safetensors file", _FOLDER_HINT)
     for path in files:
@@ -126,7 +143,7 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
                     yield name, file.get_tensor(name)
         except (SafetensorError, OSError) as error:
             problem = f"{path} is not a whole safetensors file ({error})"
-            raise StreamError("bad_model", problem, _REFETCH) from None
+            raise StreamError("bad_model", problem, REFETCH) from None
 
 
 def save_weights(tensors: Mapping[str, Tensor], folder: Path, stem: str) -> None:
@@ -136,15 +153,17 @@ def save_weights(tensors: Mapping[str, Tensor], folder: Path, stem: str) -> None
 
     Args:
         tensors: names to contiguous CPU tensors.
-        folder: made if need be.
+        folder: made if need be; earlier files of that stem are removed.
         stem: ``"diffusion_pytorch_model"`` or ``"model"``, as the libraries name their files.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for earlier in folder.glob(f"{stem}[.-]*safetensors*"):
+        earlier.unlink()
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for name in sorted(tensors):
         tensor = tensors[name]
-        if size + tensor.nbytes > SHARD_BYTES and not name.endswith(SCALE_SUFFIX):
+        if size and size + tensor.nbytes > SHARD_BYTES and not name.endswith(SCALE_SUFFIX):
             shards.append({})
             size = 0
         shards[-1][name] = tensor
@@ -178,5 +197,5 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-_REFETCH = "fetch the model folder again, or leave --model out to use the bundled one"
+REFETCH = "fetch the model folder again, or leave --model out to use the bundled one"
 _FOLDER_HINT = "a model folder holds model_index.json and one subfolder for each part"

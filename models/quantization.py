@@ -39,17 +39,23 @@ def dequantize(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Ten
     """Undo :func:`quantize`; tensors that were not quantised pass through.
 
     The scale directly follows its weight in a sorted file; either order is accepted.
+
+    Raises:
+        ValueError: a scale is not one number for each output channel.
     """
-    waiting: dict[str, Tensor] = {}
+    waiting: dict[str, tuple[str, Tensor]] = {}
     for name, tensor in tensors:
         weight_name = name.removesuffix(SCALE_SUFFIX)
         if name == weight_name and tensor.dtype != torch.int8:
             yield name, tensor
         elif weight_name in waiting:
-            other = waiting.pop(weight_name)
+            _, other = waiting.pop(weight_name)
             weight, scale = (other, tensor) if other.dtype == torch.int8 else (tensor, other)
+            if scale.shape != (len(weight), *(1,) * (weight.ndim - 1)):
+                got, want = list(scale.shape), list(weight.shape)
+                raise ValueError(f"the scale of tensor {weight_name} is {got}, the tensor {want}")
             yield weight_name, weight.float() * scale
         else:
-            waiting[weight_name] = tensor
+            waiting[weight_name] = (name, tensor)
     # What found no partner is passed on, so that a strict loader names it.
-    yield from waiting.items()
+    yield from waiting.values()

@@ -87,9 +87,7 @@ def _keep_kind(spans: Sequence[Span], incoming: int, rule: Rule) -> list[Span]:
     total = sum(span.length for span in spans)
     if rule.window is None:
         return _merge(spans)
-    # Entries that come in while the sink is still filling belong to the sink, not the window.
-    into_sink = min(incoming, max(0, rule.sink - total))
-    tail = max(0, rule.window - (incoming - into_sink))
+    tail = max(0, rule.window - incoming)
     head = min(rule.sink, total)
     dropped = range(head, max(head, total - tail))
     pieces: list[Span] = []

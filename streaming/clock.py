@@ -28,7 +28,10 @@ class Clock(Protocol):
         ...
 
     def chunk_done(self, start: float, stop: float, cost: float) -> None:
-        """A chunk that covers ``start`` to ``stop`` is made; it took ``cost`` seconds."""
+        """A chunk that covers ``start`` to ``stop`` is made.
+
+        ``cost`` is the seconds from when it could have begun, other sessions' steps included.
+        """
         ...
 
 
@@ -64,6 +67,7 @@ class WallClock:
         self.speed = 1.0
         self._now = now
         self._cost: float | None = None
+        self._warm = False
         # Presentation time `_anchor[1]` is due at wall time `_anchor[0]`.
         self._anchor: tuple[float, float] | None = None
 
@@ -86,10 +90,18 @@ class WallClock:
         now = self._now()
         if self._anchor is None:
             self._anchor = (now, start)
-        self._cost = cost if self._cost is None else self._cost + SMOOTHING * (cost - self._cost)
+        if self._cost is None or not self._warm:
+            # The first chunk pays for warming up, so the second's cost replaces it.
+            self._warm = self._cost is not None
+            self._cost = cost
+        else:
+            self._cost += SMOOTHING * (cost - self._cost)
+        if stop == start:
+            return
         speed = min(1.0, (stop - start) / max(self._cost, 1e-9))
         late = now - self.deadline(start)
-        if late > 0 or abs(speed - self.speed) > SPEED_STEP:
+        recovered = self.speed < speed == 1.0
+        if late > 0 or recovered or abs(speed - self.speed) > SPEED_STEP:
             due = max(now, self.deadline(start))
             self.speed = speed
             self._anchor = (due, start)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+import traceback
 from types import TracebackType
 from typing import Any
 
@@ -51,7 +53,7 @@ class Engine:
             live_input: whether input frames come live (oldest dropped) or from a file (blocking).
 
         Raises:
-            StreamError: the model refuses the prompt.
+            StreamError: the model refuses the prompt, or the engine has ended.
         """
         session = Session(
             model,
@@ -126,6 +128,8 @@ class Engine:
 
     def _add(self, session: Session[State]) -> Session[State]:
         with self._changed:
+            if self._stopping:
+                raise StreamError("closed", "the engine has ended", "open another one")
             self._sessions.append(session)
             self._changed.notify_all()
         return session
@@ -148,14 +152,32 @@ class Engine:
         best: Session[Any] | None = None
         delay: float | None = None
         for session in self._sessions:
-            if not session.runnable():
+            try:
+                wait = self._wait_before(session)
+            except Exception as error:  # a model's demand()
+                session.fail(_failure(error))
+                self._changed.notify_all()
                 continue
-            wait = session.clock.wait_before(session.time) if session.at_boundary else 0.0
+            if wait is None:
+                continue
             if wait > 0:
                 delay = wait if delay is None else min(delay, wait)
             elif best is None or _urgency(session) < _urgency(best):
                 best = session
         return best, delay
+
+    def _wait_before(self, session: Session[Any]) -> float | None:
+        """Seconds until a session's next step should be run; None where it cannot run yet."""
+        if not session.runnable():
+            if session.at_boundary:
+                session.ready_since = None
+            return None
+        wait = session.clock.wait_before(session.time) if session.at_boundary else 0.0
+        if wait > 0:
+            session.ready_since = None
+        elif session.ready_since is None:
+            session.ready_since = time.monotonic()
+        return wait
 
     def _advance(self, session: Session[Any]) -> None:
         """Run one step outside the lock, then hand on its outcome under it."""
@@ -163,26 +185,28 @@ class Engine:
         began = time.monotonic()
         try:
             with self._changed:
-                events = session.take_due()
+                due = session.take_due()
                 frames = [session.inputs.take() for _ in range(session.model.demand(state))]
-            arrivals: list[Event | InputFrame] = [*events, *frames]
+            arrivals: list[Event | InputFrame] = [*(each.event for each in due), *frames]
             for arrival in arrivals:
                 session.model.apply(state, arrival)
             with self._changed:
-                session.record(events)
+                session.record(due)
             step = session.model.step(state)
-        except Exception as error:  # one session's failure is never the engine's
-            failure = error if isinstance(error, StreamError) else _unexpected(error)
             with self._changed:
-                session.fail(failure)
+                self._postprocess(session, step, began)
+        except BaseException as error:
+            with self._changed:
+                session.fail(_failure(error))
+            # As text: a record of the exception itself would keep the state alive.
+            logging.getLogger(__name__).error("a session failed\n%s", traceback.format_exc())
+            if not isinstance(error, Exception):
+                raise  # an interrupt is the caller's; one session's failure is never the engine's
+        finally:
+            with self._changed:
                 session.stepping = False
+                session.last_run = time.monotonic()
                 self._changed.notify_all()
-            return
-        with self._changed:
-            self._postprocess(session, step, began)
-            session.stepping = False
-            session.last_run = time.monotonic()
-            self._changed.notify_all()
 
     def _postprocess(self, session: Session[Any], step: Step, began: float) -> None:
         now = time.monotonic()
@@ -198,10 +222,13 @@ class Engine:
         if step.boundary:
             progress.chunk += 1
             session.metrics.chunk(session.chunk_cost)
-            session.clock.chunk_done(session.chunk_start, session.time, session.chunk_cost)
+            # Other sessions' steps count: together they may be too much for playback.
+            waited = now - (began if session.ready_since is None else session.ready_since)
+            session.clock.chunk_done(session.chunk_start, session.time, waited)
             session.chunk_cost = 0.0
+            session.ready_since = None
         if session.status is Status.CLOSED:
-            session.state = None
+            session.free()
 
 
 def _urgency(session: Session[Any]) -> tuple[float, float]:
@@ -209,6 +236,9 @@ def _urgency(session: Session[Any]) -> tuple[float, float]:
     return session.clock.deadline(session.time), session.last_run
 
 
-def _unexpected(error: Exception) -> StreamError:
+def _failure(error: BaseException) -> StreamError:
+    """What the client is told, without the traceback, which would keep the state alive."""
+    if isinstance(error, StreamError):
+        return StreamError(error.code, error.message, error.hint)
     message = f"the model failed with {type(error).__name__}: {error}"
     return StreamError("model_failed", message, "what was made so far is kept")

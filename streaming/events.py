@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -15,11 +15,13 @@ class Event:
         field: e.g. ``"prompt"`` or ``"steps"``; the model says which there are.
         value: JSON-like.
         at: presentation time in seconds before which it does not apply; 0 is at once.
+        chunk: index of the chunk before which it does not apply, for a replay of a log.
     """
 
     field: str
     value: Any
     at: float = 0.0
+    chunk: int = 0
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Applied:
     event: Event
     chunk: int
     time: float
+
+    def again(self) -> Event:
+        """The event that applies at the same chunk when the log is replayed."""
+        return replace(self.event, at=self.time, chunk=self.chunk)
 
 
 @dataclass(frozen=True)

@@ -7,32 +7,56 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from longtake.streaming.events import Event, InputFrame, Media
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An event in the lane.
+
+    Attributes:
+        event: what is wished.
+        time: presentation time from which it counts: its own, or when it was put if that is later.
+        accepted: when it was put, on the engine's monotonic clock.
+    """
+
+    event: Event
+    time: float
+    accepted: float
 
 
 class ControlLane:
     """Events waiting for their chunk: never dropped; of those due the latest of a field wins."""
 
-    def __init__(self, events: tuple[Event, ...] = ()) -> None:
-        self._waiting: list[Event] = list(events)
+    def __init__(self) -> None:
+        self._waiting: list[Waiting] = []
 
-    def put(self, event: Event) -> None:
-        """Queue an event."""
-        self._waiting.append(event)
+    def put(self, event: Event, time: float, accepted: float) -> None:
+        """Queue an event at a presentation time."""
+        self._waiting.append(Waiting(event, max(event.at, time), accepted))
 
-    def take_due(self, time: float) -> list[Event]:
-        """Remove every event due at a presentation time; return the winner of each field.
+    def take_due(self, time: float, chunk: int) -> list[Waiting]:
+        """Remove every event due at a chunk; return the winner of each field.
 
-        Among due events of one field the one scheduled last wins, and of those scheduled for the
-        same time the one put last.
+        Among due events of one field the one of the latest time wins, and of those of the same
+        time the one put last.
+
+        Args:
+            time: the chunk's presentation time.
+            chunk: its index.
         """
-        due = sorted((e for e in self._waiting if e.at <= time), key=lambda event: event.at)
-        self._waiting = [event for event in self._waiting if event.at > time]
-        return list({event.field: event for event in due}.values())
+        due, later = [], []
+        for waiting in self._waiting:
+            event = waiting.event
+            (due if event.at <= time and event.chunk <= chunk else later).append(waiting)
+        self._waiting = later
+        due.sort(key=lambda waiting: waiting.time)
+        return list({waiting.event.field: waiting for waiting in due}.values())
 
     def __iter__(self) -> Iterator[Event]:
-        return iter(self._waiting)
+        return (waiting.event for waiting in self._waiting)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -84,8 +108,8 @@ class Outbox:
         self._items: deque[Media] = deque()
 
     def has_room(self, items: int) -> bool:
-        """Whether so many more items fit; an empty outbox has room for any chunk."""
-        return not self._items or len(self._items) + items <= self._capacity
+        """Whether so many more items fit."""
+        return len(self._items) + items <= self._capacity
 
     def put(self, media: Media) -> None:
         """Add an item; room was looked for when its chunk began."""

@@ -56,7 +56,7 @@ class Metrics:
 
     def media(self, now: float, units: int) -> None:
         """So many units were made."""
-        if not self.units:
+        if not self.first_media:
             self.first_media = now - self.opened
         self.units += units
         if self.chunks:

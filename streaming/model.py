@@ -64,6 +64,10 @@ class StreamModel(Protocol[State]):
         """
         ...
 
+    def close(self, state: State) -> None:
+        """The state is given up, perhaps in the middle of a chunk: free what it holds."""
+        ...
+
     def save(self, state: State) -> tuple[Tensors, dict[str, Any]]:
         """Tensors and JSON-like values from which :meth:`load` goes on, at a boundary only."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any, Generic
 from longtake.streaming.clock import Clock
 from longtake.streaming.errors import StreamError
 from longtake.streaming.events import Applied, Event, InputFrame, Media, Tensors
-from longtake.streaming.lanes import ControlLane, InputLane, Outbox
+from longtake.streaming.lanes import ControlLane, InputLane, Outbox, Waiting
 from longtake.streaming.metrics import Metrics, Summary
 from longtake.streaming.model import State, StreamModel
 
@@ -82,20 +83,24 @@ class Session(Generic[State]):
         self.state: State | None = state
         self.status = Status.RUNNING
         self.error: StreamError | None = None
-        self.progress = progress or Progress()
+        done = progress or Progress()
+        self.progress = Progress(done.chunk, done.units, list(done.log))
         self.horizon = horizon
-        self.controls = ControlLane(tuple(self.progress.waiting))
+        self.controls = ControlLane()
         self.inputs = InputLane(INPUT_CAPACITY, live=live_input)
         self.outbox = Outbox(max(outbox, model.spec.burst))
         self.metrics = Metrics(time.monotonic())
         self.at_boundary = True
         self.stepping = False
+        self.saving = 0
         self.chunk_start = self.time
         self.chunk_began = self.metrics.opened
         self.chunk_cost = 0.0
+        self.ready_since: float | None = None
         self.last_run = 0.0
-        self._accepted: dict[str, float] = {}
         self._changed = changed
+        for event in done.waiting:
+            self.controls.put(event, 0.0, self.metrics.opened)
 
     # --- for the client ---
 
@@ -108,13 +113,14 @@ class Session(Generic[State]):
         """Queue an event; where several of one field are due at a chunk, the latest wins.
 
         Raises:
-            StreamError: the model refuses it, or the session has ended.
+            StreamError: the model refuses it, its time is not a number, or the session has ended.
         """
+        if not math.isfinite(event.at):
+            raise StreamError("bad_time", f"the time {event.at} is no time", "give seconds")
         self.model.check(event)
         with self._changed:
             self._ensure_open()
-            self._accepted[event.field] = time.monotonic()
-            self.controls.put(event)
+            self.controls.put(event, self.time, time.monotonic())
             self._changed.notify_all()
 
     def feed(self, frame: InputFrame) -> None:
@@ -174,7 +180,7 @@ class Session(Generic[State]):
             if self.status is not Status.FAILED:
                 self.status = Status.CLOSED
             self._changed.wait_for(lambda: not self.stepping)
-            self.state = None
+            self.free()
             self._changed.notify_all()
 
     def snapshot(self) -> tuple[Tensors, dict[str, Any], Progress]:
@@ -186,18 +192,21 @@ class Session(Generic[State]):
             StreamError: the session has ended.
         """
         with self._changed:
-            self._changed.wait_for(
-                lambda: (self.at_boundary and not self.stepping) or self.state is None
-            )
-            self._ensure_open()
-            assert self.state is not None
-            tensors, values = self.model.save(self.state)
-            done = self.progress
-            return (
-                tensors,
-                values,
-                Progress(done.chunk, done.units, list(done.log), list(self.controls)),
-            )
+            # The next chunk does not begin while somebody waits for the boundary before it.
+            self.saving += 1
+            try:
+                self._changed.wait_for(
+                    lambda: (self.at_boundary and not self.stepping) or self.state is None
+                )
+                self._ensure_open()
+                assert self.state is not None
+                tensors, values = self.model.save(self.state)
+                done = self.progress
+                progress = Progress(done.chunk, done.units, list(done.log), list(self.controls))
+                return tensors, values, progress
+            finally:
+                self.saving -= 1
+                self._changed.notify_all()
 
     def summary(self) -> Summary:
         """A reading of the session's measurements."""
@@ -227,33 +236,42 @@ class Session(Generic[State]):
             return self._fed()
         return (
             self.status is Status.RUNNING
+            and not self.saving
             and self.time < self.horizon
             and self.outbox.has_room(self.model.spec.burst)
             and self._fed()
         )
 
-    def take_due(self) -> list[Event]:
+    def take_due(self) -> list[Waiting]:
         """At a boundary: the events whose time has come, one a field."""
-        return self.controls.take_due(self.time) if self.at_boundary else []
+        if not self.at_boundary:
+            return []
+        return self.controls.take_due(self.time, self.progress.chunk)
 
-    def record(self, events: list[Event]) -> None:
+    def record(self, applied: list[Waiting]) -> None:
         """Log events that were applied to the chunk that begins now."""
-        for event in events:
-            self.progress.log.append(Applied(event, self.progress.chunk, self.time))
-            accepted = self._accepted.pop(event.field, None)
-            if accepted is not None:
-                # What was scheduled long ago counts from the chunk in which its time came.
-                self.metrics.applied(max(accepted, self.chunk_began))
+        for each in applied:
+            self.progress.log.append(Applied(each.event, self.progress.chunk, self.time))
+            # What was scheduled long ago counts from the chunk in which its time came.
+            self.metrics.applied(max(each.accepted, self.chunk_began))
 
     def fail(self, error: StreamError) -> None:
         """End with an error; what was made is still delivered, the state is freed."""
         self.error = error
         self.status = Status.FAILED
-        self.state = None
+        self.free()
+
+    def free(self) -> None:
+        """Give up the state. May be repeated."""
+        if self.state is not None:
+            self.model.close(self.state)
+            self.state = None
 
     def _fed(self) -> bool:
         assert self.state is not None
-        return len(self.inputs) >= self.model.demand(self.state)
+        demanded = self.model.demand(self.state)
+        self.inputs.capacity = max(self.inputs.capacity, demanded)
+        return len(self.inputs) >= demanded
 
     def _busy(self) -> bool:
         """Whether more media may come without anybody's doing."""

@@ -15,7 +15,14 @@ from torch.nn import functional as F
 
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
 from longtake.training.judge import accuracy, load_judge
-from longtake.training.loop import Loop, add_arguments, loop_config, step_generator
+from longtake.training.loop import (
+    Loop,
+    add_arguments,
+    join_ranks,
+    loop_config,
+    rank,
+    step_generator,
+)
 from longtake.training.pool import as_float, scene_pool, switch_pool
 
 WARM = 8
@@ -44,6 +51,26 @@ def save_codec(codec: TinyCodec, config: TinyCodecConfig, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"vae": asdict(config)}, indent=1) + "\n")
     weights = {name: value.cpu().contiguous() for name, value in codec.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
+
+
+def recolour(frames: Tensor, draw: torch.Generator) -> Tensor:
+    """Half of the clips with their colours mixed at random, and half of all mirrored.
+
+    A codec that has only seen the world's own colours learns them by heart, and rebuilds a pair
+    of sky and ground that it never met as one that it did.
+
+    `frames`: float [B, T, 3, H, W] in [0, 1].
+    """
+    clips, device = len(frames), frames.device
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(clips, *shape, generator=draw, device=device)
+
+    mix = torch.eye(3, device=device) + 0.6 * (uniform(3, 3) - 0.5)
+    shift = 0.3 * (uniform(1, 3, 1, 1) - 0.5)
+    mixed = torch.einsum("bij,btjhw->btihw", mix, frames - 0.5) + 0.5 + shift
+    frames = torch.where(uniform(1, 1, 1, 1) < 0.5, frames, mixed.clamp(0, 1))
+    return torch.where(uniform(1, 1, 1, 1) < 0.5, frames, frames.flip(-1))
 
 
 def importance(frames: Tensor) -> Tensor:
@@ -149,8 +176,7 @@ def measure(codec: TinyCodec, options: argparse.Namespace) -> dict[str, float]:
 
 def train(options: argparse.Namespace) -> TinyCodec | None:
     """Train within the budget and write the folder; None where it paused."""
-    device = torch.device(options.device)
-    torch.manual_seed(options.seed)
+    device = join_ranks(options)
     torch.backends.cudnn.benchmark = True
     config = codec_config(options.config)
     codec = TinyCodec(config).to(device)
@@ -175,7 +201,7 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
             clip = torch.randint(len(pool), (size, 1), generator=draw, device=device)
             start = torch.randint(latest, (size, 1), generator=draw, device=device)
             parts.append(pool[clip, start + window])
-        frames = as_float(torch.cat(parts))
+        frames = recolour(as_float(torch.cat(parts)), draw)
         noise = latent_noise(codec, frames, draw, options.noise)
         with torch.autocast(device.type, torch.bfloat16):
             rebuilt, latents = forward(frames, noise)
@@ -183,7 +209,7 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
         losses["loss"] = losses["loss"] + 1e-4 * latents.float().square().mean()
         return losses
 
-    if not loop.run(step_loss):
+    if not loop.run(step_loss) or rank():
         return None
     mean, std = latent_statistics(loop.ema, torch.cat((still[:1000], changing[:200])))
     config = replace(config, latents_mean=mean, latents_std=std)

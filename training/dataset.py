@@ -19,12 +19,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from longtake.models.video.tiny_codec import TinyCodec
+from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
 from longtake.training.codec import WARM, load_codec
-from longtake.training.loop import step_generator
+from longtake.training.loop import join_ranks, rank, step_generator
 from longtake.training.pool import FADE, as_float, draw_marks, render_dtype, times
 from longtake.training.render import render, render_switch
-from longtake.training.world import RATE, SIZE, Scenes, change_scenes, sample_scenes
+from longtake.training.world import RATE, SIZE, Scenes, change_scenes, pose, sample_scenes
 
 CHUNK_FRAMES = 12
 CHUNKS = 4
@@ -67,11 +67,13 @@ def draw_plan(rng: random.Random) -> Plan:
 class Clips:
     """Encoded clips.
 
-    `latents`: bfloat16 [N, channels, 12, h, w], normalised; `before`, `after`: attribute rows int64
-    [N, 7], equal where nothing changes; `style`, `border`: int64 [N], as in `Plan`.
+    `latents`: bfloat16 [N, channels, 12, h, w], normalised; `thing`: bool [N, 12, h, w], where the
+    thing is; `before`, `after`: attribute rows int64 [N, 7], equal where nothing changes; `style`,
+    `border`: int64 [N], as in `Plan`.
     """
 
     latents: Tensor
+    thing: Tensor
     before: Tensor
     after: Tensor
     style: Tensor
@@ -88,7 +90,7 @@ class Clips:
     def load(path: Path, device: torch.device | str) -> Clips:
         """Read a file that `save` wrote; what captions are made from stays on the CPU."""
         tensors = load_file(path)
-        for name in ("latents", "border"):
+        for name in ("latents", "thing", "border"):
             tensors[name] = tensors[name].to(device)
         return Clips(**tensors)
 
@@ -110,8 +112,16 @@ def film(before: Scenes, after: Scenes, seconds: Tensor, fade: int) -> Tensor:
     return torch.cat(parts, 1)
 
 
-def frames_of(plan: Plan, before: Scenes, after: Scenes, start: Tensor) -> list[Tensor]:
-    """The pieces of film that a plan's clips are encoded from, uint8 [B, T, 3, H, W] each.
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of film: `frames` uint8 [B, T, 3, H, W], at `seconds` [B, T]."""
+
+    frames: Tensor
+    seconds: Tensor
+
+
+def pieces_of(plan: Plan, before: Scenes, after: Scenes, start: Tensor) -> list[Piece]:
+    """The pieces of film that a plan's clips are encoded from.
 
     `start`: [B] seconds at which a later piece begins. Every piece but one at the film's first
     frame has `WARM` frames before those that count.
@@ -133,48 +143,69 @@ def frames_of(plan: Plan, before: Scenes, after: Scenes, start: Tensor) -> list[
         else render(after, seconds, dtype=dtype, batch=32)
     )
     if plan.timing != "gap":
-        return [rest]
-    return [render(before, times(first, CHUNK_FRAMES), dtype=dtype, batch=32), rest]
+        return [Piece(rest, seconds)]
+    opening = times(first, CHUNK_FRAMES)
+    return [Piece(render(before, opening, dtype=dtype, batch=32), opening), Piece(rest, seconds)]
+
+
+def thing_cells(scenes: Scenes, seconds: Tensor, config: TinyCodecConfig) -> Tensor:
+    """Which latents show the thing or its edge at times [B, T]: bool [B, T / temporal, h, w]."""
+    where = pose(scenes, seconds)
+    centre = config.spatial * (torch.arange(SIZE // config.spatial, device=seconds.device) + 0.5)
+    x, y = (each[..., None, None] for each in (where.x, where.y))
+    reach = 1.4 * where.radius[..., None, None] + config.spatial / 2
+    near = torch.hypot(centre - x, centre[:, None] - y) < reach
+    return near.unflatten(1, (-1, config.temporal)).any(2)
 
 
 @torch.no_grad()
-def encode(codec: TinyCodec, pieces: list[Tensor], dtype: torch.dtype) -> Tensor:
-    """Latents bfloat16 [B, channels, 12, h, w] of a clip's pieces, their warm-up dropped."""
-    latents = []
-    for piece in pieces:
-        warm = WARM if piece.shape[1] % CHUNK_FRAMES else 0
-        with torch.autocast(piece.device.type, dtype, enabled=dtype != torch.float32):
-            whole = codec.encode(as_float(piece))
-        latents.append(whole[:, :, warm // codec.config.temporal :].to(torch.bfloat16))
-    return torch.cat(latents, 2)
+def encode(codec: TinyCodec, frames: Tensor, dtype: torch.dtype) -> Tensor:
+    """Latents bfloat16 [B, channels, T / temporal, h, w] of uint8 frames."""
+    with torch.autocast(frames.device.type, dtype, enabled=dtype != torch.float32):
+        return codec.encode(as_float(frames)).to(torch.bfloat16)
 
 
 def make_batch(codec: TinyCodec, size: int, seed: int, number: int) -> Clips:
     """One batch of clips under one plan, made from the seed and the batch's number alone."""
     device = next(codec.parameters()).device
-    plan = draw_plan(random.Random(f"{seed}/{number}"))
+    plan = draw_plan(random.Random(f"{seed}/{rank()}/{number}"))
     draw = step_generator(seed, number, device)
     before = after = sample_scenes(size, draw)
     if plan.kind != "plain":
         chances = CAPTION_CHANGES if plan.style == CHANGE else SCENE_CHANGES
         after = change_scenes(before, draw_marks(size, draw, chances), draw)
     gap = 60 * torch.rand(size, generator=draw, device=device)
-    pieces = frames_of(plan, before, after, START_SECONDS + gap)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    latents = encode(codec, pieces, dtype)
+    latents, thing = [], []
+    for piece in pieces_of(plan, before, after, START_SECONDS + gap):
+        warm = WARM if piece.seconds.shape[1] % CHUNK_FRAMES else 0
+        counted = slice(warm // codec.config.temporal, None)
+        latents.append(encode(codec, piece.frames, dtype)[:, :, counted])
+        cells = [thing_cells(scenes, piece.seconds, codec.config) for scenes in (before, after)]
+        thing.append((cells[0] | cells[1])[:, counted])
     style = torch.full((size,), plan.style)
     border = torch.full((size,), plan.border)
-    return Clips(latents, before.attributes.cpu(), after.attributes.cpu(), style, border)
+    shown = torch.cat(thing, 1)
+    return Clips(
+        torch.cat(latents, 2), shown, before.attributes.cpu(), after.attributes.cpu(), style, border
+    )
+
+
+def clips_path(folder: Path) -> Path:
+    """Where this rank keeps its clips."""
+    return folder / f"clips.{rank()}.safetensors"
 
 
 def build(options: argparse.Namespace) -> None:
     """Make clips until there are enough or the time is spent, and write the file."""
     torch.backends.cudnn.benchmark = True
-    codec = load_codec(options.codec, options.device)
+    device = join_ranks(options)
+    codec = load_codec(options.codec, device)
     codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config, grid = codec.config, SIZE // codec.config.spatial
     shape = (options.clips, config.latent_channels, CHUNKS * CHUNK_FRAMES // config.temporal)
     latents = torch.empty(*shape, grid, grid, dtype=torch.bfloat16)
+    thing = torch.empty(options.clips, shape[2], grid, grid, dtype=torch.bool)
     rows: dict[str, list[Tensor]] = {"before": [], "after": [], "style": [], "border": []}
     began, made = time.perf_counter(), 0
     for number in range(options.clips // options.batch):
@@ -182,12 +213,13 @@ def build(options: argparse.Namespace) -> None:
             break
         batch = make_batch(codec, options.batch, options.seed, number)
         latents[made : made + len(batch)].copy_(batch.latents)
+        thing[made : made + len(batch)].copy_(batch.thing)
         for name, parts in rows.items():
             parts.append(getattr(batch, name))
         made += len(batch)
     options.out.mkdir(parents=True, exist_ok=True)
     joined = {name: torch.cat(parts) for name, parts in rows.items()}
-    Clips(latents[:made], **joined).save(options.out / "clips.safetensors")
+    Clips(latents[:made], thing[:made], **joined).save(clips_path(options.out))
     summary = {"clips": made, "seconds": round(time.perf_counter() - began, 1)}
     summary |= {"std": round(float(latents[:made:16].float().std()), 4)}
     print(json.dumps(summary))

@@ -17,9 +17,18 @@ from longtake.models.video.generator import StreamingConfig
 from longtake.models.video.text import encode_tokens
 from longtake.models.video.transformer import TransformerConfig, WanTransformer
 from longtake.training.attention import ChunkCausalAttention, training_kernels
-from longtake.training.dataset import Clips
-from longtake.training.loop import Loop, add_arguments, loop_config, step_generator
+from longtake.training.dataset import Clips, clips_path
+from longtake.training.loop import (
+    Loop,
+    add_arguments,
+    join_ranks,
+    loop_config,
+    rank,
+    step_generator,
+)
 from longtake.training.prompts import build_text_encoder, build_tokenizer, prompt, tokens
+
+THING_WEIGHT = 5.0
 
 
 class Denoiser(nn.Module):
@@ -73,27 +82,42 @@ def draw_levels(
     """Noise levels sigma of the chunks of each clip, float32 [B, chunks] in [0, 1]; 0 is clean.
 
     Chunks before `border` [B] are clean, others with the chance `clean`; the last never is, where
-    all would be. Uniform levels are shifted towards noise as the sampler's are.
+    all would be. In half of the clips a random number of first chunks is clean instead, as in
+    inference, where all that came before always is. Uniform levels are shifted towards noise as
+    the sampler's are.
     """
     batch, device = len(border), border.device
     u = torch.rand(batch, chunks, generator=draw, device=device)
     sigma = shift * u / (1 + (shift - 1) * u)
     index = torch.arange(chunks, device=device)
     kept = torch.rand(batch, chunks, generator=draw, device=device) < clean
+    first = index < torch.randint(chunks, (batch, 1), generator=draw, device=device)
+    kept = torch.where(torch.rand(batch, 1, generator=draw, device=device) < 0.5, kept, first)
     kept = kept | (index < border[:, None])
     kept[:, -1] &= ~kept.all(1)
     # A level of exactly 0 is how a clean chunk is known.
     return torch.where(kept, 0.0, sigma.clamp(min=1e-3))
 
 
-def flow_loss(flow: Tensor, clean: Tensor, noise: Tensor, sigma: Tensor) -> dict[str, Tensor]:
-    """Mean square error of the flow over noisy frames; all [B, C, F, h, w] but sigma [B, F]."""
-    error = (flow.float() - (noise - clean)).square().mean((1, 3, 4))
-    noisy = (sigma > 0).float()
-    late = noisy * (sigma > 0.75)
-    mean = (error * noisy).sum() / noisy.sum()
-    coarse = (error * late).sum() / late.sum().clamp(min=1)
-    return {"loss": mean, "loss_coarse": coarse.detach()}
+def flow_loss(
+    flow: Tensor, clean: Tensor, noise: Tensor, sigma: Tensor, thing: Tensor
+) -> dict[str, Tensor]:
+    """Weighted mean square error of the flow over noisy frames.
+
+    The thing covers a few cells of many, and most of the prompt is about it: its cells weigh
+    `THING_WEIGHT` times as much as the rest.
+
+    `flow`, `clean`, `noise`: [B, C, F, h, w]; `sigma`: [B, F]; `thing`: bool [B, F, h, w].
+    """
+    error = (flow.float() - (noise - clean)).square().mean(1)
+    noisy = (sigma > 0).float()[:, :, None, None].expand_as(error)
+    weight = noisy * torch.where(thing, THING_WEIGHT, 1.0)
+    shown = noisy * thing
+    return {
+        "loss": (error * weight).sum() / weight.sum(),
+        "loss_plain": ((error * noisy).sum() / noisy.sum()).detach(),
+        "loss_thing": ((error * shown).sum() / shown.sum().clamp(min=1)).detach(),
+    }
 
 
 def transformer_config(described: dict[str, Any]) -> TransformerConfig:
@@ -151,11 +175,10 @@ def load_denoiser(folder: Path, device: torch.device) -> tuple[Denoiser, dict[st
 
 def train(options: argparse.Namespace) -> Denoiser | None:
     """Train within the budget and write the model folder; None where it paused."""
-    device = torch.device(options.device)
-    torch.manual_seed(options.seed)
+    device = join_ranks(options)
     described = json.loads(options.config.read_text())
     streaming = StreamingConfig(**described["streaming"])
-    clips = Clips.load(options.data / "clips.safetensors", device)
+    clips = Clips.load(clips_path(options.data), device)
     before, after, style = clips.before.tolist(), clips.after.tolist(), clips.style.tolist()
     denoiser = build_denoiser(described, device)
     attention = window_attention(denoiser, streaming, clips.latents.shape[-1], device)
@@ -169,7 +192,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
 
     def step_loss(step: int) -> dict[str, Tensor]:
         draw = step_generator(options.seed, step, device)
-        rng = random.Random(f"{options.seed}/{step}")
+        rng = random.Random(f"{options.seed}/{rank()}/{step}")
         chosen = rng.sample(range(len(clips)), options.batch)
         texts = [prompt(before[i], after[i], style[i], rng) for i in chosen]
         ids, mask = tokens(tokenizer, texts, streaming.text_length, options.forget, rng)
@@ -184,17 +207,18 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         with torch.autocast(device.type, torch.bfloat16):
             embeddings = denoiser.embed(ids.to(device), mask.to(device))
             predicted = flow(noisy, 1000 * sigma, embeddings)
-        return flow_loss(predicted, clean, noise, sigma)
+        return flow_loss(predicted, clean, noise, sigma, clips.thing[index])
 
     finished = loop.run(step_loss)
-    save_denoiser(loop.ema, described, options.out)
+    if not rank():
+        save_denoiser(loop.ema, described, options.out)
     return loop.ema if finished else None
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this stage."""
     result = argparse.ArgumentParser(description=__doc__)
-    add_arguments(result, seconds=600, batch=128)
+    add_arguments(result, seconds=600, batch=128, rate=8e-4)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--data", type=Path, required=True, help="folder of the dataset stage")
     result.add_argument("--clean", type=float, default=0.35, help="chance of a clean chunk")

@@ -10,6 +10,7 @@ import argparse
 import copy
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 Module = TypeVar("Module", bound=nn.Module)
+SEED_STRIDE = 1_000_003
 StepLoss = Callable[[int], dict[str, Tensor]]
 """Step number -> scalars; the one named "loss" is minimised, the others are logged."""
 
@@ -47,7 +50,9 @@ class LoopConfig:
     save_every: float = 150.0
 
 
-def add_arguments(parser: argparse.ArgumentParser, seconds: float, batch: int) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, seconds: float, batch: int, rate: float = 1e-3
+) -> None:
     """The command-line options that every stage has."""
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--seconds", type=float, default=seconds, help="training time")
@@ -57,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser, seconds: float, batch: int) -
     )
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     parser.add_argument("--batch", type=int, default=batch, help="clips a step")
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--rate", type=float, default=rate, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-compile", action="store_true", help="run the models eagerly")
@@ -77,8 +82,35 @@ def loop_config(options: argparse.Namespace, **changes: float) -> LoopConfig:
 
 
 def step_generator(seed: int, step: int, device: torch.device | str) -> torch.Generator:
-    """The random numbers of one step, whatever happened before it."""
-    return torch.Generator(device).manual_seed(seed * 1_000_003 + step)
+    """The random numbers of one step, whatever happened before it; each rank has its own."""
+    return torch.Generator(device).manual_seed((seed + 101 * rank()) * SEED_STRIDE + step)
+
+
+def join_ranks(options: argparse.Namespace) -> torch.device:
+    """The device of this process; under ``torchrun``, after meeting the other processes.
+
+    Each of them draws its own clips, gradients are averaged, and the first one writes.
+    """
+    torch.manual_seed(options.seed)
+    device = torch.device(options.device)
+    if "LOCAL_RANK" not in os.environ:
+        return device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        # NCCL averages gradients; gloo hands round the few numbers that stay on the CPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def rank() -> int:
+    """This process's number among those that train together; 0 where it is alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def schedule(progress: float, warmup: float) -> float:
@@ -113,7 +145,8 @@ class Loop(Generic[Module]):
         saved = began
         self.module.train()
         while (progress := self._progress()) < 1:
-            here = self.spent - spent_before if config.steps is None else self.step - first
+            spent = self._agree(self.spent)
+            here = spent - spent_before if config.steps is None else self.step - first
             if config.pause is not None and here >= config.pause:
                 self._save()
                 return False
@@ -131,13 +164,33 @@ class Loop(Generic[Module]):
     def _progress(self) -> float:
         if self.config.steps is not None:
             return self.step / self.config.steps
-        return self.spent / self.config.seconds
+        return self._agree(self.spent) / self.config.seconds
+
+    def _agree(self, number: float) -> float:
+        """The first rank's value of a number, so that all stop at the same step."""
+        if _ranks() == 1:
+            return number
+        shared = torch.tensor(number, dtype=torch.float64)
+        dist.broadcast(shared, 0)
+        return float(shared)
+
+    def _average_gradients(self) -> None:
+        """The mean over ranks, in one message."""
+        if _ranks() == 1:
+            return
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        joined = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(joined)
+        parts = (joined / _ranks()).split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def _one(self, step_loss: StepLoss, rate: float) -> dict[str, Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         scalars = step_loss(self.step)
         scalars["loss"].backward()
+        self._average_gradients()
         scalars["gradient"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -151,12 +204,16 @@ class Loop(Generic[Module]):
     def _log(self, scalars: dict[str, Tensor], progress: float) -> None:
         line: dict[str, float] = {name: float(value.detach()) for name, value in scalars.items()}
         line |= {"step": self.step, "seconds": round(self.spent, 2), "progress": progress}
+        if rank():
+            return
         text = json.dumps({name: round(value, 6) for name, value in line.items()})
         with (self.config.out / "log.jsonl").open("a") as file:
             file.write(text + "\n")
         print(text, flush=True)
 
     def _save(self) -> None:
+        if rank():
+            return
         state = {
             "module": self.module.state_dict(),
             "ema": self.ema.state_dict(),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from reprlib import repr as brief
 from typing import Any, Literal, Protocol
 
 import torch
@@ -58,6 +60,12 @@ class StreamingConfig:
     recache: Literal["full", "causal"] = "full"
     sinks: Literal["kept", "shifted", "rewritten"] = "kept"
 
+    def __post_init__(self) -> None:
+        for name in ("width", "height", "rate", "steps", "shift", "text_length"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be above 0")
+        CacheSettings(self.sink, self.window, self.chunk, self.positions)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -88,6 +96,11 @@ class VideoCodec(Protocol):
     @property
     def spatial(self) -> int:
         """Pixels a latent, along each side."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent frame."""
         ...
 
     def start(self) -> Any:  # noqa: ANN401 (each codec has its own state)
@@ -196,7 +209,7 @@ class VideoGenerator:
             _check_prompt(value)
         elif event.field == "switch":
             if value not in SWITCHES:
-                raise _bad_setting(f"switch is {value!r}", f"use {', '.join(SWITCHES)}")
+                raise _bad_setting(f"switch is {brief(value)}", f"use {', '.join(SWITCHES)}")
         elif event.field == "steps":
             _check_range("steps", value, 1, MAX_STEPS)
         elif event.field == "sink":
@@ -205,7 +218,7 @@ class VideoGenerator:
             _check_range("window", value, self.config.chunk, MAX_FRAMES)
         else:
             known = "prompt, steps, window, sink, switch"
-            raise _bad_setting(f"there is no field {event.field!r}", f"there are {known}")
+            raise _bad_setting(f"there is no field {brief(event.field)}", f"there are {known}")
 
     def demand(self, state: FilmState) -> int:  # noqa: ARG002
         """Nothing is watched."""
@@ -219,11 +232,14 @@ class VideoGenerator:
             if event.value == state.prompt:
                 return
             state.prompt, state.text = event.value, self._encode(event.value)
-            if state.settings.switch != "keep" and state.pending != "resize":
-                state.pending = state.settings.switch
+            switch = state.settings.switch
+            if switch == "flush" or (switch == "recache" and state.pending is None):
+                state.pending = switch
+            return
+        if event.value == getattr(state.settings, event.field):
             return
         state.settings = replace(state.settings, **{event.field: event.value})
-        if event.field in {"sink", "window"}:
+        if event.field in {"sink", "window"} and state.pending != "flush":
             state.pending = "resize"
 
     @torch.inference_mode()
@@ -240,6 +256,10 @@ class VideoGenerator:
             state.cache.roll_back()
             state.work = None
             raise
+
+    def close(self, state: FilmState) -> None:
+        """Let go of a chunk that was being made; it refers back to the state."""
+        state.work = None
 
     def save(self, state: FilmState) -> tuple[Tensors, dict[str, Any]]:
         """Copies of the tensors, and the rest as JSON-like values; at a boundary only."""
@@ -260,6 +280,11 @@ class VideoGenerator:
             "settings": asdict(state.settings),
             "prompt": state.prompt,
             "cache": numbers,
+            # Not those of the settings while a resize is pending.
+            "cache_sizes": {
+                "sink": state.cache.settings.sink,
+                "window": state.cache.settings.window,
+            },
             "decoder": decoder_values,
             "chunk": state.chunk,
             "frame": state.frame,
@@ -280,7 +305,7 @@ class VideoGenerator:
             }
 
         settings = Settings(**values["settings"])
-        cache = self._new_cache(settings)
+        cache = self._new_cache(replace(settings, **values["cache_sizes"]))
         cache.load(group("cache"), values["cache"])
         history = {int(frame): latent for frame, latent in group("history").items()}
         return FilmState(
@@ -313,48 +338,50 @@ class VideoGenerator:
                 latents = sampler.renoise(latents, fresh, levels[index + 1])
             yield Step()
         # Decoded before the cache is written, so that a viewer sees the chunk a forward sooner.
+        decoder = state.decoder
         for latent in latents.split(1, dim=2):
-            pictures, state.decoder = self.codec.decode(latent.to(self.dtype), state.decoder)
+            pictures, decoder = self.codec.decode(latent.to(self.dtype), decoder)
             yield Step(media=_as_media(pictures))
         self._flow(state, latents, 0.0)
+        # From here on nothing fails: the state moves from one boundary to the next at once.
         state.cache.commit()
+        state.decoder = decoder
         self._remember(state, frames, latents)
         state.frame += config.chunk
         state.chunk += 1
 
     def _renew_cache(self, state: FilmState) -> Iterator[Step]:
         """Do to the cache what the last events asked for (LongLive, section 3.2: KV-recache)."""
-        pending, state.pending = state.pending, None
-        settings, cache = state.settings, state.cache
+        pending, settings, cache = state.pending, state.settings, state.cache
         if pending is None:
             return
+        if (cache.settings.sink, cache.settings.window) != (settings.sink, settings.window):
+            cache = state.cache = self._new_cache(settings)
         if pending == "flush":
             cache.clear()
             state.history.clear()
             state.origin = state.frame
-            return
-        sinks = self.config.sinks
-        if pending == "resize":
-            cache = state.cache = self._new_cache(settings)
-            sinks = "rewritten"
-        frames = list(state.history)
-        slots = cache.settings.slots
-        if sinks == "kept" and state.frame - state.origin > slots:
-            cache.keep_sinks()
-            frames = frames[-settings.window :]
         else:
-            cache.clear()
-            if sinks == "rewritten":
-                first, later = frames[: settings.sink], frames[settings.sink :]
-                frames = first + later[-settings.window :]
+            sinks = "rewritten" if pending == "resize" else self.config.sinks
+            frames = list(state.history)
+            first, later = frames[: settings.sink], frames[settings.sink :]
+            if sinks == "kept" and state.frame - state.origin > cache.settings.slots:
+                cache.keep_sinks()
+                again = _newest_run(later, settings.window)
             else:
-                frames = frames[-slots:]
-        yield from self._run_again(state, frames)
+                cache.clear()
+                again = first + _newest_run(later, settings.window)
+                if sinks == "shifted":
+                    again = _newest_run(frames, cache.settings.slots)
+            yield from self._run_again(state, again)
+        # Only now, so that a failed forward leaves it to be done again.
+        state.pending = None
 
     def _run_again(self, state: FilmState, frames: list[int]) -> Iterator[Step]:
         """Write kept clean latents into the cache under the prompt in force."""
-        size = self.config.chunk if self.config.recache == "causal" else max(1, len(frames))
-        groups = [frames[start : start + size] for start in range(0, len(frames), size)]
+        chunk = self.config.chunk
+        causal = self.config.recache == "causal"
+        groups = [list(g) for _, g in groupby(frames, lambda f: f // chunk if causal else 0)]
         for index, group in enumerate(groups):
             state.cache.stage(group)
             self._flow(state, torch.cat([state.history[frame] for frame in group], 2), 0.0)
@@ -391,6 +418,12 @@ class VideoGenerator:
         return KVCache(self.transformer.config, sizes, grid, self.kernels, self.device, self.dtype)
 
 
+def _newest_run(frames: list[int], most: int) -> list[int]:
+    """The newest frames, at most so many, back to the first gap (a resize may have left one)."""
+    run = [frame for back, frame in enumerate(reversed(frames)) if frame + back == frames[-1]]
+    return run[:most][::-1]
+
+
 def _as_media(pictures: Tensor) -> tuple[tuple[Tensor, int], ...]:
     """[1, time, 3, H, W] in [0, 1] -> one item of uint8 frames, or none."""
     if not pictures.shape[1]:
@@ -400,16 +433,20 @@ def _as_media(pictures: Tensor) -> tuple[tuple[Tensor, int], ...]:
 
 
 def _check_prompt(value: object) -> None:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str):
+        raise StreamError("bad_prompt", "the prompt is no text", "say what is to be seen")
+    if not value.strip():
         raise StreamError("bad_prompt", "the prompt is empty", "say what is to be seen")
     if len(value) > MAX_PROMPT:
         problem = f"the prompt has {len(value):,} characters"
-        raise StreamError("bad_prompt", problem, f"keep it under {MAX_PROMPT:,}")
+        raise StreamError("bad_prompt", problem, f"keep it to {MAX_PROMPT:,}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise StreamError("bad_prompt", "the prompt is no valid Unicode", "type it anew")
 
 
 def _check_range(name: str, value: object, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise _bad_setting(f"{name} is {value!r}", f"use a whole number from {low} to {high}")
+        raise _bad_setting(f"{name} is {brief(value)}", f"use a whole number from {low} to {high}")
 
 
 def _bad_setting(problem: str, hint: str) -> StreamError:

@@ -118,11 +118,12 @@ class KVCache:
         Raises:
             ValueError: there is no room.
         """
-        self._staged = list(frames)
+        self.roll_back()
+        staged = list(frames)
         free = [slot for slot, held in enumerate(self._table) if held is None]
-        if len(free) < len(self._staged):
-            raise ValueError(f"{len(self._staged)} frames do not fit in {len(free)} free slots")
-        self._staged_slots = free[: len(self._staged)]
+        if len(free) < len(staged):
+            raise ValueError(f"{len(staged)} frames do not fit in {len(free)} free slots")
+        self._staged, self._staged_slots = staged, free[: len(staged)]
         taken = sorted(set(range(len(self._table))) - set(free[len(self._staged) :]))
         # In the common case a slice, which reads without a copy.
         self._read = slice(len(taken)) if taken == list(range(len(taken))) else taken

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.kernels import Kernels, bind
 from longtake.models.folder import (
+    REFETCH,
     load_weights,
     read_config,
     read_json,
@@ -59,6 +61,8 @@ def load_generator(
     transformer = _transformer(folder / "transformer", kernels, device, dtype)
     codec = _codec(folder / "vae", index.get("vae"), device, dtype)
     text_encoder = _text_encoder(folder, config.text_length, device, dtype)
+    if misfit := _misfit(config, transformer, codec, text_encoder):
+        raise StreamError("bad_model", f"{folder}: {misfit}", "its parts are of different models")
     return VideoGenerator(transformer, codec, text_encoder, config, kernels, device, dtype)
 
 
@@ -83,9 +87,12 @@ def _codec(folder: Path, kind: object, device: torch.device, dtype: torch.dtype)
         # Here and not above: the bundled model does without, and starts a second sooner.
         from diffusers import AutoencoderKLWan  # noqa: PLC0415
 
-        with torch.device("meta"):
-            vae = AutoencoderKLWan.from_config(read_json(folder / "config.json"))
-        return WanCodec(load_weights(vae, folder, dtype).to(device))
+        path = folder / "config.json"
+        settings = read_json(path)
+        with _taking(path), torch.device("meta"):
+            wan = WanCodec(AutoencoderKLWan.from_config(settings))
+        load_weights(wan.vae, folder, dtype).to(device)
+        return wan
     problem = f"{folder.parent / 'model_index.json'} names the codec {kind}"
     hint = "TinyCodec of longtake and AutoencoderKLWan of diffusers are served"
     raise StreamError("bad_model", problem, hint)
@@ -94,17 +101,49 @@ def _codec(folder: Path, kind: object, device: torch.device, dtype: torch.dtype)
 def _text_encoder(
     folder: Path, length: int, device: torch.device, dtype: torch.dtype
 ) -> TextEncoder:
-    settings = read_json(folder / "text_encoder" / "config.json")
-    with torch.device("meta"):
+    path = folder / "text_encoder" / "config.json"
+    settings = read_json(path)
+    with _taking(path), torch.device("meta"):
         empty = UMT5EncoderModel(UMT5Config(**settings))
     model = load_weights(empty, folder / "text_encoder", dtype)
     model.tie_weights()
     path = folder / "tokenizer" / "tokenizer.json"
-    try:
+    with _taking(path):
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise StreamError("bad_model", f"{path} is no tokenizer ({error})") from None
     return TextEncoder(model.to(device), tokenizer, length)
+
+
+@contextmanager
+def _taking(path: Path) -> Iterator[None]:
+    """Name the file where a library does not take it; they raise all sorts of exceptions."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise StreamError("bad_model", f"{path} does not serve ({reason})", REFETCH) from None
+
+
+def _misfit(
+    config: StreamingConfig,
+    transformer: WanTransformer,
+    codec: VideoCodec,
+    text_encoder: TextEncoder,
+) -> str | None:
+    """Which parts do not fit each other, or None."""
+    sizes, text = transformer.config, text_encoder.model.config
+    if not sizes.in_channels == sizes.out_channels == codec.channels:
+        channels = f"{sizes.in_channels} in and {sizes.out_channels} out"
+        return f"the transformer has {channels}, the codec's latents {codec.channels} channels"
+    if sizes.text_dim != text.d_model:
+        return f"text_dim is {sizes.text_dim}, the text encoder's d_model {text.d_model}"
+    if (words := text_encoder.tokenizer.get_vocab_size()) > text.vocab_size:
+        return f"the tokenizer has {words} words, the text encoder {text.vocab_size}"
+    _, high, wide = sizes.patch_size
+    rows, columns = codec.spatial * high, codec.spatial * wide
+    if config.height % rows or config.width % columns:
+        size = f"{config.width}x{config.height}"
+        return f"{size} pixels are no whole number of tokens of {columns}x{rows}"
+    return None
 
 
 def save_generator(

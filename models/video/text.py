@@ -15,7 +15,7 @@ class TextEncoder:
 
     Args:
         model: the encoder.
-        tokenizer: with padding and truncation as stored in its file, or none.
+        tokenizer: its stored padding and truncation are replaced.
         length: text tokens; shorter prompts are padded, longer ones cut.
     """
 
@@ -24,12 +24,13 @@ class TextEncoder:
         self.tokenizer = tokenizer
         self.length = length
         tokenizer.no_padding()
-        tokenizer.no_truncation()
+        # The tokenizer's own truncation cuts words and keeps the end mark.
+        tokenizer.enable_truncation(length)
 
     def tokens(self, prompt: str) -> list[int]:
         """Token ids of a whitespace-cleaned prompt, cut to the length, not padded."""
         ids: list[int] = self.tokenizer.encode(" ".join(prompt.split())).ids
-        return ids[: self.length]
+        return ids
 
     def __call__(self, prompts: list[str]) -> Tensor:
         """Embeddings of prompts.

@@ -50,6 +50,22 @@ class TinyCodecConfig:
     latents_mean: tuple[float, ...] = field(default=())
     latents_std: tuple[float, ...] = field(default=())
 
+    def __post_init__(self) -> None:
+        stages = {
+            "encoder": (self.encoder_channels, self.encoder_pool, self.encoder_stride),
+            "decoder": (self.decoder_channels, self.decoder_scale, self.decoder_grow),
+        }
+        for part, (channels, space, time) in stages.items():
+            if not len(channels) == len(space) + 1 == len(time) + 1:
+                raise ValueError(f"the {part}'s lists do not agree on the number of stages")
+        if math.prod(self.encoder_pool) != self.temporal:
+            raise ValueError("encoder_pool and decoder_grow differ in frames a latent")
+        if self.patch_size * math.prod(self.encoder_stride) != self.spatial:
+            raise ValueError("encoder_stride and decoder_scale differ in pixels a latent")
+        for name in ("latents_mean", "latents_std"):
+            if len(getattr(self, name)) not in {0, self.latent_channels}:
+                raise ValueError(f"{name} needs {self.latent_channels} numbers, or none")
+
     @property
     def temporal(self) -> int:
         """Pixel frames a latent frame."""
@@ -173,6 +189,11 @@ class TinyCodec(nn.Module):
     def spatial(self) -> int:
         """Pixels a latent, along each side."""
         return self.config.spatial
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent frame."""
+        return self.config.latent_channels
 
     def encode(self, frames: Tensor) -> Tensor:
         """Encode a whole clip.

@@ -255,7 +255,8 @@ class WanTransformer(nn.Module):
         Returns:
             The flow, shaped as ``latents`` with ``out_channels``.
         """
-        x = self.patch_embedding(latents)
+        # In training under autocast the residual stream stays as precise as the latents.
+        x = self.patch_embedding(latents).to(latents.dtype)
         rows, columns = x.shape[-2:]
         x = x.flatten(3).permute(0, 2, 3, 1)
         sinusoid = timestep_sinusoid(timesteps, self.config.freq_dim).to(x.dtype)

@@ -26,12 +26,19 @@ class WanCodec:
 
     Args:
         vae: from diffusers, without spatial patches.
+
+    Raises:
+        ValueError: the vae folds pixels into patches (Wan 2.2's does).
     """
 
     def __init__(self, vae: Any) -> None:  # noqa: ANN401 (diffusers carries no types)
+        config = vae.config
+        if config.patch_size is not None:
+            raise ValueError(f"patch_size {config.patch_size}: only Wan 2.1's codec is served")
         self.vae = vae
-        self.temporal = 4
-        self.spatial = 8
+        self.temporal = 2 ** sum(config.temperal_downsample)
+        self.spatial = 2 ** (len(config.dim_mult) - 1)
+        self.channels = config.z_dim
 
     def start(self) -> WanDecoderState:
         """The state before a stream's first latent."""
@@ -48,8 +55,8 @@ class WanCodec:
             state: from :meth:`start` or from the call before; it is not changed.
 
         Returns:
-            Frames in [0, 1], [batch, time, 3, 8 * height, 8 * width], and the next state. A
-            stream's first latent gives one frame, every later one four.
+            Frames in [0, 1], [batch, time, 3, spatial * height, spatial * width], and the next
+            state. A stream's first latent gives one frame, every later one ``temporal``.
         """
         state = state or self.start()
         features = list(state.features)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,6 +19,15 @@ def picture(index):
     frame = np.zeros((32, 48, 3), np.uint8)
     frame[:, index % 48] = (255, 128, index % 256)
     return frame
+
+
+def count_whole_frames(path):
+    """Frames up to the first torn one."""
+    count = 0
+    with av.open(str(path)) as film, contextlib.suppress(av.error.InvalidDataError):
+        for _ in film.decode(video=0):
+            count += 1
+    return count
 
 
 def write_film(path, count, **options):
@@ -107,12 +117,7 @@ def test_a_full_disk_is_said_and_what_was_written_stays_playable(tmp_path):
     )  # fmt: skip
     assert done.stdout.startswith("bad_output"), done.stderr
     assert "failed after" in done.stdout
-    frames = 0
-    with av.open(str(path)) as film, pytest.raises(av.error.InvalidDataError):
-        # Only the frame that the disk had no room for is torn, and it is the last.
-        for _ in film.decode(video=0):
-            frames += 1
-    assert frames > 4
+    assert count_whole_frames(path) > 4
 
 
 def test_a_recording_is_saved_again_and_again_while_it_goes_on(tmp_path, read_film):

@@ -182,13 +182,8 @@ class NaiveFilm:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _no_gradients() -> Iterator[None]:
-    with torch.no_grad():
+def _inference() -> Iterator[None]:
+    with torch.inference_mode():
         yield
 
 
@@ -323,7 +318,7 @@ def make_codec() -> Callable[..., TinyCodec]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_generator(
     cpu_kernels, make_transformer, make_codec, make_text_encoder
 ) -> Callable[..., VideoGenerator]:

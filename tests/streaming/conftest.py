@@ -13,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
 from longtake.streaming import (
     Engine,
     Event,
@@ -24,6 +26,10 @@ from longtake.streaming import (
     StreamError,
     Tensors,
 )
+
+# No property may fail because a machine is slow.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Only a deadlock lasts this long.
 DEADLOCK_SECONDS = 30.0
@@ -102,6 +108,9 @@ class FakeModel:
             state.chunk += 1
         return Step(media, boundary=state.step == 0)
 
+    def close(self, state: FakeState) -> None:
+        """Nothing to let go of."""
+
     def save(self, state: FakeState) -> tuple[Tensors, dict[str, Any]]:
         assert state.step == 0, "saved in the middle of a chunk"
         values = {"seed": state.seed, "settings": state.settings, "chunk": state.chunk}
@@ -159,7 +168,7 @@ class Outcome(Future[Any]):
         return super().result(timeout)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fake_model() -> type[FakeModel]:
     """The class itself: tests choose the arguments."""
     return FakeModel
@@ -209,7 +218,7 @@ def background() -> Callable[..., Outcome]:
         def run() -> None:
             try:
                 outcome.set_result(call(*arguments))
-            except BaseException as error:  # noqa: BLE001 (handed on to who asks)
+            except BaseException as error:
                 outcome.set_exception(error)
 
         threading.Thread(target=run, daemon=True).start()
@@ -231,7 +240,7 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
     return wait
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fetch() -> Callable[[Session[Any]], list[Media]]:
     """All that a session has made and nobody has fetched."""
 
@@ -241,7 +250,7 @@ def fetch() -> Callable[[Session[Any]], list[Media]]:
     return everything
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shoot(fetch) -> Callable[..., Any]:
     """Runs an engine until nothing can run; what one session made, or a list for each of more."""
 
@@ -249,15 +258,15 @@ def shoot(fetch) -> Callable[..., Any]:
         made: list[list[Media]] = [[] for _ in sessions]
         going = True
         while going:
+            for part, session in zip(made, sessions, strict=True):
+                part.extend(fetch(session))
             going = engine.run_once()
-            for media, session in zip(made, sessions, strict=True):
-                media += fetch(session)
         return made if len(made) > 1 else made[0]
 
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def film(fake_model, shoot) -> Callable[..., list[Media]]:
     """What a session of its own makes up to a horizon, from events submitted at the start."""
 

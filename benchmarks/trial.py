@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +10,13 @@ import matplotlib.image
 import torch
 from torch import Tensor
 
+from longtake.app.devices import DTYPES
+from longtake.benchmarks.report import write_result
 from longtake.models.video.generator import SWITCHES, VideoGenerator
 from longtake.models.video.load import load_generator
 from longtake.streaming import Event
 from longtake.training.judge import load_judge
 from longtake.training.metrics import Script, adherence, contact_sheet, drift, switching
-
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class StreamCamera:
@@ -51,17 +47,6 @@ class StreamCamera:
         return torch.cat(frames).permute(0, 3, 1, 2)
 
 
-def hardware(device: torch.device) -> str:
-    """What the films were made on, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
-
-
 def evaluate(options: argparse.Namespace) -> dict[str, float]:
     """Measure and write the JSON and the contact sheet."""
     device = torch.device(options.device)
@@ -82,17 +67,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
         count = max(1, options.films // 25)
         drifted = drift(camera, judge, count, options.long, options.seed)
         metrics |= {f"drift_{name}": value for name, value in drifted.items()}
-    result = {
-        "hardware": hardware(device),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "command": shlex.join(["python", "-m", "longtake.training.evaluate", *sys.argv[1:]]),
-        "metrics": metrics,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_result(options.out, "longtake.benchmarks.trial", device, metrics)
     picture = torch.cat([contact_sheet(sheet, 12) for sheet in sheets]).numpy()
     matplotlib.image.imsave(options.out.with_suffix(".png"), picture)
-    print(json.dumps(metrics))
     return metrics
 
 

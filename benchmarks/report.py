@@ -1,0 +1,47 @@
+"""What every result says about itself: hardware, versions, the command that made it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+
+def hardware(device: torch.device) -> str:
+    """The processor in words, with its threads where it is a CPU."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{name}, {capability}, {torch.get_num_threads()} threads"
+
+
+def write_result(
+    path: Path, module: str, device: torch.device, metrics: Mapping[str, float]
+) -> None:
+    """Write a result as JSON and print its metrics.
+
+    Args:
+        path: the file; its folder is made if need be.
+        module: whose ``python -m`` command, with this process's arguments, made it.
+        device: measured on.
+        metrics: numbers by name.
+    """
+    result = {
+        "hardware": hardware(device),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        "metrics": {name: round(value, 4) for name, value in metrics.items()},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    for name, value in metrics.items():
+        print(f"{name:36} {value:10.4g}")

@@ -1,0 +1,81 @@
+"""Choosing an implementation for every operation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from longtake.kernels import Implementation, bind, implementations
+from longtake.kernels.registry import OPERATIONS
+
+CPU = torch.device("cpu")
+DEVICES = tuple(map(torch.device, ("cpu", "cuda", "mps")))
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_last_implementation_that_can_run_is_bound_and_its_name_recorded(device, dtype):
+    table = bind(device, dtype)
+    assert tuple(table.names) == OPERATIONS
+    for operation in OPERATIONS:
+        fit = [each for each in implementations(operation) if not each.refusal(device, dtype)]
+        assert table.names[operation] == fit[-1].name
+        assert getattr(table, operation) is fit[-1].run
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_implementation_can_be_chosen_where_it_runs(operation):
+    for each in implementations(operation):
+        if each.refusal(CPU, torch.float32):
+            continue
+        table = bind(CPU, torch.float32, {operation: each.name})
+        assert getattr(table, operation) is each.run
+        assert table.names[operation] == each.name
+        untouched = bind(CPU, torch.float32).names
+        others = {op: name for op, name in table.names.items() if op != operation}
+        assert others.items() <= untouched.items()
+
+
+def test_all_operations_can_be_overridden_together():
+    table = bind(CPU, torch.float32, dict.fromkeys(OPERATIONS, "reference"))
+    assert set(table.names.values()) == {"reference"}
+
+
+def test_an_override_that_cannot_run_here_says_why():
+    with pytest.raises(ValueError, match=r"attention=sdpa runs on cuda or mps, not on cpu"):
+        bind(CPU, torch.float32, {"attention": "sdpa"})
+
+
+def test_an_unknown_operation_is_refused_with_a_list_of_those_there_are():
+    with pytest.raises(ValueError, match=r"'warp'.*" + ".*".join(OPERATIONS)):
+        bind(CPU, torch.float32, {"warp": "reference"})
+    with pytest.raises(ValueError, match="'warp'"):
+        implementations("warp")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_unknown_implementation_is_refused_with_a_list_of_those_there_are(operation):
+    names = ", ".join(each.name for each in implementations(operation))
+    with pytest.raises(ValueError, match=f"{operation}=abacus; there are {names}"):
+        bind(CPU, torch.float32, {operation: "abacus"})
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "refusal"),
+    [
+        ("cuda", torch.bfloat16, None),
+        ("cpu", torch.bfloat16, "runs on cuda, not on cpu"),
+        ("cuda", torch.float32, "takes torch.bfloat16 or torch.float16, not torch.float32"),
+    ],
+)
+def test_a_refusal_names_what_does_not_fit(device, dtype, refusal):
+    picky = Implementation(
+        "gelu", "picky", torch.relu, devices=("cuda",), dtypes=(torch.bfloat16, torch.float16)
+    )
+    assert picky.refusal(torch.device(device), dtype) == refusal
+
+
+def test_a_numbered_device_is_of_its_type():
+    assert bind(torch.device("cuda:1"), torch.float32).names == (
+        bind(torch.device("cuda"), torch.float32).names
+    )

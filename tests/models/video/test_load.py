@@ -1,0 +1,319 @@
+"""Whole model folders: ours, and those that the libraries write."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKLWan,
+    FlowMatchEulerDiscreteScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
+)
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerFast
+
+from longtake.models.folder import read_json, write_json
+from longtake.models.video.load import load_generator, save_generator
+from longtake.models.video.wan_codec import WanCodec
+from longtake.streaming import StreamError
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    """A copy of a sound model folder, to be spoiled."""
+    return shutil.copytree(tiny_model, tmp_path / "model")
+
+
+@pytest.fixture
+def load(tiny):
+    def load(path, dtype=torch.float32, overrides=None):
+        return load_generator(path, tiny.device, dtype, overrides)
+
+    return load
+
+
+@pytest.fixture
+def refused(load):
+    """Checks that a folder is refused as a bad model, in one sentence that holds some words."""
+
+    def check(path, *words):
+        with pytest.raises(StreamError) as caught:
+            load(path)
+        assert caught.value.code == "bad_model"
+        for word in words:
+            assert word in caught.value.message
+        assert "\n" not in str(caught.value)
+        assert caught.value.hint
+
+    return check
+
+
+def edit(path, **changes):
+    """Change fields of a JSON file; None removes a field."""
+    data = read_json(path) | changes
+    write_json(path, {name: value for name, value in data.items() if value is not None})
+
+
+def test_what_was_saved_is_loaded(make_generator, load, tmp_path):
+    ours = make_generator(positions="absolute", recache="causal", sinks="shifted")
+    parts = (ours.transformer, ours.codec, ours.text_encoder, ours.config)
+    save_generator(tmp_path / "model", *parts)
+    loaded = load(tmp_path / "model")
+    assert loaded.config == ours.config
+    assert loaded.transformer.config == ours.transformer.config
+    assert loaded.codec.config == ours.codec.config
+    prompt = "A red ball, and more words than fit"
+    assert loaded.text_encoder.tokens(prompt) == ours.text_encoder.tokens(prompt)
+    for name in ("transformer", "codec"):
+        saved, read = (getattr(each, name).state_dict() for each in (ours, loaded))
+        assert saved.keys() == read.keys()
+        for key, tensor in saved.items():
+            bound = tensor.abs().max() / 127 if tensor.ndim > 1 else tensor.abs().max() / 128
+            assert (read[key] - tensor).abs().max() <= bound
+    embeddings = [each.text_encoder([prompt]) for each in (ours, loaded)]
+    torch.testing.assert_close(*embeddings, rtol=0.1, atol=0.1)
+
+
+def test_saving_what_was_loaded_changes_nothing(load, folder, tmp_path):
+    first = load(folder)
+    parts = (first.transformer, first.codec, first.text_encoder, first.config)
+    save_generator(tmp_path / "again", *parts)
+    second = load(tmp_path / "again")
+    for name in ("transformer", "codec"):
+        for before, after in zip(
+            getattr(first, name).parameters(), getattr(second, name).parameters(), strict=True
+        ):
+            torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_loaded_model_makes_and_continues_a_film(dtype, load, folder, run_chunk, tmp_path):
+    state = (generator := load(folder, dtype)).open("a red ball", 3)
+    frames = [run_chunk(generator, state) for _ in range(5)]
+    assert frames[0].shape == (8, 32, 32, 3)
+    tensors, values = generator.save(state)
+    save_file(tensors, tmp_path / "film.safetensors")
+    other = load(folder, dtype)
+    copy = other.load(load_file(tmp_path / "film.safetensors"), json.loads(json.dumps(values)))
+    for _ in range(3):
+        assert torch.equal(run_chunk(generator, state), run_chunk(other, copy))
+
+
+def test_kernels_are_bound_as_asked(load, folder):
+    generator = load(folder, overrides={"attention": "reference"})
+    assert generator.kernels.names["attention"] == "reference"
+    assert generator.kernels.names["rope"] == "cpu"
+    with pytest.raises(ValueError, match="attention=flash"):
+        load(folder, overrides={"attention": "flash"})
+
+
+def test_config_of_the_text_encoder_holds_what_transformers_needs(folder, load):
+    """Tied weights once: the file has no second embedding."""
+    names = load_file(folder / "text_encoder" / "model.safetensors").keys()
+    assert len([name for name in names if "shared" in name or "embed_tokens" in name]) == 2
+    model = load(folder).text_encoder.model
+    assert model.shared.weight is model.encoder.embed_tokens.weight
+    assert not any(parameter.is_meta for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["encoder.embed_tokens.weight"], ["shared.weight", "encoder.embed_tokens.weight"]],
+    ids=["under the other name", "twice"],
+)
+def test_tied_embedding_loads_however_it_is_stored(names, load, folder):
+    expected = load(folder).text_encoder(["a red ball"])
+    path = folder / "text_encoder" / "model.safetensors"
+    tensors = load_file(path)
+    for suffix in ("", "_scale"):
+        tensor = tensors.pop(f"shared.weight{suffix}")
+        tensors |= {name + suffix: tensor.clone() for name in names}
+    save_file(tensors, path)
+    assert torch.equal(load(folder).text_encoder(["a red ball"]), expected)
+
+
+@pytest.fixture(scope="module")
+def wan_folder(make_text_encoder, make_tokenizer, tiny, tmp_path_factory):
+    """A pipeline of random Wan parts, saved by diffusers itself."""
+    torch.manual_seed(0)
+    transformer = WanTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=14,
+        ffn_dim=24,
+        num_layers=2,
+        in_channels=4,
+        out_channels=4,
+        text_dim=16,
+        freq_dim=16,
+    )
+    vae = AutoencoderKLWan(
+        base_dim=4, z_dim=4, num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4
+    )
+    pipeline = WanPipeline(
+        tokenizer=PreTrainedTokenizerFast(tokenizer_object=make_tokenizer(), pad_token="<pad>"),
+        text_encoder=make_text_encoder().model,
+        transformer=transformer,
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
+    )
+    folder = tmp_path_factory.mktemp("wan")
+    pipeline.save_pretrained(folder)
+    streaming = {
+        "width": 48, "height": 32, "rate": 16, "chunk": 3, "sink": 3, "window": 9, "steps": 4,
+        "shift": 5.0, "text_length": 12, "positions": "absolute",
+    }  # fmt: skip
+    write_json(folder / "streaming.json", streaming)
+    return folder, pipeline
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_folder_written_by_diffusers_loads(dtype, wan_folder, load, run_chunk):
+    folder, pipeline = wan_folder
+    generator = load(folder, dtype)
+    assert isinstance(generator.codec, WanCodec)
+    for ours, theirs in (
+        (generator.transformer, pipeline.transformer),
+        (generator.codec.vae, pipeline.vae),
+        (generator.text_encoder.model, pipeline.text_encoder),
+    ):
+        expected = theirs.state_dict()
+        got = ours.state_dict()
+        assert got.keys() == expected.keys()
+        assert all(torch.equal(got[name], expected[name].to(dtype)) for name in got)
+    state = generator.open("a red ball", 1)
+    frames = [run_chunk(generator, state) for _ in range(2)]
+    assert [len(each) for each in frames] == [9, 12]
+    assert all(latent.isfinite().all() for latent in state.history.values())
+
+
+def test_prompt_embeddings_are_those_of_the_pipeline(wan_folder, load):
+    folder, pipeline = wan_folder
+    prompts = ["a red  ball", "x" * 100]
+    expected, _ = pipeline.encode_prompt(
+        prompts, do_classifier_free_guidance=False, max_sequence_length=12
+    )
+    torch.testing.assert_close(load(folder).text_encoder(prompts), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_wan_codec_with_a_spoiled_config_is_refused(wan_folder, refused, tmp_path):
+    folder = shutil.copytree(wan_folder[0], tmp_path / "model")
+    path = folder / "vae" / "config.json"
+    sound = read_json(path)
+    for change, words in (
+        ({"patch_size": 2}, ["patch_size"]),
+        ({"dim_mult": 3}, []),
+        ({"base_dim": "four"}, []),
+        ({"z_dim": 8}, ["8"]),
+    ):
+        write_json(path, sound | change)
+        refused(folder, "vae", *words)
+
+
+def test_missing_parts_are_named(folder, refused, tmp_path):
+    refused(tmp_path / "nowhere", "nowhere")
+    for path in (
+        "model_index.json",
+        "streaming.json",
+        "transformer/config.json",
+        "vae/config.json",
+        "text_encoder/config.json",
+        "tokenizer/tokenizer.json",
+        "transformer/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+    ):
+        kept = (folder / path).read_bytes()
+        (folder / path).unlink()
+        refused(folder, path.split("/", maxsplit=1)[0])
+        (folder / path).write_bytes(b"neither JSON nor tensors")
+        refused(folder, path)
+        (folder / path).write_bytes(kept)
+
+
+@pytest.mark.parametrize("part", ["transformer", "vae", "text_encoder"])
+def test_spoiled_tensors_of_every_part_are_named(part, folder, refused):
+    path = next((folder / part).glob("*.safetensors"))
+    whole = path.read_bytes()
+    tensors = load_file(path)
+    name = next(name for name, tensor in tensors.items() if tensor.dtype == torch.int8)
+    save_file({key: each for key, each in tensors.items() if not key.startswith(name)}, path)
+    refused(folder, part, name)
+    save_file(tensors | {"stranger": torch.ones(2)}, path)
+    refused(folder, part, "stranger")
+    wrong = {name: torch.ones(7, 3, dtype=torch.int8), f"{name}_scale": torch.ones(7, 1)}
+    save_file(tensors | wrong, path)
+    refused(folder, part, name, "[7, 3]")
+    save_file({key: each for key, each in tensors.items() if key != f"{name}_scale"}, path)
+    refused(folder, part, name, "scale")
+    path.write_bytes(whole[:-5])
+    refused(folder, path.name)
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "words"),
+    [
+        ("streaming.json", {"chnuk": 3}, ["chnuk"]),
+        ("streaming.json", {"chunk": None}, ["chunk"]),
+        ("streaming.json", {"chunk": 0}, ["chunk is 0"]),
+        ("streaming.json", {"chunk": "three"}, ["chunk"]),
+        ("streaming.json", {"window": 1}, ["window is 1"]),
+        ("streaming.json", {"sink": -1}, ["sink is -1"]),
+        ("streaming.json", {"steps": 0}, ["steps is 0"]),
+        ("streaming.json", {"shift": 0}, ["shift is 0"]),
+        ("streaming.json", {"text_length": 0}, ["text_length is 0"]),
+        ("streaming.json", {"width": -32}, ["width is -32"]),
+        ("streaming.json", {"width": 36}, ["36x32"]),
+        ("streaming.json", {"positions": "rotating"}, ["positions"]),
+        ("streaming.json", {"recache": "no"}, ["recache"]),
+        ("streaming.json", {"sinks": 3}, ["sinks"]),
+        ("transformer/config.json", {"num_layer": 2}, ["num_layer"]),
+        ("transformer/config.json", {"num_layers": 3}, ["blocks.2."]),
+        ("transformer/config.json", {"patch_size": [2, 2, 2]}, ["patch_size"]),
+        ("transformer/config.json", {"ffn_dim": [48]}, ["ffn_dim"]),
+        ("transformer/config.json", {"text_dim": 24}, ["text_embedder", "24"]),
+        ("vae/config.json", {"bloks": 1}, ["bloks"]),
+        ("vae/config.json", {"blocks": 2}, ["decoder.10.weight"]),
+        ("vae/config.json", {"encoder_pool": [2, 2]}, ["encoder"]),
+        ("text_encoder/config.json", {"d_model": "wide"}, ["text_encoder"]),
+        ("text_encoder/config.json", {"num_layers": 2}, ["text_encoder", "block.1."]),
+        ("text_encoder/config.json", {"vocab_size": 5}, ["shared.weight"]),
+        ("model_index.json", {"vae": ["diffusers", "AutoencoderKL"]}, ["AutoencoderKL"]),
+        ("model_index.json", {"vae": None}, ["codec"]),
+        ("model_index.json", {"vae": "TinyCodec"}, ["TinyCodec"]),
+    ],
+    ids=str,
+)
+def test_spoiled_config_of_every_part_is_named(path, change, words, folder, refused):
+    edit(folder / path, **change)
+    refused(folder, *words)
+
+
+def test_parts_of_different_models_are_refused(make_generator, folder, refused, tmp_path, tiny):
+    other = make_generator()
+    parts = (other.transformer, other.codec, other.text_encoder, other.config)
+    save_generator(tmp_path / "other", *parts)
+    shutil.rmtree(folder / "tokenizer")
+    shutil.copytree(tmp_path / "other" / "tokenizer", folder / "tokenizer")
+    refused(folder, "the tokenizer has 259 words")
+
+
+def test_transformer_and_codec_must_agree_on_channels(
+    make_generator, make_codec, refused, tmp_path
+):
+    codec = make_codec(latent_channels=6, latents_mean=(), latents_std=())
+    ours = make_generator()
+    save_generator(tmp_path, ours.transformer, codec, ours.text_encoder, ours.config)
+    refused(tmp_path, "4 in and 4 out", "6 channels")
+
+
+def test_transformer_and_text_encoder_must_agree_on_width(
+    make_generator, make_transformer, cpu_kernels, refused, tmp_path
+):
+    ours = make_generator()
+    transformer = make_transformer(cpu_kernels, text_dim=24)
+    save_generator(tmp_path, transformer, ours.codec, ours.text_encoder, ours.config)
+    refused(tmp_path, "text_dim is 24", "16")
