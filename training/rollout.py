@@ -1,7 +1,7 @@
 """Films in batches, without a cache: a quick look at a model while it is being trained.
 
 The last latent frames are run again with every chunk, so a switch is always as after a recache
-that rewrites the sinks. The application's own path is measured by `evaluate.py`.
+that rewrites the sinks. The application's own path is measured by `benchmarks/trial.py`.
 """
 
 from __future__ import annotations
