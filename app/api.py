@@ -19,12 +19,22 @@ import torch
 from numpy.typing import NDArray
 
 from longtake.app.devices import choose_device, choose_dtype
+from longtake.app.probe import probe
 from longtake.app.recording import Recording
 from longtake.app.snapshots import read_snapshot, write_snapshot
 from longtake.models.folder import folder_digest
 from longtake.models.video.generator import FilmState, VideoGenerator
 from longtake.models.video.load import load_generator
-from longtake.streaming import Applied, Engine, Event, Progress, Session, Status, StreamError, Summary
+from longtake.streaming import (
+    Applied,
+    Engine,
+    Event,
+    Progress,
+    Session,
+    Status,
+    StreamError,
+    Summary,
+)
 from longtake.weights import GENERATOR
 
 _PENDING = "pending_frames"
@@ -102,6 +112,13 @@ class Model:
             "transformers": version("transformers"),
             "longtake": version("longtake"),
         }
+
+    def affordable_steps(self) -> int:
+        """The most denoising steps with which this machine keeps up with playback; takes seconds.
+
+        It depends on what else the machine does, so films made with it need not repeat.
+        """
+        return probe(self.generator).affordable
 
     def take(self, prompt: str, *, seed: int = 0, **settings: int | str) -> Take:
         """Begin a film.

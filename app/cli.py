@@ -46,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _steps(value: str) -> int | str:
+    return value if value == "auto" else int(value)
+
+
 def _add_generate(parser: argparse.ArgumentParser) -> None:
     prompts = parser.add_mutually_exclusive_group(required=True)
     prompts.add_argument(
@@ -85,7 +89,12 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         help="what a new prompt does to what is remembered: run it again under the new prompt "
         "(default), keep it as it was, or forget it, which cuts",
     )
-    parser.add_argument("--steps", type=int, help="denoising steps a chunk: fewer are faster")
+    parser.add_argument(
+        "--steps",
+        type=_steps,
+        metavar="N|auto",
+        help="denoising steps a chunk: fewer are faster; auto tries how many keep up with playback",
+    )
     parser.add_argument("--window", type=int, help="newest latent frames remembered")
     parser.add_argument("--sink", type=int, help="latent frames from the start never forgotten")
     parser.add_argument(

@@ -84,7 +84,8 @@ def _check_seconds(seconds: float) -> float:
 
 
 def _begin(model: Model, cues: list[Cue], options: argparse.Namespace) -> Take:
-    settings = {"steps": options.steps, "window": options.window, "sink": options.sink}
+    steps = model.affordable_steps() if options.steps == "auto" else options.steps
+    settings = {"steps": steps, "window": options.window, "sink": options.sink}
     given = {key: value for key, value in settings.items() if value is not None}
     take = model.take(cues[0].prompt, seed=options.seed, switch=options.switch, **given)
     for cue in cues[1:]:
@@ -151,7 +152,7 @@ def _report(
     size = f"{progress.frames} frames, {length:g} s"
     print(f"{writer.path}: {size}, made at {fps:.1f} FPS (it plays at {model.rate})")
     if 0 < fps < model.rate:
-        print("this machine makes frames more slowly than they play; --steps 2 is faster")
+        print("this machine makes frames more slowly than they play; --steps 2, or auto, is faster")
     if options.json:
         summary = {
             "frames": progress.frames,

@@ -62,7 +62,7 @@ def test_the_same_command_makes_the_same_bytes_and_keeps_the_earlier_film(
 def test_every_way_to_switch(capsys, options, switch):
     code, _, _ = run(
         capsys, *options, "--prompt", "a red ball", "--prompt", "@1s snow", "--seconds", "3",
-        "--switch", switch, "--steps", "1", "--window", "2", "--sink", "0",
+        "--switch", switch, "--steps", "auto", "--window", "2", "--sink", "0",
     )  # fmt: skip
     assert code == 0
 
