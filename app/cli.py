@@ -47,7 +47,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _steps(value: str) -> int | str:
-    return value if value == "auto" else int(value)
+    if value == "auto":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is neither a number nor auto") from None
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:

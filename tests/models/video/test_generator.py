@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -263,6 +265,45 @@ def test_failed_forward_leaves_the_film_at_its_last_boundary(
         assert (state.work, state.chunk, state.frame) == (None, chunk, 3 * chunk)
         made += film(generator, state=state, first=chunk, chunks=chunk + 2)
         assert same(made, expected)
+
+
+@pytest.mark.parametrize("steps_done", range(7))
+def test_a_closed_chunk_leaves_the_film_at_its_last_boundary(
+    steps_done, film, make_generator, run_chunk
+):
+    """Closed after any step: the recache's, the two of denoising, the three of decoding."""
+    events = [(5, "prompt", "two")]
+    expected = film(chunks=7, events=events)
+    generator = make_generator()
+    state = generator.open("one", 1)
+    made = film(generator, state=state, chunks=5)
+    generator.apply(state, Event("prompt", "two"))
+    for _ in range(steps_done):
+        assert not generator.step(state).boundary
+    generator.close(state)
+    assert state.work is None
+    copy = generator.load(*generator.save(state))
+    assert torch.equal(run_chunk(generator, copy), expected[5])
+    assert same(made + film(generator, state=state, first=5, chunks=7), expected)
+
+
+@pytest.mark.parametrize("chunks", [0, 1])
+def test_a_closed_film_frees_its_memory_without_waiting_for_the_collector(
+    chunks, film, make_generator
+):
+    generator = make_generator()
+    state = generator.open("one", 1)
+    film(generator, state=state, chunks=chunks)
+    generator.step(state)
+    cache = weakref.ref(state.cache)
+    gc.collect()
+    gc.disable()
+    try:
+        generator.close(state)
+        del state
+        assert cache() is None
+    finally:
+        gc.enable()
 
 
 def test_failed_decode_leaves_the_film_at_its_last_boundary(

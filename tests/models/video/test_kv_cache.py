@@ -122,6 +122,24 @@ def test_retained_frames_alone_are_not_the_same_thing(
     assert (outputs[0] - outputs[1]).abs().max() > 0.005
 
 
+@pytest.mark.parametrize("few", [1, 2])
+def test_fewer_frames_than_a_chunk_see_only_what_is_held(
+    few, transformer, text, make_cache, make_latents, naive
+):
+    """The slots that a whole chunk would have filled are skipped, wherever they are."""
+    settings = CacheSettings(2, 7, 3)
+    cache, film = make_cache(transformer, settings), naive.NaiveFilm(transformer, settings)
+    for index in range(6):
+        frames, latents = range(3 * index, 3 * index + 3), make_latents(3, seed=index)
+        add(transformer, cache, latents, frames, text)
+        film.forward(latents, frames, 0, text, commit=True)
+    latents, frames = make_latents(few, seed=9), range(18, 18 + few)
+    cache.stage(frames)
+    film.settings = replace(settings, window=4 + few)
+    got = run(transformer, cache, latents, 500, text)
+    torch.testing.assert_close(got, film.forward(latents, frames, 500, text), **CLOSE)
+
+
 @pytest.mark.parametrize("sink", [0, 2, 3])
 @pytest.mark.parametrize("window", [3, 7])
 def test_relative_positions_have_no_last_frame(

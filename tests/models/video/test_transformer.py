@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
@@ -54,11 +55,11 @@ def diffusers_model(tmp_path):
     return make
 
 
-def _load(folder, kernels) -> WanTransformer:
+def _load(folder, kernels, dtype=torch.float32) -> WanTransformer:
     config = read_config(folder / "config.json", TransformerConfig)
     with torch.device("meta"):
         empty = WanTransformer(config, kernels)
-    return load_weights(empty, folder, torch.float32)
+    return load_weights(empty, folder, dtype)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -91,6 +92,29 @@ def test_equals_diffusers_with_a_timestep_for_each_frame(kernels, diffusers_mode
     attention = naive.PlainAttention(grid, range(frames))
     got = ours(latents, times, ours.encode_text(text), attention)
     assert (got - expected).abs().max() < 1e-4
+
+
+def test_bfloat16_is_as_exact_as_diffusers_mixed_precision(kernels, diffusers_model, naive):
+    """They keep norms, time embedding and modulation in float32, we only their arithmetic."""
+    shape = (4, 32, 6, 16, 16, (1, 2, 2), (4, 4), 3, True)
+    exact, folder = diffusers_model(shape, seed=4)
+    mixed = copy.deepcopy(exact).to(torch.bfloat16)
+    mixed.rope = exact.rope
+    for name, parameter in exact.named_parameters():
+        if set(name.split(".")) & set(exact._keep_in_fp32_modules):
+            mixed.get_parameter(name).data = parameter.data
+    ours = _load(folder, kernels, torch.bfloat16)
+    latents, text = torch.randn(1, 16, 3, 8, 8), torch.randn(1, 7, 12)
+    for timestep in (1000.0, 625.0, 0.0):
+        time = torch.tensor([timestep])
+        expected = exact(latents, time, text).sample
+        theirs = mixed(latents.bfloat16(), time, text.bfloat16()).sample
+        attention = naive.PlainAttention(shape[6], range(3))
+        text_kv = ours.encode_text(text.bfloat16())
+        got = ours(latents.bfloat16(), time.expand(1, 3), text_kv, attention)
+        assert got.dtype == torch.bfloat16
+        errors = [(each.float() - expected).square().mean().sqrt() for each in (got, theirs)]
+        assert errors[0] < 1.25 * errors[1] < 0.05
 
 
 def test_parameter_names_are_those_of_diffusers(diffusers_model, cpu_kernels):
