@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.image
 import torch
+from PIL import Image
 from torch import Tensor
 
 from longtake.app.devices import DTYPES
@@ -69,7 +69,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
         metrics |= {f"drift_{name}": value for name, value in drifted.items()}
     write_result(options.out, "longtake.benchmarks.trial", device, metrics)
     picture = torch.cat([contact_sheet(sheet, 12) for sheet in sheets]).numpy()
-    matplotlib.image.imsave(options.out.with_suffix(".png"), picture)
+    Image.fromarray(picture).save(options.out.with_suffix(".png"))
     return metrics
 
 

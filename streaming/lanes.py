@@ -47,7 +47,8 @@ class ControlLane:
             time: the chunk's presentation time.
             chunk: its index.
         """
-        due, later = [], []
+        due: list[Waiting] = []
+        later: list[Waiting] = []
         for waiting in self._waiting:
             event = waiting.event
             (due if event.at <= time and event.chunk <= chunk else later).append(waiting)

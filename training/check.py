@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib.image
 import torch
+from PIL import Image
 
 from longtake.models.video.generator import StreamingConfig
 from longtake.training.codec import load_codec
@@ -39,7 +39,7 @@ def check(options: argparse.Namespace) -> dict[str, float]:
     (options.generator / "check.json").write_text(json.dumps(metrics, indent=1) + "\n")
     for name, sheet in (("plain", films), ("switch", changes)):
         picture = contact_sheet(sheet[:12], 12).numpy()
-        matplotlib.image.imsave(options.generator / f"{name}.png", picture)
+        Image.fromarray(picture).save(options.generator / f"{name}.png")
     print(json.dumps(metrics))
     return metrics
 

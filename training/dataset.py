@@ -155,7 +155,8 @@ def thing_cells(scenes: Scenes, seconds: Tensor, config: TinyCodecConfig) -> Ten
     x, y = (each[..., None, None] for each in (where.x, where.y))
     reach = 1.4 * where.radius[..., None, None] + config.spatial / 2
     near = torch.hypot(centre - x, centre[:, None] - y) < reach
-    return near.unflatten(1, (-1, config.temporal)).any(2)
+    shown: Tensor = near.unflatten(1, (-1, config.temporal)).any(2)
+    return shown
 
 
 @torch.no_grad()
