@@ -181,7 +181,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     attention = window_attention(denoiser, streaming, clips.latents.shape[-1], device)
     flow = Flow(denoiser.transformer, attention)
     tokenizer = build_tokenizer()
-    loop = Loop(loop_config(options, average=options.average), denoiser)
+    loop = Loop(loop_config(options, average=options.average, muon=True), denoiser)
     if not options.no_compile:
         # Block by block: all blocks share one compilation, a fifth of the whole model's time.
         for block in denoiser.transformer.blocks:
@@ -215,7 +215,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
 def parser() -> argparse.ArgumentParser:
     """The command line of this stage."""
     result = argparse.ArgumentParser(description=__doc__)
-    add_arguments(result, seconds=600, batch=128, rate=8e-4)
+    add_arguments(result, seconds=600, batch=64, rate=1e-3)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--data", type=Path, required=True, help="folder of the dataset stage")
     result.add_argument("--clean", type=float, default=0.35, help="chance of a clean chunk")

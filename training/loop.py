@@ -21,6 +21,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from longtake.training.muon import Muon
+
 Module = TypeVar("Module", bound=nn.Module)
 SEED_STRIDE = 1_000_003
 StepLoss = Callable[[int], dict[str, Tensor]]
@@ -33,7 +35,8 @@ class LoopConfig:
 
     `seconds`: the budget; `steps`: a budget in steps that replaces it; `pause`: leave after that
     much of the same unit in this process, to go on later with `resume`. `warmup`: share of the
-    budget in which the rate rises to `rate`. `average`: decay of the averaged weights.
+    budget in which the rate rises to `rate`. `muon`: whether hidden matrices are Muon's instead of
+    AdamW's. `average`: decay of the averaged weights.
     """
 
     out: Path
@@ -45,6 +48,7 @@ class LoopConfig:
     warmup: float = 0.04
     decay: float = 0.01
     clip: float = 1.0
+    muon: bool = False
     average: float = 0.999
     log_every: int = 50
     save_every: float = 150.0
@@ -68,7 +72,7 @@ def add_arguments(
     parser.add_argument("--no-compile", action="store_true", help="run the models eagerly")
 
 
-def loop_config(options: argparse.Namespace, **changes: float) -> LoopConfig:
+def loop_config(options: argparse.Namespace, **changes: float | bool) -> LoopConfig:
     """The loop's settings from parsed options."""
     return LoopConfig(
         out=options.out,
@@ -128,10 +132,7 @@ class Loop(Generic[Module]):
         self.module = module
         self.ema: Module = copy.deepcopy(module)
         self.ema.requires_grad_(requires_grad=False).eval()
-        fused = next(module.parameters()).device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(
-            _groups(module, config.decay), lr=config.rate, betas=(0.9, 0.95), fused=fused
-        )
+        self.optimizers = _optimizers(module, config)
         self.step = 0
         self.spent = 0.0
         config.out.mkdir(parents=True, exist_ok=True)
@@ -186,14 +187,16 @@ class Loop(Generic[Module]):
             gradient.copy_(part.view_as(gradient))
 
     def _one(self, step_loss: StepLoss, rate: float) -> dict[str, Tensor]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         scalars = step_loss(self.step)
         scalars["loss"].backward()
         self._average_gradients()
         scalars["gradient"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.step += 1
         # The average follows closely at first, or it would remember the random start.
         share = 1 - min(self.config.average, (1 + self.step) / (10 + self.step))
@@ -217,7 +220,7 @@ class Loop(Generic[Module]):
         state = {
             "module": self.module.state_dict(),
             "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "spent": self.spent,
         }
@@ -229,12 +232,23 @@ class Loop(Generic[Module]):
         state = torch.load(self.config.out / "checkpoint.pt", weights_only=True, map_location="cpu")
         self.module.load_state_dict(state["module"])
         self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.step, self.spent = state["step"], state["spent"]
 
 
-def _groups(module: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Weight decay for matrices only."""
-    matrices = [p for p in module.parameters() if p.ndim > 1]
-    others = [p for p in module.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+def _optimizers(module: nn.Module, config: LoopConfig) -> list[torch.optim.Optimizer]:
+    """AdamW, with weight decay for matrices only; and Muon for the hidden matrices if wanted."""
+    hidden: list[Tensor] = []
+    if config.muon:
+        linear = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
+        hidden = [layer.weight for name, layer in linear.items() if "proj_out" not in name]
+    taken = {id(parameter) for parameter in hidden}
+    rest = [parameter for parameter in module.parameters() if id(parameter) not in taken]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    fused = rest[0].device.type == "cuda"
+    adam = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.95), fused=fused)
+    return [adam, Muon(hidden, config.rate, config.decay)] if hidden else [adam]

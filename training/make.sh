@@ -11,7 +11,7 @@ shift
 stages=${*:-judge codec dataset generator package check}
 gpus=${GPUS:-$(python3 -c 'import torch; print(max(1, torch.cuda.device_count()))')}
 # Seconds for each stage, and after how many to leave the generator for a later RESUME=1.
-: "${JUDGE:=75}" "${CODEC:=300}" "${DATASET:=120}" "${GENERATOR:=1000}" "${PAUSE:=}" "${RESUME:=}"
+: "${JUDGE:=45}" "${CODEC:=300}" "${DATASET:=120}" "${GENERATOR:=1000}" "${PAUSE:=}" "${RESUME:=}"
 # The folder this is called from may hold one named `longtake`, which is not the package.
 export PYTHONSAFEPATH=1
 
@@ -30,7 +30,10 @@ for stage in $stages; do
         together generator --out "$out" --data "$work/dataset" --seconds "$GENERATOR" \
             ${PAUSE:+--pause "$PAUSE"} ${RESUME:+--resume}
         ;;
-    package) alone package --generator "$work/generator" --codec "$work/codec" --out "$out" ;;
+    package)
+        alone package --generator "$work/generator" --codec "$work/codec" --judge "$work/judge" \
+            --out "$out"
+        ;;
     check)
         alone check --generator "$work/generator" --codec "$work/codec" --judge "$work/judge"
         ;;

@@ -1,4 +1,4 @@
-"""Stage 5: the parts put together as the model folder that the application opens."""
+"""Stage 5: what was trained as the folders of `weights/`: the generator, and the judge."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from longtake.models.video.load import save_generator
 from longtake.models.video.text import TextEncoder
 from longtake.training.codec import load_codec
 from longtake.training.generator import load_denoiser
+from longtake.training.judge import load_judge, save_judge
 from longtake.training.prompts import build_tokenizer
 
 
-def package(generator: Path, codec: Path, out: Path) -> None:
-    """Write the model folder `out` from the folders of the generator and codec stages."""
+def package(generator: Path, codec: Path, judge: Path, out: Path) -> None:
+    """Write `out/meadow` (int8) and `out/judge` (bfloat16) from the folders of the stages."""
     denoiser, described = load_denoiser(generator, torch.device("cpu"))
     streaming = StreamingConfig(**described["streaming"])
     text = TextEncoder(denoiser.text, build_tokenizer(), streaming.text_length)
-    save_generator(out, denoiser.transformer, load_codec(codec), text, streaming)
+    save_generator(out / "meadow", denoiser.transformer, load_codec(codec), text, streaming)
+    save_judge(load_judge(judge).bfloat16(), out / "judge")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this stage."""
     result = argparse.ArgumentParser(description=__doc__)
-    for name in ("generator", "codec"):
+    for name in ("generator", "codec", "judge"):
         result.add_argument(f"--{name}", type=Path, required=True, help=f"folder of the {name}")
     result.add_argument("--out", type=Path, required=True, help="folder to write")
     return result
@@ -34,4 +36,4 @@ def parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     options = parser().parse_args()
-    package(options.generator, options.codec, options.out)
+    package(options.generator, options.codec, options.judge, options.out)

@@ -95,7 +95,7 @@ def _rain(canvas: Canvas, fall: Tensor) -> Tensor:
     du = (across - column - 0.5) * pitch
     dv = (along - cell - 0.5) * length
     streak = torch.hypot(du, (dv.abs() - 6).clamp(min=0)) - 1.9
-    present = scatter(column * 5 + torch.remainder(cell, cells) * 3) < 0.85
+    present = scatter(column * 5 + torch.remainder(cell, cells) * 3) < 0.6
     return cover(streak, 1.5) * present
 
 
@@ -112,7 +112,7 @@ def _snow(canvas: Canvas, fall: Tensor) -> Tensor:
         column = across.floor()
         du = (across - column - 0.3 - 0.4 * scatter(column * 3 + lane * 11)) * pitch
         dv = (along - row - 0.3 - 0.4 * scatter(column * 7 + lane * 5)) * pitch
-        present = scatter(column * 5 + lane * 3) < 0.55
+        present = scatter(column * 5 + lane * 3) < 0.4
         flake = cover(torch.hypot(du, dv) - radius, 1.5) * present
         amount = flake if amount is None else torch.maximum(amount, flake)
     assert amount is not None

@@ -185,7 +185,7 @@ class Pose:
         return Pose(*mixed)
 
 
-RADII = (12.0, 22.0)
+RADII = (15.0, 26.0)
 BOTTOM = (1.0, 0.96, 0.86, 0.88, 0.86, 0.86)
 """How far below its centre each shape ends, in radii."""
 TURNS = (True, True, True, False, False, False)

@@ -220,11 +220,20 @@ def test_shards_are_small_and_the_index_says_where_each_tensor_is(big, tmp_path)
     where = {name: path.name for path in files for name in load_file(path)}
     assert index["weight_map"] == where
     assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in big.values())
-    for name, file in where.items():
-        assert where[name.removesuffix("_scale")] == file
     read = dict(read_tensors(tmp_path))
     assert read.keys() == big.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in big.items())
+
+
+@pytest.mark.parametrize("limit", range(60, 300, 15))
+def test_a_weight_and_its_scale_are_never_parted(limit, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_folder, "SHARD_BYTES", limit)
+    tensors = {f"{index}.weight": torch.randn(5, 10) for index in range(6)}
+    save_weights(quantize(tensors), tmp_path, "model")
+    for path in tmp_path.glob("*.safetensors"):
+        names = set(load_file(path))
+        assert names
+        assert {f"{name.removesuffix('_scale')}_scale" for name in names} <= names
 
 
 def test_a_small_model_is_one_file_without_an_index(tmp_path):

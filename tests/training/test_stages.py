@@ -225,9 +225,9 @@ def test_averaged_gradients_are_the_mean_over_ranks(tmp_path: Path) -> None:
 
 
 def test_packaged_model_is_evaluated_through_the_application(built: Path, tmp_path: Path) -> None:
-    package.package(built / "generator", built / "codec", tmp_path / "model")
+    package.package(built / "generator", built / "codec", built / "judge", tmp_path)
     out = tmp_path / "trial.json"
-    options = ["--model", str(tmp_path / "model"), "--judge", str(built / "judge")]
+    options = ["--model", str(tmp_path / "meadow"), "--judge", str(tmp_path / "judge")]
     options += ["--out", str(out), "--films", "1", "--long", "0", "--switches", "recache"]
     trial.evaluate(trial.parser().parse_args([*options, "--dtype", "fp32"]))
     result = json.loads(out.read_text())

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from longtake.models.video import sampler
+from longtake.models.video.kv_cache import CacheSettings
 from longtake.models.video.transformer import WanTransformer
 from longtake.models.video.wan_codec import WanCodec
 from longtake.streaming import Event, StreamError
@@ -51,6 +53,8 @@ EVENTS = (
     (7, "sink", 1),
     (8, "switch", "flush"),
     (9, "prompt", "one"),
+    (11, "switch", "recache"),
+    (11, "prompt", "two"),
 )
 
 
@@ -67,6 +71,30 @@ def test_frames_are_uint8_pictures_that_move(film, make_generator):
 
 def test_same_seed_and_events_give_the_same_bytes(film):
     assert same(film(chunks=10, events=EVENTS), film(chunks=10, events=EVENTS))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_latents_are_those_of_the_sampler_spelt_out(steps, film, make_generator, naive):
+    """Noise and flow by hand: each step's clean guess is noised anew, with noise of its own."""
+    generator = make_generator(steps=steps)
+    state = generator.open("one", 7)
+    config = generator.config
+    sizes = CacheSettings(config.sink, config.window, config.chunk)
+    twin = naive.NaiveFilm(generator.transformer, sizes)
+    shape = (1, 4, 3, 4, 6)
+    for chunk in range(2):
+        film(generator, state=state, first=chunk, chunks=chunk + 1)
+        frames = range(3 * chunk, 3 * chunk + 3)
+        latents = sampler.noise(shape, 7, chunk, 0)
+        for step in range(steps):
+            even, next_even = 1 - step / steps, 1 - (step + 1) / steps
+            sigma, following = (5 * s / (1 + 4 * s) for s in (even, next_even))
+            clean = latents - sigma * twin.forward(latents, frames, 1000 * sigma, state.text)
+            noise = sampler.noise(shape, 7, chunk, step + 1)
+            latents = (1 - following) * clean + following * noise
+        made = torch.cat([state.history[frame] for frame in frames], 2)
+        torch.testing.assert_close(made, clean, rtol=1e-3, atol=1e-4)
+        twin.forward(clean, frames, 0, state.text, commit=True)
 
 
 def test_another_seed_prompt_or_event_gives_other_frames(film):

@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
 
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
 
@@ -47,6 +49,42 @@ def stream(codec, latents, cuts, save=False):
         pictures, state = codec.decode(latents[:, :, start:stop], state)
         pieces.append(pictures)
     return torch.cat(pieces, 1)
+
+
+def frame_by_frame(layers, frames):
+    """TAEHV spelt out: a list of frames in, a list of frames out, layer after layer."""
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.ReLU | nn.Upsample):
+            frames = [layer(frame) for frame in frames]
+        elif not list(layer.parameters()):
+            frames = [3 * torch.tanh(frame / 3) for frame in frames]
+        elif isinstance(layer.conv, nn.Sequential):
+            before = [torch.zeros_like(frames[0]), *frames]
+            frames = [
+                torch.relu(layer.conv(torch.cat((frame, past), 1)) + frame)
+                for frame, past in zip(frames, before[:-1], strict=True)
+            ]
+        else:
+            channels = frames[0].shape[1]
+            pool = layer.conv.in_channels // channels
+            folded = [
+                torch.cat(frames[start : start + pool], 1) for start in range(0, len(frames), pool)
+            ]
+            frames = [part for each in folded for part in layer.conv(each).split(channels, 1)]
+    return frames
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_coding_is_that_of_taehv(layout, make_codec):
+    codec = make_codec(**LAYOUTS[layout], latents_mean=(), latents_std=(), frames_to_trim=1)
+    clip = torch.rand(2, 4 * codec.temporal, 3, 2 * codec.spatial, 3 * codec.spatial)
+    folded = [functional.pixel_unshuffle(frame, 2) for frame in clip.unbind(1)]
+    expected = torch.stack(frame_by_frame(codec.encoder, folded), 2)
+    torch.testing.assert_close(codec.encode(clip), expected, rtol=1e-4, atol=1e-5)
+    latents = 5 * torch.randn(2, 4, 3, 2, 3)
+    grown = frame_by_frame(codec.decoder, latents.unbind(2))
+    expected = torch.stack([functional.pixel_shuffle(frame, 2) for frame in grown], 1).clamp(0, 1)
+    torch.testing.assert_close(codec.decode(latents)[0], expected[:, 1:], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -97,7 +135,9 @@ def test_state_does_not_grow(make_codec):
     state, sizes = codec.start(), set()
     for _ in range(20):
         _, state = codec.decode(torch.randn(1, 4, 2, 2, 3), state)
-        sizes.add(sum(memory.untyped_storage().nbytes() for memory in state.memory))
+        sizes.add(sum(memory.nbytes for memory in state.memory))
+        for memory in state.memory:  # not a view of all that was decoded
+            assert memory.untyped_storage().nbytes() == memory.nbytes
     assert len(sizes) == 1
     assert state.trim == 0
 
