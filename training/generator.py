@@ -181,7 +181,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     attention = window_attention(denoiser, streaming, clips.latents.shape[-1], device)
     flow = Flow(denoiser.transformer, attention)
     tokenizer = build_tokenizer()
-    loop = Loop(loop_config(options, average=options.average, muon=True), denoiser)
+    loop = Loop(loop_config(options, average=options.average, muon=options.muon), denoiser)
     if not options.no_compile:
         # Block by block: all blocks share one compilation, a fifth of the whole model's time.
         for block in denoiser.transformer.blocks:
@@ -221,6 +221,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--clean", type=float, default=0.35, help="chance of a clean chunk")
     result.add_argument("--shift", type=float, default=3.0, help="of the noise levels")
     result.add_argument("--forget", type=float, default=0.02, help="chance of a word lost")
+    result.add_argument("--muon", type=float, default=5e-3, help="peak rate of Muon; 0: AdamW")
     result.add_argument("--average", type=float, default=0.998, help="decay of the average")
     return result
 

@@ -35,8 +35,8 @@ class LoopConfig:
 
     `seconds`: the budget; `steps`: a budget in steps that replaces it; `pause`: leave after that
     much of the same unit in this process, to go on later with `resume`. `warmup`: share of the
-    budget in which the rate rises to `rate`. `muon`: whether hidden matrices are Muon's instead of
-    AdamW's. `average`: decay of the averaged weights.
+    budget in which the rate rises to `rate`. `muon`: peak rate of the hidden matrices under Muon;
+    at 0 they are AdamW's like the rest. `average`: decay of the averaged weights.
     """
 
     out: Path
@@ -48,7 +48,7 @@ class LoopConfig:
     warmup: float = 0.04
     decay: float = 0.01
     clip: float = 1.0
-    muon: bool = False
+    muon: float = 0.0
     average: float = 0.999
     log_every: int = 50
     save_every: float = 150.0
@@ -72,7 +72,7 @@ def add_arguments(
     parser.add_argument("--no-compile", action="store_true", help="run the models eagerly")
 
 
-def loop_config(options: argparse.Namespace, **changes: float | bool) -> LoopConfig:
+def loop_config(options: argparse.Namespace, **changes: float) -> LoopConfig:
     """The loop's settings from parsed options."""
     return LoopConfig(
         out=options.out,
@@ -151,7 +151,7 @@ class Loop(Generic[Module]):
             if config.pause is not None and here >= config.pause:
                 self._save()
                 return False
-            scalars = self._one(step_loss, config.rate * schedule(progress, config.warmup))
+            scalars = self._one(step_loss, schedule(progress, config.warmup))
             if self.step % config.log_every == 0 or self.step <= 3:
                 self._log(scalars, progress)
             now = time.perf_counter()
@@ -186,10 +186,10 @@ class Loop(Generic[Module]):
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def _one(self, step_loss: StepLoss, rate: float) -> dict[str, Tensor]:
+    def _one(self, step_loss: StepLoss, share: float) -> dict[str, Tensor]:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = share * group["peak"]
         scalars = step_loss(self.step)
         scalars["loss"].backward()
         self._average_gradients()
@@ -245,10 +245,13 @@ def _optimizers(module: nn.Module, config: LoopConfig) -> list[torch.optim.Optim
         hidden = [layer.weight for name, layer in linear.items() if "proj_out" not in name]
     taken = {id(parameter) for parameter in hidden}
     rest = [parameter for parameter in module.parameters() if id(parameter) not in taken]
-    groups = [
+    groups: list[dict[str, object]] = [
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.decay},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    # `peak` is what the schedule takes its share of.
+    for group in groups:
+        group["peak"] = config.rate
     fused = rest[0].device.type == "cuda"
     adam = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.95), fused=fused)
-    return [adam, Muon(hidden, config.rate, config.decay)] if hidden else [adam]
+    return [adam, Muon(hidden, config.muon, config.decay)] if hidden else [adam]

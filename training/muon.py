@@ -33,7 +33,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """The optimiser of hidden matrices; everything else is AdamW's.
 
-    Its updates have AdamW's usual size (Moonlight, section 2.2), so one learning rate serves both.
+    Its updates have AdamW's usual size at the same rate (Moonlight, section 2.2).
 
     `parameters`: matrices, [rows, columns] each; `momentum`: in Nesterov's form; `decay`: of the
     weights, decoupled.
@@ -42,7 +42,8 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, parameters: Iterable[Tensor], rate: float, decay: float, momentum: float = 0.95
     ) -> None:
-        super().__init__(parameters, {"lr": rate, "weight_decay": decay, "momentum": momentum})
+        defaults = {"lr": rate, "peak": rate, "weight_decay": decay, "momentum": momentum}
+        super().__init__(parameters, defaults)
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
@@ -56,7 +57,7 @@ class Muon(torch.optim.Optimizer):
                 self._step_shape(parameters, group)
 
     def _step_shape(self, parameters: list[Tensor], group: dict[str, float]) -> None:
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter)

@@ -101,6 +101,13 @@ def _stage(root: Path, name: str, out: Path, *more: str) -> None:
     generator.train(generator.parser().parse_args([*LOOP, *wanted, *more]))
 
 
+def test_the_generator_trains_with_adamw_alone_too(built: Path, tmp_path: Path) -> None:
+    _stage(built, "generator", tmp_path, "--muon", "0")
+    folders = (tmp_path, built / "generator")
+    adam, muon = (load_file(folder / "model.safetensors") for folder in folders)
+    assert any(not torch.equal(value, muon[key]) for key, value in adam.items())
+
+
 @pytest.mark.parametrize("name", ["judge", "codec", "generator"])
 def test_a_stage_resumed_gives_the_same_weights(built: Path, tmp_path: Path, name: str) -> None:
     _stage(built, name, tmp_path, "--pause", "2")
