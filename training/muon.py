@@ -19,7 +19,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """The nearest matrices with singular values of about 1: [n, rows, columns] in bfloat16."""
     a, b, c = COEFFICIENTS
-    x = matrices.bfloat16()
+    x: Tensor = matrices.bfloat16()
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
@@ -57,7 +57,7 @@ class Muon(torch.optim.Optimizer):
                 self._step_shape(parameters, group)
 
     def _step_shape(self, parameters: list[Tensor], group: dict[str, float]) -> None:
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        gradients: list[Tensor] = [parameter.grad for parameter in parameters]  # type: ignore[misc]
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter)
