@@ -6,9 +6,14 @@ import argparse
 import hashlib
 import json
 import resource
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
@@ -98,9 +103,10 @@ def _film(take: Take, seconds: float, loaded: float, options: argparse.Namespace
     model = take.model
     progress = _Progress(time.perf_counter(), model.generator.spec.chunk_units)
     writer: Mp4Writer | None = None
-    stopped: KeyboardInterrupt | StreamError | None = None
+    failure: StreamError | None = None
+    total = round(seconds * model.rate)
     try:
-        with tqdm(total=round(seconds * model.rate), unit=" frames", disable=None) as bar:
+        with _stop_request() as stop, tqdm(total=total, unit=" frames", disable=None) as bar:
             for frame in take.frames(seconds):
                 if writer is None:
                     writer = _open_writer(take, options)
@@ -108,17 +114,40 @@ def _film(take: Take, seconds: float, loaded: float, options: argparse.Namespace
                 progress.frame(frame)
                 bar.set_postfix_str(f"{progress.fps:.1f} FPS, {_shortened(frame.prompt)}", False)
                 bar.update()
-    except (KeyboardInterrupt, StreamError) as error:
-        stopped = error
+                if stop.is_set():
+                    break
+    except StreamError as error:
+        failure = error
     fps = progress.fps
     if writer is None:
-        raise stopped or StreamError("bad_length", "the film has no frame", "make it longer")
+        raise failure or StreamError("bad_length", "the film has no frame", "make it longer")
     writer.close()
-    if isinstance(stopped, StreamError):
+    if failure is not None:
         made = f"{progress.frames} frames are in {writer.path}"
-        raise StreamError(stopped.code, f"{stopped.message}; {made}", stopped.hint)
+        raise StreamError(failure.code, f"{failure.message}; {made}", failure.hint)
     _report(take, writer, progress, fps, loaded, options)
-    return 0 if stopped is None else EXIT_INTERRUPTED
+    return EXIT_INTERRUPTED if stop.is_set() else 0
+
+
+@contextmanager
+def _stop_request() -> Iterator[threading.Event]:
+    """Set by Ctrl-C or a polite kill, so that a film ends between two frames, not within one.
+
+    A second Ctrl-C interrupts at once.
+    """
+    asked = threading.Event()
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if asked.is_set():
+            signal.default_int_handler(number, _)
+        asked.set()
+
+    earlier = {each: signal.signal(each, ask) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for each, handler in earlier.items():
+            signal.signal(each, handler)
 
 
 def _open_writer(take: Take, options: argparse.Namespace) -> Mp4Writer:

@@ -241,6 +241,6 @@ def pose(scenes: Scenes, seconds: Tensor) -> Pose:
     facing = torch.where(turns, 1.0, facing)
 
     turn = 2 * math.pi * cycle(0.24 + 0.1 * speed, seconds, phase) * direction
-    x = torch.where(circles, 50 + 28 * scenes.named("x")[:, None] + 26 * turn.cos(), x)
+    x = torch.where(circles, 52 + 24 * scenes.named("x")[:, None] + 24 * turn.cos(), x)
     y = torch.where(circles, 56 + 22 * turn.sin(), y)
     return Pose(x, y, radius, angle, facing, squash, floor)
