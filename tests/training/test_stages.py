@@ -69,11 +69,6 @@ TOY = {
 LOOP = ["--steps", "3", "--no-compile", "--device", "cpu"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every stage run as a toy, each in a folder of its name."""
