@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ def check(options: argparse.Namespace) -> dict[str, float]:
     device = torch.device(options.device)
     denoiser, described = load_denoiser(options.generator, device)
     streaming = StreamingConfig(**described["streaming"])
+    streaming = replace(streaming, steps=options.steps or streaming.steps)
     codec, judge = load_codec(options.codec, device), load_judge(options.judge, device)
     grid = streaming.width // codec.config.spatial
     flow = Flow(denoiser.transformer, window_attention(denoiser, streaming, grid, device))
@@ -29,6 +31,8 @@ def check(options: argparse.Namespace) -> dict[str, float]:
     metrics: dict[str, float] = {}
     plain, films = adherence(camera, judge, options.films, options.seed)
     metrics |= {f"adherence_{name}": value for name, value in plain.items()}
+    seen, _ = adherence(camera, judge, options.films, options.seed, held_out=False)
+    metrics |= {f"seen_{name}": value for name, value in seen.items()}
     worded, _ = adherence(camera, judge, options.films, options.seed, new_wording=True)
     metrics["adherence_new_wording"] = worded["mean"]
     switched, changes = switching(camera, judge, options.films, options.seed)
@@ -51,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
         result.add_argument(f"--{name}", type=Path, required=True, help=f"folder of the {name}")
     result.add_argument("--films", type=int, default=96, help="films in each measure")
     result.add_argument("--long", type=float, default=60, help="seconds of the long films; 0: none")
+    result.add_argument("--steps", type=int, help="default: the model's")
     result.add_argument("--seed", type=int, default=1)
     result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return result

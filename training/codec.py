@@ -230,7 +230,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--frames", type=int, default=8, help="frames of a training clip")
     result.add_argument("--pool", type=int, default=6000, help="clips rendered to train on")
     result.add_argument("--pool-frames", type=int, default=24, help="frames of each of them")
-    result.add_argument("--noise", type=float, default=0.1, help="most noise on the latents")
+    result.add_argument("--noise", type=float, default=0.2, help="most noise on the latents")
     result.add_argument("--test", type=int, default=256, help="clips in the test")
     return result
 

@@ -4,6 +4,9 @@ A clip is what the generator has in view: 12 latent frames in 4 chunks. In half 
 first chunk is the film's start and the other three come after a gap, as when the sinks of a long
 film stand before its window. In a third the scene changes at a chunk's border, and some show a
 film long after a change. Everything before `border` is given clean to the generator.
+
+Openings are a second, cheaper set: the first chunk of films, where the prompt alone says what is
+to be seen, and a step over them costs a quarter of one over clips.
 """
 
 from __future__ import annotations
@@ -42,14 +45,18 @@ class Plan:
     """What the clips of one batch have in common.
 
     `timing`: "start" (from the film's first frame), "gap" (first chunk the film's start, the others
-    later) or "later"; `kind`: "plain", "switch" (the scene changes at `border`) or "settled" (it
-    changed long ago); `style`: of the caption; `border`: chunks that are always clean context.
+    later), "later" or "opening" (the film's first chunk alone); `kind`: "plain", "switch" (the
+    scene changes at `border`) or "settled" (it changed long ago); `style`: of the caption;
+    `border`: chunks that are always clean context.
     """
 
     timing: str
     kind: str
     style: int
     border: int
+
+
+OPENING = Plan("opening", "plain", SCENE, 0)
 
 
 def draw_plan(rng: random.Random) -> Plan:
@@ -67,9 +74,9 @@ def draw_plan(rng: random.Random) -> Plan:
 class Clips:
     """Encoded clips.
 
-    `latents`: bfloat16 [N, channels, 12, h, w], normalised; `thing`: bool [N, 12, h, w], where the
-    thing is; `before`, `after`: attribute rows int64 [N, 7], equal where nothing changes; `style`,
-    `border`: int64 [N], as in `Plan`.
+    `latents`: bfloat16 [N, channels, F, h, w], normalised; `thing`: bool [N, F, h, w], where the
+    thing is (F is 12, of openings 3); `before`, `after`: attribute rows int64 [N, 7], equal where
+    nothing changes; `style`, `border`: int64 [N], as in `Plan`.
     """
 
     latents: Tensor
@@ -81,6 +88,11 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.latents)
+
+    def rows(self) -> list[tuple[list[int], list[int], int]]:
+        """What the clips' captions are made from: `before`, `after` and `style` of each."""
+        columns = (self.before.tolist(), self.after.tolist(), self.style.tolist())
+        return list(zip(*columns, strict=True))
 
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
@@ -128,6 +140,9 @@ def pieces_of(plan: Plan, before: Scenes, after: Scenes, start: Tensor) -> list[
     """
     dtype = render_dtype(start.device)
     total, first = CHUNKS * CHUNK_FRAMES, torch.zeros_like(start)
+    opening = times(first, CHUNK_FRAMES)
+    if plan.timing == "opening":
+        return [Piece(render(before, opening, dtype=dtype, batch=32), opening)]
     changes = plan.kind == "switch"
     if plan.timing == "start":
         seconds, warm = times(first, total), 0
@@ -144,7 +159,6 @@ def pieces_of(plan: Plan, before: Scenes, after: Scenes, start: Tensor) -> list[
     )
     if plan.timing != "gap":
         return [Piece(rest, seconds)]
-    opening = times(first, CHUNK_FRAMES)
     return [Piece(render(before, opening, dtype=dtype, batch=32), opening), Piece(rest, seconds)]
 
 
@@ -166,10 +180,12 @@ def encode(codec: TinyCodec, frames: Tensor, dtype: torch.dtype) -> Tensor:
         return codec.encode(as_float(frames)).to(torch.bfloat16)
 
 
-def make_batch(codec: TinyCodec, size: int, seed: int, number: int) -> Clips:
-    """One batch of clips under one plan, made from the seed and the batch's number alone."""
+def make_batch(
+    codec: TinyCodec, size: int, seed: int, number: int, plan: Plan | None = None
+) -> Clips:
+    """One batch of clips, made from the seed and the batch's number alone; the plan is drawn."""
     device = next(codec.parameters()).device
-    plan = draw_plan(random.Random(f"{seed}/{rank()}/{number}"))
+    plan = plan or draw_plan(random.Random(f"{seed}/{rank()}/{number}"))
     draw = step_generator(seed, number, device)
     before = after = sample_scenes(size, draw)
     if plan.kind != "plain":
@@ -192,38 +208,51 @@ def make_batch(codec: TinyCodec, size: int, seed: int, number: int) -> Clips:
     )
 
 
-def clips_path(folder: Path) -> Path:
-    """Where this rank keeps its clips."""
-    return folder / f"clips.{rank()}.safetensors"
+def clips_path(folder: Path, name: str) -> Path:
+    """Where this rank keeps its "films" or its "openings"."""
+    return folder / f"{name}.{rank()}.safetensors"
 
 
-def build(options: argparse.Namespace) -> None:
-    """Make clips until there are enough or the time is spent, and write the file."""
-    torch.backends.cudnn.benchmark = True
-    device = join_ranks(options)
-    codec = load_codec(options.codec, device)
-    codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def make_clips(
+    codec: TinyCodec, options: argparse.Namespace, clips: int, seconds: float, plan: Plan | None
+) -> Clips:
+    """Batches until there are enough clips or the time is spent."""
     config, grid = codec.config, SIZE // codec.config.spatial
-    shape = (options.clips, config.latent_channels, CHUNKS * CHUNK_FRAMES // config.temporal)
+    frames = (1 if plan else CHUNKS) * CHUNK_FRAMES // config.temporal
+    shape = (clips, config.latent_channels, frames)
     latents = torch.empty(*shape, grid, grid, dtype=torch.bfloat16)
-    thing = torch.empty(options.clips, shape[2], grid, grid, dtype=torch.bool)
+    thing = torch.empty(clips, frames, grid, grid, dtype=torch.bool)
     rows: dict[str, list[Tensor]] = {"before": [], "after": [], "style": [], "border": []}
     began, made = time.perf_counter(), 0
-    for number in range(options.clips // options.batch):
-        if time.perf_counter() - began > options.seconds:
+    # The two sets share no scenes.
+    seed = options.seed + (1000 if plan else 0)
+    for number in range(clips // options.batch):
+        if time.perf_counter() - began > seconds:
             break
-        batch = make_batch(codec, options.batch, options.seed, number)
+        batch = make_batch(codec, options.batch, seed, number, plan)
         latents[made : made + len(batch)].copy_(batch.latents)
         thing[made : made + len(batch)].copy_(batch.thing)
         for name, parts in rows.items():
             parts.append(getattr(batch, name))
         made += len(batch)
-    options.out.mkdir(parents=True, exist_ok=True)
     joined = {name: torch.cat(parts) for name, parts in rows.items()}
-    Clips(latents[:made], thing[:made], **joined).save(clips_path(options.out))
-    summary = {"clips": made, "seconds": round(time.perf_counter() - began, 1)}
-    summary |= {"std": round(float(latents[:made:16].float().std()), 4)}
-    print(json.dumps(summary))
+    return Clips(latents[:made], thing[:made], **joined)
+
+
+def build(options: argparse.Namespace) -> None:
+    """Make both sets, and write a file for each."""
+    torch.backends.cudnn.benchmark = True
+    device = join_ranks(options)
+    codec = load_codec(options.codec, device)
+    codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    options.out.mkdir(parents=True, exist_ok=True)
+    share = 0.35 * options.seconds
+    openings = make_clips(codec, options, options.openings, share, OPENING)
+    films = make_clips(codec, options, options.clips, options.seconds - share, None)
+    openings.save(clips_path(options.out, "openings"))
+    films.save(clips_path(options.out, "films"))
+    std = round(float(films.latents[::16].float().std()), 4)
+    print(json.dumps({"films": len(films), "openings": len(openings), "std": std}))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -231,9 +260,10 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__)
     result.add_argument("--out", type=Path, required=True, help="folder to write")
     result.add_argument("--codec", type=Path, required=True, help="folder of the codec stage")
-    result.add_argument("--clips", type=int, default=72_000)
+    result.add_argument("--clips", type=int, default=72_000, help="films, at most")
+    result.add_argument("--openings", type=int, default=200_000, help="openings, at most")
     result.add_argument("--batch", type=int, default=128, help="clips made at a time")
-    result.add_argument("--seconds", type=float, default=240, help="stop making clips after this")
+    result.add_argument("--seconds", type=float, default=150, help="stop making clips after this")
     result.add_argument("--seed", type=int, default=0)
     result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return result

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
+from longtake.models.video import sampler
 from longtake.models.video.generator import StreamingConfig
 from longtake.models.video.text import encode_tokens
 from longtake.models.video.transformer import TransformerConfig, WanTransformer
@@ -74,26 +75,32 @@ def initialise(transformer: WanTransformer) -> None:
 
 
 def draw_levels(
-    border: Tensor, chunks: int, draw: torch.Generator, clean: float, shift: float
+    border: Tensor, chunks: int, draw: torch.Generator, clean: float, streaming: StreamingConfig
 ) -> Tensor:
     """Noise levels sigma of the chunks of each clip, float32 [B, chunks] in [0, 1]; 0 is clean.
 
-    Chunks before `border` [B] are clean, others with the chance `clean`; the last never is, where
-    all would be. In half of the clips a random number of first chunks is clean instead, as in
-    inference, where all that came before always is. Uniform levels are shifted towards noise as
-    the sampler's are.
+    In most clips the first chunks are clean and the rest is noisy, as in inference: often just
+    those before `border` [B], where the prompt has most to say. In a third any later chunk is
+    clean with the chance `clean`, but never all. Half of the levels are the sampler's own, the
+    others uniform, shifted towards noise as the sampler's are.
     """
     batch, device = len(border), border.device
-    u = torch.rand(batch, chunks, generator=draw, device=device)
-    sigma = shift * u / (1 + (shift - 1) * u)
-    index = torch.arange(chunks, device=device)
-    kept = torch.rand(batch, chunks, generator=draw, device=device) < clean
-    first = index < torch.randint(chunks, (batch, 1), generator=draw, device=device)
-    kept = torch.where(torch.rand(batch, 1, generator=draw, device=device) < 0.5, kept, first)
-    kept = kept | (index < border[:, None])
-    kept[:, -1] &= ~kept.all(1)
+
+    def uniform(columns: int) -> Tensor:
+        return torch.rand(batch, columns, generator=draw, device=device)
+
+    u, shift = uniform(chunks), streaming.shift
+    anywhere = (shift * u / (1 + (shift - 1) * u)).clamp(min=1e-3)
+    own = torch.tensor(sampler.sigmas(streaming.steps, shift), device=device)
+    taken = own[(uniform(chunks) * streaming.steps).long().clamp(max=streaming.steps - 1)]
+    sigma = torch.where(uniform(chunks) < 0.5, taken, anywhere)
+    index, border = torch.arange(chunks, device=device), border[:, None]
+    # The square favours small numbers.
+    first = border + (uniform(1).square() * (chunks - border)).long()
+    scattered = (uniform(chunks) < clean) | (index < border)
+    scattered[:, -1] &= ~scattered.all(1)
     # A level of exactly 0 is how a clean chunk is known.
-    return torch.where(kept, 0.0, sigma.clamp(min=1e-3))
+    return torch.where(torch.where(uniform(1) < 2 / 3, index < first, scattered), 0.0, sigma)
 
 
 def flow_loss(
@@ -175,36 +182,41 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     device = join_ranks(options)
     described = json.loads(options.config.read_text())
     streaming = StreamingConfig(**described["streaming"])
-    clips = Clips.load(clips_path(options.data), device)
-    before, after, style = clips.before.tolist(), clips.after.tolist(), clips.style.tolist()
+    films, openings = (
+        Clips.load(clips_path(options.data, name), device) for name in ("films", "openings")
+    )
+    # What captions are made from, as lists: reading tensors row by row would take longer.
+    rows = {id(clips): clips.rows() for clips in (films, openings)}
     denoiser = build_denoiser(described, device)
-    attention = window_attention(denoiser, streaming, clips.latents.shape[-1], device)
+    attention = window_attention(denoiser, streaming, films.latents.shape[-1], device)
     flow = Flow(denoiser.transformer, attention)
     tokenizer = build_tokenizer()
     loop = Loop(loop_config(options, average=options.average, muon=options.muon), denoiser)
     if not options.no_compile:
         # Block by block: all blocks share one compilation, a fifth of the whole model's time.
         for block in denoiser.transformer.blocks:
-            block.compile()
+            block.compile(dynamic=False)
 
     def step_loss(step: int) -> dict[str, Tensor]:
         draw = step_generator(options.seed, step, device)
         rng = random.Random(f"{options.seed}/{rank()}/{step}")
-        chosen = rng.sample(range(len(clips)), options.batch)
-        texts = [prompt(before[i], after[i], style[i], rng) for i in chosen]
+        # By turns: a batch of films, and as many tokens of openings.
+        clips, size = (openings, 4 * options.batch) if step % 2 else (films, options.batch)
+        chosen = rng.choices(range(len(clips)), k=size)
+        texts = [prompt(*rows[id(clips)][i], rng) for i in chosen]
         ids, mask = tokens(tokenizer, texts, streaming.text_length, options.forget, rng)
         index = torch.tensor(chosen, device=device)
         clean = clips.latents[index].float()
         chunks = clean.shape[2] // streaming.chunk
-        border = clips.border[index]
-        sigma = draw_levels(border, chunks, draw, options.clean, options.shift)
+        sigma = draw_levels(clips.border[index], chunks, draw, options.clean, streaming)
         sigma = sigma.repeat_interleave(streaming.chunk, 1)
         noise = torch.randn(clean.shape, generator=draw, device=device)
         noisy = torch.lerp(clean, noise, sigma[:, None, :, None, None])
         with torch.autocast(device.type, torch.bfloat16):
             embeddings = denoiser.embed(ids.to(device), mask.to(device))
             predicted = flow(noisy, 1000 * sigma, embeddings)
-        return flow_loss(predicted, clean, noise, sigma, clips.thing[index])
+        losses = flow_loss(predicted, clean, noise, sigma, clips.thing[index])
+        return losses | {"opening": torch.tensor(step % 2)}
 
     finished = loop.run(step_loss)
     if not rank():
@@ -219,7 +231,6 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--data", type=Path, required=True, help="folder of the dataset stage")
     result.add_argument("--clean", type=float, default=0.35, help="chance of a clean chunk")
-    result.add_argument("--shift", type=float, default=3.0, help="of the noise levels")
     result.add_argument("--forget", type=float, default=0.02, help="chance of a word lost")
     result.add_argument("--muon", type=float, default=5e-3, help="peak rate of Muon; 0: AdamW")
     result.add_argument("--average", type=float, default=0.998, help="decay of the average")

@@ -7,7 +7,9 @@ rate at zero wherever it runs. With a budget in steps a run is repeatable to the
 from __future__ import annotations
 
 import argparse
+import atexit
 import copy
+import gc
 import json
 import math
 import os
@@ -50,7 +52,7 @@ class LoopConfig:
     clip: float = 1.0
     muon: float = 0.0
     average: float = 0.999
-    log_every: int = 50
+    log_every: int = 51  # odd, to show both where a stage takes two kinds of batch by turns
     save_every: float = 150.0
 
 
@@ -105,7 +107,15 @@ def join_ranks(options: argparse.Namespace) -> torch.device:
     if not dist.is_initialized():
         # NCCL averages gradients; gloo hands round the few numbers that stay on the CPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        atexit.register(_leave_ranks)
     return device
+
+
+def _leave_ranks() -> None:
+    """End the group's threads: alive when the interpreter ends, they abort the process at times."""
+    dist.destroy_process_group()
+    # The group is kept by a cycle of objects that torch.optim brings along.
+    gc.collect()
 
 
 def rank() -> int:

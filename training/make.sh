@@ -24,7 +24,9 @@ for stage in $stages; do
     out=$work/$stage
     case $stage in
     judge) alone judge --out "$out" --seconds "$JUDGE" ;;
-    codec) together codec --out "$out" --seconds "$CODEC" ;;
+    codec)
+        together codec --out "$out" --seconds "$CODEC" --judge "$work/judge"
+        ;;
     dataset) together dataset --out "$out" --codec "$work/codec" --seconds "$DATASET" ;;
     generator)
         together generator --out "$out" --data "$work/dataset" --seconds "$GENERATOR" \

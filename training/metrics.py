@@ -36,13 +36,22 @@ class Camera(Protocol):
 
 
 def adherence(
-    camera: Camera, judge: Judge, films: int, seed: int, *, new_wording: bool = False
+    camera: Camera,
+    judge: Judge,
+    films: int,
+    seed: int,
+    *,
+    held_out: bool = True,
+    new_wording: bool = False,
 ) -> tuple[dict[str, float], Tensor]:
-    """What the judge reads at the end of films of held-out combinations, all attributes named.
+    """What the judge reads at the end of films, all attributes named in the prompt.
+
+    `held_out`: of combinations with a pair that training never drew, or of the others;
+    `new_wording`: in word orders that training never used.
 
     Returns the share of right readings for each attribute and their mean, and the films.
     """
-    rows = sample_attributes(films, torch.Generator().manual_seed(seed), held_out=True)
+    rows = sample_attributes(films, torch.Generator().manual_seed(seed), held_out)
     rng = random.Random(seed)
     texts = [caption(row, rng, NAMES, held_out=new_wording) for row in rows.tolist()]
     frames = camera.shoot([{0: text} for text in texts], PLAIN_CHUNKS, seed)

@@ -77,7 +77,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("judge", "codec"):
         _stage(root, name, root / name)
     data = ["--codec", str(root / "codec"), "--out", str(root / "data"), "--device", "cpu"]
-    dataset.build(dataset.parser().parse_args([*data, "--clips", "12", "--batch", "3"]))
+    sizes = ["--clips", "12", "--openings", "6", "--batch", "3"]
+    dataset.build(dataset.parser().parse_args([*data, *sizes]))
     _stage(root, "generator", root / "generator")
     return root
 
@@ -117,7 +118,7 @@ def test_a_stage_resumed_gives_the_same_weights(built: Path, tmp_path: Path, nam
 
 
 def test_the_dataset_is_what_its_plans_say(built: Path) -> None:
-    clips = Clips.load(built / "data" / "clips.0.safetensors", "cpu")
+    clips = Clips.load(built / "data" / "films.0.safetensors", "cpu")
     assert clips.latents.shape == (12, 16, 12, 16, 16)
     assert clips.latents.dtype == torch.bfloat16
     assert torch.equal(clips.border > 0, (clips.before != clips.after).any(1))
@@ -125,6 +126,9 @@ def test_the_dataset_is_what_its_plans_say(built: Path) -> None:
     again = make_batch(coder, 3, 0, 1)
     assert torch.equal(again.latents, clips.latents[3:6])
     assert torch.equal(again.after, clips.after[3:6])
+    openings = Clips.load(built / "data" / "openings.0.safetensors", "cpu")
+    assert openings.latents.shape == (6, 16, 3, 16, 16)
+    assert torch.equal(openings.before, openings.after)
 
 
 def test_warm_up_makes_a_later_piece_equal_the_whole_film(built: Path) -> None:
@@ -158,8 +162,10 @@ def test_the_cells_of_the_thing_are_those_that_its_colour_changes(built: Path) -
 
 def test_noise_levels_leave_the_context_clean() -> None:
     border = torch.tensor([0, 1, 2, 3]).repeat(50)
-    sigma = draw_levels(border, CHUNKS, torch.Generator().manual_seed(0), 0.35, 3.0)
+    streaming = StreamingConfig(**TOY["streaming"])  # type: ignore[arg-type]
+    sigma = draw_levels(border, CHUNKS, torch.Generator().manual_seed(0), 0.35, streaming)
     assert (sigma.max(1).values > 0).all()
+    assert {1.0, 0.75} < set(sigma.flatten().tolist())
     assert sigma.max() <= 1
     for clip, chunks in enumerate(border.tolist()):
         assert not sigma[clip, :chunks].any()
@@ -210,9 +216,10 @@ def test_two_processes_train_one_model_together(built: Path, tmp_path: Path) -> 
 def test_averaged_gradients_are_the_mean_over_ranks(tmp_path: Path) -> None:
     code = (
         "import torch, torch.distributed as dist\n"
+        "from argparse import Namespace\n"
         "from pathlib import Path\n"
-        "from longtake.training.loop import Loop, LoopConfig\n"
-        "dist.init_process_group('gloo')\n"
+        "from longtake.training.loop import Loop, LoopConfig, join_ranks\n"
+        "join_ranks(Namespace(seed=0, device='cpu'))\n"
         "torch.manual_seed(0); layer = torch.nn.Linear(2, 1)\n"
         f"loop = Loop(LoopConfig(Path({str(tmp_path)!r}), 1, steps=1), layer)\n"
         "for p in layer.parameters(): p.grad = torch.full_like(p, float(dist.get_rank()))\n"
