@@ -181,8 +181,11 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
     config = codec_config(options.config)
     codec = TinyCodec(config).to(device)
     codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # Outputs are clamped to [0, 1], where a clamped pixel learns nothing: start from grey.
-    torch.nn.init.constant_(codec.decoder[-1].bias, 0.5)  # type: ignore[arg-type]
+    if options.init:
+        codec.load_state_dict(load_file(options.init / "model.safetensors"))
+    else:
+        # Outputs are clamped to [0, 1], where a clamped pixel learns nothing: start from grey.
+        torch.nn.init.constant_(codec.decoder[-1].bias, 0.5)  # type: ignore[arg-type]
     generator = step_generator(options.seed, -1, device)
     still, _ = scene_pool(options.pool * 5 // 6, options.pool_frames, generator)
     changing = switch_pool(options.pool - len(still), options.pool_frames, generator)
@@ -224,13 +227,13 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
 def parser() -> argparse.ArgumentParser:
     """The command line of this stage."""
     result = argparse.ArgumentParser(description=__doc__)
-    add_arguments(result, seconds=250, batch=48)
+    add_arguments(result, seconds=250, batch=24)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--judge", type=Path, help="the judge's folder, to measure with")
-    result.add_argument("--frames", type=int, default=8, help="frames of a training clip")
+    result.add_argument("--frames", type=int, default=16, help="frames of a training clip")
     result.add_argument("--pool", type=int, default=6000, help="clips rendered to train on")
     result.add_argument("--pool-frames", type=int, default=24, help="frames of each of them")
-    result.add_argument("--noise", type=float, default=0.2, help="most noise on the latents")
+    result.add_argument("--noise", type=float, default=0.15, help="most noise on the latents")
     result.add_argument("--test", type=int, default=256, help="clips in the test")
     return result
 

@@ -142,7 +142,7 @@ def pieces_of(plan: Plan, before: Scenes, after: Scenes, start: Tensor) -> list[
     total, first = CHUNKS * CHUNK_FRAMES, torch.zeros_like(start)
     opening = times(first, CHUNK_FRAMES)
     if plan.timing == "opening":
-        return [Piece(render(before, opening, dtype=dtype, batch=32), opening)]
+        return [Piece(render(before, opening, dtype=dtype, batch=128), opening)]
     changes = plan.kind == "switch"
     if plan.timing == "start":
         seconds, warm = times(first, total), 0

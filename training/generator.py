@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from transformers import UMT5EncoderModel
 
 from longtake.models.video import sampler
@@ -18,7 +20,7 @@ from longtake.models.video.generator import StreamingConfig
 from longtake.models.video.text import encode_tokens
 from longtake.models.video.transformer import TransformerConfig, WanTransformer
 from longtake.training.attention import ChunkCausalAttention, training_kernels
-from longtake.training.dataset import Clips, clips_path
+from longtake.training.dataset import CHUNKS, Clips, clips_path
 from longtake.training.loop import (
     Loop,
     add_arguments,
@@ -30,6 +32,8 @@ from longtake.training.loop import (
 from longtake.training.prompts import build_text_encoder, build_tokenizer, prompt, tokens
 
 THING_WEIGHT = 5.0
+MAX_STEPS = 1 << 40
+"""Where the numbers of steps end; a budget ends a run long before."""
 
 
 class Denoiser(nn.Module):
@@ -75,24 +79,23 @@ def initialise(transformer: WanTransformer) -> None:
 
 
 def draw_levels(
-    border: Tensor, chunks: int, draw: torch.Generator, clean: float, streaming: StreamingConfig
+    border: Tensor, chunks: int, draw: torch.Generator, clean: float, own: Tensor, shift: float
 ) -> Tensor:
     """Noise levels sigma of the chunks of each clip, float32 [B, chunks] in [0, 1]; 0 is clean.
 
     In most clips the first chunks are clean and the rest is noisy, as in inference: often just
     those before `border` [B], where the prompt has most to say. In a third any later chunk is
-    clean with the chance `clean`, but never all. Half of the levels are the sampler's own, the
-    others uniform, shifted towards noise as the sampler's are.
+    clean with the chance `clean`, but never all. Half of the levels are the sampler's `own`
+    [steps], the others uniform, then moved towards noise by the sampler's `shift`.
     """
     batch, device = len(border), border.device
 
     def uniform(columns: int) -> Tensor:
         return torch.rand(batch, columns, generator=draw, device=device)
 
-    u, shift = uniform(chunks), streaming.shift
+    u = uniform(chunks)
     anywhere = (shift * u / (1 + (shift - 1) * u)).clamp(min=1e-3)
-    own = torch.tensor(sampler.sigmas(streaming.steps, shift), device=device)
-    taken = own[(uniform(chunks) * streaming.steps).long().clamp(max=streaming.steps - 1)]
+    taken = own[(uniform(chunks) * len(own)).long().clamp(max=len(own) - 1)]
     sigma = torch.where(uniform(chunks) < 0.5, taken, anywhere)
     index, border = torch.arange(chunks, device=device), border[:, None]
     # The square favours small numbers.
@@ -177,43 +180,86 @@ def load_denoiser(folder: Path, device: torch.device) -> tuple[Denoiser, dict[st
     return denoiser.eval(), described
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one step is trained on: rows of a clip file and their captions as tokens."""
+
+    index: Tensor
+    ids: Tensor
+    mask: Tensor
+
+    def pin_memory(self) -> Batch:
+        """In memory from which copies to a GPU need no waiting."""
+        return Batch(*(each.pin_memory() for each in vars(self).values()))
+
+
+class Batches(Dataset[Batch]):
+    """The batch of every step: by turns of films and of as many tokens of openings.
+
+    Made from the step's number alone, in processes of their own: writing captions would hold up
+    a GPU.
+    """
+
+    def __init__(
+        self, films: Clips, openings: Clips, options: argparse.Namespace, length: int
+    ) -> None:
+        self.sets = (films.rows(), openings.rows())
+        self.sizes = (options.batch, options.batch * CHUNKS)
+        self.seed, self.forget, self.length = f"{options.seed}/{rank()}", options.forget, length
+        self.tokenizer = build_tokenizer()
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = random.Random(f"{self.seed}/{step}")
+        rows, size = self.sets[step % 2], self.sizes[step % 2]
+        chosen = rng.choices(range(len(rows)), k=size)
+        texts = [prompt(*rows[i], rng) for i in chosen]
+        ids, mask = tokens(self.tokenizer, texts, self.length, self.forget, rng)
+        return Batch(torch.tensor(chosen), ids, mask)
+
+
 def train(options: argparse.Namespace) -> Denoiser | None:
     """Train within the budget and write the model folder; None where it paused."""
     device = join_ranks(options)
     described = json.loads(options.config.read_text())
     streaming = StreamingConfig(**described["streaming"])
-    films, openings = (
-        Clips.load(clips_path(options.data, name), device) for name in ("films", "openings")
-    )
-    # What captions are made from, as lists: reading tensors row by row would take longer.
-    rows = {id(clips): clips.rows() for clips in (films, openings)}
-    denoiser = build_denoiser(described, device)
-    attention = window_attention(denoiser, streaming, films.latents.shape[-1], device)
+    both = [Clips.load(clips_path(options.data, name), device) for name in ("films", "openings")]
+    batches = Batches(*both, options, streaming.text_length)
+    if options.init:
+        denoiser, described = load_denoiser(options.init, device)
+    else:
+        denoiser = build_denoiser(described, device)
+    attention = window_attention(denoiser, streaming, both[0].latents.shape[-1], device)
     flow = Flow(denoiser.transformer, attention)
-    tokenizer = build_tokenizer()
     loop = Loop(loop_config(options, average=options.average, muon=options.muon), denoiser)
     if not options.no_compile:
         # Block by block: all blocks share one compilation, a fifth of the whole model's time.
         for block in denoiser.transformer.blocks:
             block.compile(dynamic=False)
+    on_gpu = device.type == "cuda"
+    loader = iter(
+        DataLoader(
+            batches,
+            batch_size=None,
+            sampler=range(loop.step, MAX_STEPS),
+            num_workers=4 if on_gpu else 0,
+            pin_memory=on_gpu,
+        )
+    )
+    own = torch.tensor(sampler.sigmas(streaming.steps, streaming.shift), device=device)
 
     def step_loss(step: int) -> dict[str, Tensor]:
         draw = step_generator(options.seed, step, device)
-        rng = random.Random(f"{options.seed}/{rank()}/{step}")
-        # By turns: a batch of films, and as many tokens of openings.
-        clips, size = (openings, 4 * options.batch) if step % 2 else (films, options.batch)
-        chosen = rng.choices(range(len(clips)), k=size)
-        texts = [prompt(*rows[id(clips)][i], rng) for i in chosen]
-        ids, mask = tokens(tokenizer, texts, streaming.text_length, options.forget, rng)
-        index = torch.tensor(chosen, device=device)
+        batch, clips = next(loader), both[step % 2]
+        index, ids, mask = (each.to(device, non_blocking=True) for each in vars(batch).values())
         clean = clips.latents[index].float()
         chunks = clean.shape[2] // streaming.chunk
-        sigma = draw_levels(clips.border[index], chunks, draw, options.clean, streaming)
+        border = clips.border[index]
+        sigma = draw_levels(border, chunks, draw, options.clean, own, streaming.shift)
         sigma = sigma.repeat_interleave(streaming.chunk, 1)
         noise = torch.randn(clean.shape, generator=draw, device=device)
         noisy = torch.lerp(clean, noise, sigma[:, None, :, None, None])
         with torch.autocast(device.type, torch.bfloat16):
-            embeddings = denoiser.embed(ids.to(device), mask.to(device))
+            embeddings = denoiser.embed(ids, mask)
             predicted = flow(noisy, 1000 * sigma, embeddings)
         losses = flow_loss(predicted, clean, noise, sigma, clips.thing[index])
         return losses | {"opening": torch.tensor(step % 2)}

@@ -143,7 +143,7 @@ def train(options: argparse.Namespace) -> Judge | None:
     torch.manual_seed(options.seed)
     torch.backends.cudnn.benchmark = True
     config = JudgeConfig()
-    judge = Judge(config).to(device)
+    judge = (load_judge(options.init) if options.init else Judge(config)).to(device)
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = step_generator(options.seed, -1, device)
     clips, rows = scene_pool(

@@ -67,6 +67,7 @@ def add_arguments(
         "--pause", type=float, help="stop after this many seconds (or steps), to --resume later"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument("--init", type=Path, help="a folder of this stage to begin from")
     parser.add_argument("--batch", type=int, default=batch, help="clips a step")
     parser.add_argument("--rate", type=float, default=rate, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)

@@ -11,7 +11,7 @@ shift
 stages=${*:-judge codec dataset generator package check}
 gpus=${GPUS:-$(python3 -c 'import torch; print(max(1, torch.cuda.device_count()))')}
 # Seconds for each stage, and after how many to leave the generator for a later RESUME=1.
-: "${JUDGE:=45}" "${CODEC:=300}" "${DATASET:=120}" "${GENERATOR:=1000}" "${PAUSE:=}" "${RESUME:=}"
+: "${JUDGE:=75}" "${CODEC:=300}" "${DATASET:=110}" "${GENERATOR:=1000}" "${PAUSE:=}" "${RESUME:=}"
 # The folder this is called from may hold one named `longtake`, which is not the package.
 export PYTHONSAFEPATH=1
 
@@ -23,7 +23,7 @@ together() {
 for stage in $stages; do
     out=$work/$stage
     case $stage in
-    judge) alone judge --out "$out" --seconds "$JUDGE" ;;
+    judge) alone judge --out "$out" --seconds "$JUDGE" --no-compile ;;
     codec)
         together codec --out "$out" --seconds "$CODEC" --judge "$work/judge"
         ;;

@@ -90,7 +90,7 @@ def _stage(root: Path, name: str, out: Path, *more: str) -> None:
         return
     wanted = ["--out", str(out), "--config", str(root / "toy.json")]
     if name == "codec":
-        wanted += ["--pool", "6", "--test", "2", "--batch", "6"]
+        wanted += ["--pool", "6", "--test", "2", "--batch", "6", "--frames", "8"]
         codec.train(codec.parser().parse_args([*LOOP, *wanted, *more]))
         return
     wanted += ["--data", str(root / "data"), "--batch", "3"]
@@ -115,6 +115,15 @@ def test_a_stage_resumed_gives_the_same_weights(built: Path, tmp_path: Path, nam
         assert torch.equal(value, resumed[key]), key
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()]
     assert steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["judge", "codec", "generator"])
+def test_a_stage_can_begin_from_trained_weights(built: Path, tmp_path: Path, name: str) -> None:
+    still = ("--muon", "0") if name == "generator" else ()
+    _stage(built, name, tmp_path, "--init", str(built / name), "--rate", "0", *still)
+    begun = load_file(tmp_path / "model.safetensors")
+    for key, value in load_file(built / name / "model.safetensors").items():
+        torch.testing.assert_close(begun[key], value)
 
 
 def test_the_dataset_is_what_its_plans_say(built: Path) -> None:
@@ -162,8 +171,8 @@ def test_the_cells_of_the_thing_are_those_that_its_colour_changes(built: Path) -
 
 def test_noise_levels_leave_the_context_clean() -> None:
     border = torch.tensor([0, 1, 2, 3]).repeat(50)
-    streaming = StreamingConfig(**TOY["streaming"])  # type: ignore[arg-type]
-    sigma = draw_levels(border, CHUNKS, torch.Generator().manual_seed(0), 0.35, streaming)
+    own = torch.tensor([1.0, 0.75])
+    sigma = draw_levels(border, CHUNKS, torch.Generator().manual_seed(0), 0.35, own, 3.0)
     assert (sigma.max(1).values > 0).all()
     assert {1.0, 0.75} < set(sigma.flatten().tolist())
     assert sigma.max() <= 1
@@ -202,7 +211,18 @@ def test_two_processes_train_one_model_together(built: Path, tmp_path: Path) -> 
     command = [sys.executable, "-P", "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-addr", "127.0.0.1", "--master-port", "29517"]
     command += ["-m", "longtake.training.codec", *LOOP, "--out", str(tmp_path)]
-    command += ["--config", str(built / "toy.json"), "--pool", "6", "--test", "2", "--batch", "6"]
+    command += [
+        "--config",
+        str(built / "toy.json"),
+        "--pool",
+        "6",
+        "--test",
+        "2",
+        "--batch",
+        "6",
+        "--frames",
+        "8",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     subprocess.run(command, check=True, env=environment, capture_output=True)
     together, alone = (
