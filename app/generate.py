@@ -123,6 +123,8 @@ def _film(take: Take, seconds: float, loaded: float, options: argparse.Namespace
         raise failure or StreamError("bad_length", "the film has no frame", "make it longer")
     writer.close()
     if failure is not None:
+        if not progress.frames:
+            raise failure
         made = f"{progress.frames} frames are in {writer.path}"
         raise StreamError(failure.code, f"{failure.message}; {made}", failure.hint)
     _report(take, writer, progress, fps, loaded, options)

@@ -114,6 +114,8 @@ class Mp4Writer:
             raise self._interrupted(error) from None
 
     def _interrupted(self, error: OSError) -> StreamError:
+        if not self.frames:  # the file is made with its first frame
+            return _unwritable(self.path, error)
         reason = error.strerror or str(error)
         problem = f"writing {self.path} failed after {self.frames} frames ({reason})"
         return StreamError("bad_output", problem, "make room; what was written stays playable")

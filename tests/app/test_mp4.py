@@ -50,6 +50,15 @@ def test_a_closed_film_has_every_frame_its_chapters_and_its_metadata(tmp_path, r
     assert film.about == {"seed": 7}
 
 
+def test_a_file_that_cannot_be_made_is_said_to_be_that(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    writer = Mp4Writer(folder / "film.mp4", 48, 32, 8, {})
+    folder.rmdir()
+    with pytest.raises(StreamError, match=r"film\.mp4 cannot be written \(No such file"):
+        writer.write(picture(0), "day")
+
+
 def test_prompts_can_be_left_out(tmp_path, read_film):
     path = tmp_path / "film.mp4"
     write_film(path, 20, with_prompts=False).close()
