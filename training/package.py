@@ -1,8 +1,12 @@
-"""Stage 5: what was trained as the folders of `weights/`: the generator, and the judge."""
+"""Stage 5: what was trained as the folders of `weights/`: the generator, and the judge.
+
+Beside them a manifest, `SHA256SUMS`, that `sha256sum --check` reads.
+"""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from pathlib import Path
 
 import torch
@@ -23,6 +27,17 @@ def package(generator: Path, codec: Path, judge: Path, out: Path) -> None:
     text = TextEncoder(denoiser.text, build_tokenizer(), streaming.text_length)
     save_generator(out / "meadow", denoiser.transformer, load_codec(codec), text, streaming)
     save_judge(load_judge(judge).bfloat16(), out / "judge")
+    write_manifest(out)
+
+
+def write_manifest(folder: Path) -> None:
+    """List the SHA-256 of every JSON and safetensors file below a folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in {".json", ".safetensors"})
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
+        for path in paths
+    ]
+    (folder / "SHA256SUMS").write_text("".join(lines), "utf-8")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,3 +5,4 @@ from __future__ import annotations
 from pathlib import Path
 
 GENERATOR = Path(__file__).parent / "meadow"
+JUDGE = Path(__file__).parent / "judge"
