@@ -12,8 +12,9 @@ from torch import Tensor
 
 from longtake.app.devices import DTYPES
 from longtake.benchmarks.report import write_result
-from longtake.models.video.generator import SWITCHES, VideoGenerator
+from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.load import load_generator
+from longtake.models.video.settings import SWITCHES
 from longtake.streaming import Event
 from longtake.training.judge import load_judge
 from longtake.training.metrics import Script, adherence, contact_sheet, drift, switching

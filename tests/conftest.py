@@ -12,8 +12,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.kernels import bind
-from longtake.models.video.generator import StreamingConfig
 from longtake.models.video.load import save_generator
+from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
 from longtake.models.video.transformer import TransformerConfig, WanTransformer

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from longtake.models.video.generator import StreamingConfig
+from longtake.models.video.settings import StreamingConfig
 from longtake.training.codec import load_codec
 from longtake.training.generator import Flow, load_denoiser, window_attention
 from longtake.training.judge import load_judge

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import UMT5EncoderModel
 
 from longtake.models.video import sampler
-from longtake.models.video.generator import StreamingConfig
+from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import encode_tokens
 from longtake.models.video.transformer import TransformerConfig, WanTransformer
 from longtake.training.attention import ChunkCausalAttention, training_kernels
-from longtake.training.dataset import CHUNKS, Clips, clips_path
+from longtake.training.dataset import Clips, clips_path
 from longtake.training.loop import (
     Loop,
     add_arguments,
@@ -29,7 +27,7 @@ from longtake.training.loop import (
     rank,
     step_generator,
 )
-from longtake.training.prompts import build_text_encoder, build_tokenizer, prompt, tokens
+from longtake.training.prompts import Batches, build_text_encoder, build_tokenizer
 
 THING_WEIGHT = 5.0
 MAX_STEPS = 1 << 40
@@ -180,50 +178,13 @@ def load_denoiser(folder: Path, device: torch.device) -> tuple[Denoiser, dict[st
     return denoiser.eval(), described
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What one step is trained on: rows of a clip file and their captions as tokens."""
-
-    index: Tensor
-    ids: Tensor
-    mask: Tensor
-
-    def pin_memory(self) -> Batch:
-        """In memory from which copies to a GPU need no waiting."""
-        return Batch(*(each.pin_memory() for each in vars(self).values()))
-
-
-class Batches(Dataset[Batch]):
-    """The batch of every step: by turns of films and of as many tokens of openings.
-
-    Made from the step's number alone, in processes of their own: writing captions would hold up
-    a GPU.
-    """
-
-    def __init__(
-        self, films: Clips, openings: Clips, options: argparse.Namespace, length: int
-    ) -> None:
-        self.sets = (films.rows(), openings.rows())
-        self.sizes = (options.batch, options.batch * CHUNKS)
-        self.seed, self.forget, self.length = f"{options.seed}/{rank()}", options.forget, length
-        self.tokenizer = build_tokenizer()
-
-    def __getitem__(self, step: int) -> Batch:
-        rng = random.Random(f"{self.seed}/{step}")
-        rows, size = self.sets[step % 2], self.sizes[step % 2]
-        chosen = rng.choices(range(len(rows)), k=size)
-        texts = [prompt(*rows[i], rng) for i in chosen]
-        ids, mask = tokens(self.tokenizer, texts, self.length, self.forget, rng)
-        return Batch(torch.tensor(chosen), ids, mask)
-
-
 def train(options: argparse.Namespace) -> Denoiser | None:
     """Train within the budget and write the model folder; None where it paused."""
     device = join_ranks(options)
     described = json.loads(options.config.read_text())
     streaming = StreamingConfig(**described["streaming"])
     both = [Clips.load(clips_path(options.data, name), device) for name in ("films", "openings")]
-    batches = Batches(*both, options, streaming.text_length)
+    batches = Batches(both, options, streaming.text_length)
     if options.init:
         denoiser, described = load_denoiser(options.init, device)
     else:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from longtake.models.video.generator import StreamingConfig
 from longtake.models.video.load import save_generator
+from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.training.codec import load_codec
 from longtake.training.generator import load_denoiser

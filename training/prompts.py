@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
+from torch.utils.data import Dataset
 from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.training.captions import caption, change_caption, draw_mention, vocabulary
-from longtake.training.dataset import CHANGE
+from longtake.training.dataset import CHANGE, CHUNKS, Clips
+from longtake.training.loop import rank
 from longtake.training.world import NAMES
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
@@ -70,3 +74,38 @@ def tokens(
         ids[row, : len(kept)] = torch.tensor(kept)
         mask[row, : len(kept)] = 1
     return ids, mask
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step is trained on: rows of a clip file and their captions as tokens."""
+
+    index: Tensor
+    ids: Tensor
+    mask: Tensor
+
+    def pin_memory(self) -> Batch:
+        """In memory from which copies to a GPU need no waiting."""
+        return Batch(*(each.pin_memory() for each in vars(self).values()))
+
+
+class Batches(Dataset[Batch]):
+    """The batch of every step: by turns of films and of as many tokens of openings.
+
+    Made from the step's number alone, in processes of their own: writing captions would hold up
+    a GPU.
+    """
+
+    def __init__(self, sets: Sequence[Clips], options: argparse.Namespace, length: int) -> None:
+        self.sets = [clips.rows() for clips in sets]
+        self.sizes = (options.batch, options.batch * CHUNKS)
+        self.seed, self.forget, self.length = f"{options.seed}/{rank()}", options.forget, length
+        self.tokenizer = build_tokenizer()
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = random.Random(f"{self.seed}/{step}")
+        rows, size = self.sets[step % 2], self.sizes[step % 2]
+        chosen = rng.choices(range(len(rows)), k=size)
+        texts = [prompt(*rows[i], rng) for i in chosen]
+        ids, mask = tokens(self.tokenizer, texts, self.length, self.forget, rng)
+        return Batch(torch.tensor(chosen), ids, mask)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from longtake.models.video import sampler
-from longtake.models.video.generator import StreamingConfig
+from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.tiny_codec import TinyCodec
 from longtake.training.generator import Denoiser, Flow
 from longtake.training.metrics import Script

@@ -2,122 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
-from reprlib import repr as brief
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from longtake.kernels import Kernels
 from longtake.models.video import sampler
-from longtake.models.video.kv_cache import CacheSettings, KVCache, Positions
+from longtake.models.video.codec import VideoCodec
+from longtake.models.video.kv_cache import CacheSettings, KVCache
+from longtake.models.video.settings import Settings, StreamingConfig, check_event
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.transformer import TextKV, WanTransformer
-from longtake.streaming import Event, InputFrame, Spec, Step, StreamError, Tensors
-
-Switch = Literal["recache", "keep", "flush"]
-SWITCHES: tuple[Switch, ...] = ("recache", "keep", "flush")
-MAX_PROMPT = 4000
-MAX_STEPS = 50
-MAX_FRAMES = 1024
-
-
-@dataclass(frozen=True)
-class StreamingConfig:
-    """``streaming.json`` of a model folder: what the model was trained to stream with.
-
-    Attributes:
-        width: pixels.
-        height: pixels.
-        rate: frames a second.
-        chunk: latent frames made at a time.
-        sink: latent frames from the start that are never forgotten.
-        window: newest latent frames seen, the chunk included.
-        steps: denoising forwards a chunk.
-        shift: of the noise levels towards noise.
-        text_length: text tokens the prompt is padded to.
-        positions: of cached frames, ``relative`` to the cache or ``absolute`` in the film.
-        recache: how kept latents are run again under a new prompt: ``full``, in one unmasked
-            forward as LongLive does, or ``causal``, chunk by chunk as they were made.
-        sinks: what a recache makes of the sinks of a film longer than the cache: ``kept`` as they
-            are (LongLive with global_sink), ``shifted`` to the oldest latents still at hand
-            (LongLive without), or ``rewritten`` from the film's first latents.
-    """
-
-    width: int
-    height: int
-    rate: int
-    chunk: int
-    sink: int
-    window: int
-    steps: int
-    shift: float
-    text_length: int
-    positions: Positions = "relative"
-    recache: Literal["full", "causal"] = "full"
-    sinks: Literal["kept", "shifted", "rewritten"] = "kept"
-
-    def __post_init__(self) -> None:
-        for name in ("width", "height", "rate", "steps", "shift", "text_length"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be above 0")
-        CacheSettings(self.sink, self.window, self.chunk, self.positions)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What may change while a film is made.
-
-    Attributes:
-        steps: denoising forwards a chunk.
-        sink: latent frames from the start that are never forgotten.
-        window: newest latent frames seen, the chunk included.
-        switch: what a new prompt does to the cache: ``recache`` runs the kept latents again under
-            it, ``keep`` leaves the old prompt's keys and values, ``flush`` forgets them all.
-    """
-
-    steps: int
-    sink: int
-    window: int
-    switch: Switch = "recache"
-
-
-class VideoCodec(Protocol):
-    """Turns latent frames into pictures, as a stream."""
-
-    @property
-    def temporal(self) -> int:
-        """Pixel frames a latent frame."""
-        ...
-
-    @property
-    def spatial(self) -> int:
-        """Pixels a latent, along each side."""
-        ...
-
-    @property
-    def channels(self) -> int:
-        """Channels of a latent frame."""
-        ...
-
-    def start(self) -> Any:  # noqa: ANN401 (each codec has its own state)
-        """The state before a stream's first latent."""
-        ...
-
-    def decode(self, latents: Tensor, state: Any) -> tuple[Tensor, Any]:  # noqa: ANN401
-        """[batch, channels, frames, h, w] -> pictures in [0, 1], [batch, time, 3, H, W]."""
-        ...
-
-    def save(self, state: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:  # noqa: ANN401
-        """A state as named tensors and JSON-like values."""
-        ...
-
-    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """The state that ``save`` gave."""
-        ...
+from longtake.streaming import Event, InputFrame, Spec, Step, Tensors
 
 
 @dataclass
@@ -199,26 +99,8 @@ class VideoGenerator:
         return FilmState(seed, settings, prompt, text, cache, self.codec.start())
 
     def check(self, event: Event) -> None:
-        """Refuse an unknown field or an unfit value.
-
-        Raises:
-            StreamError: ``bad_prompt``, ``bad_setting``.
-        """
-        value = event.value
-        if event.field == "prompt":
-            _check_prompt(value)
-        elif event.field == "switch":
-            if value not in SWITCHES:
-                raise _bad_setting(f"switch is {brief(value)}", f"use {', '.join(SWITCHES)}")
-        elif event.field == "steps":
-            _check_range("steps", value, 1, MAX_STEPS)
-        elif event.field == "sink":
-            _check_range("sink", value, 0, MAX_FRAMES)
-        elif event.field == "window":
-            _check_range("window", value, self.config.chunk, MAX_FRAMES)
-        else:
-            known = "prompt, steps, window, sink, switch"
-            raise _bad_setting(f"there is no field {brief(event.field)}", f"there are {known}")
+        """Refuse an unknown field or an unfit value; see :func:`.check_event`."""
+        check_event(event, self.config)
 
     def demand(self, state: FilmState) -> int:  # noqa: ARG002
         """Nothing is watched."""
@@ -430,24 +312,3 @@ def _as_media(pictures: Tensor) -> tuple[tuple[Tensor, int], ...]:
         return ()
     frames = pictures[0].float().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
     return ((frames.contiguous().cpu(), frames.shape[0]),)
-
-
-def _check_prompt(value: object) -> None:
-    if not isinstance(value, str):
-        raise StreamError("bad_prompt", "the prompt is no text", "say what is to be seen")
-    if not value.strip():
-        raise StreamError("bad_prompt", "the prompt is empty", "say what is to be seen")
-    if len(value) > MAX_PROMPT:
-        problem = f"the prompt has {len(value):,} characters"
-        raise StreamError("bad_prompt", problem, f"keep it to {MAX_PROMPT:,}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise StreamError("bad_prompt", "the prompt is no valid Unicode", "type it anew")
-
-
-def _check_range(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise _bad_setting(f"{name} is {brief(value)}", f"use a whole number from {low} to {high}")
-
-
-def _bad_setting(problem: str, hint: str) -> StreamError:
-    return StreamError("bad_setting", problem, hint)

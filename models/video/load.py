@@ -23,7 +23,9 @@ from longtake.models.folder import (
     write_json,
 )
 from longtake.models.quantization import quantize
-from longtake.models.video.generator import StreamingConfig, VideoCodec, VideoGenerator
+from longtake.models.video.codec import VideoCodec
+from longtake.models.video.generator import VideoGenerator
+from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
 from longtake.models.video.transformer import TransformerConfig, WanTransformer

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from longtake.benchmarks import trial
-from longtake.models.video.generator import StreamingConfig
 from longtake.models.video.kv_cache import CacheSettings, KVCache
+from longtake.models.video.settings import StreamingConfig
 from longtake.training import codec, dataset, generator, judge, package
 from longtake.training.codec import load_codec
 from longtake.training.dataset import CHUNKS, SCENE, Clips, Plan, make_batch, pieces_of, thing_cells

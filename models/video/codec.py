@@ -1,0 +1,43 @@
+"""What the generator asks of a video codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class VideoCodec(Protocol):
+    """Turns latent frames into pictures, as a stream."""
+
+    @property
+    def temporal(self) -> int:
+        """Pixel frames a latent frame."""
+        ...
+
+    @property
+    def spatial(self) -> int:
+        """Pixels a latent, along each side."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent frame."""
+        ...
+
+    def start(self) -> Any:  # noqa: ANN401 (each codec has its own state)
+        """The state before a stream's first latent."""
+        ...
+
+    def decode(self, latents: Tensor, state: Any) -> tuple[Tensor, Any]:  # noqa: ANN401
+        """[batch, channels, frames, h, w] -> pictures in [0, 1], [batch, time, 3, H, W]."""
+        ...
+
+    def save(self, state: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:  # noqa: ANN401
+        """A state as named tensors and JSON-like values."""
+        ...
+
+    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """The state that ``save`` gave."""
+        ...

@@ -1,0 +1,120 @@
+"""What a film is made with: the model folder's numbers, and what may change on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from reprlib import repr as brief
+from typing import Literal
+
+from longtake.models.video.kv_cache import CacheSettings, Positions
+from longtake.streaming import Event, StreamError
+
+Switch = Literal["recache", "keep", "flush"]
+SWITCHES: tuple[Switch, ...] = ("recache", "keep", "flush")
+MAX_PROMPT = 4000
+MAX_STEPS = 50
+MAX_FRAMES = 1024
+
+
+@dataclass(frozen=True)
+class StreamingConfig:
+    """``streaming.json`` of a model folder: what the model was trained to stream with.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        rate: frames a second.
+        chunk: latent frames made at a time.
+        sink: latent frames from the start that are never forgotten.
+        window: newest latent frames seen, the chunk included.
+        steps: denoising forwards a chunk.
+        shift: of the noise levels towards noise.
+        text_length: text tokens the prompt is padded to.
+        positions: of cached frames, ``relative`` to the cache or ``absolute`` in the film.
+        recache: how kept latents are run again under a new prompt: ``full``, in one unmasked
+            forward as LongLive does, or ``causal``, chunk by chunk as they were made.
+        sinks: what a recache makes of the sinks of a film longer than the cache: ``kept`` as they
+            are (LongLive with global_sink), ``shifted`` to the oldest latents still at hand
+            (LongLive without), or ``rewritten`` from the film's first latents.
+    """
+
+    width: int
+    height: int
+    rate: int
+    chunk: int
+    sink: int
+    window: int
+    steps: int
+    shift: float
+    text_length: int
+    positions: Positions = "relative"
+    recache: Literal["full", "causal"] = "full"
+    sinks: Literal["kept", "shifted", "rewritten"] = "kept"
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height", "rate", "steps", "shift", "text_length"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be above 0")
+        CacheSettings(self.sink, self.window, self.chunk, self.positions)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may change while a film is made.
+
+    Attributes:
+        steps: denoising forwards a chunk.
+        sink: latent frames from the start that are never forgotten.
+        window: newest latent frames seen, the chunk included.
+        switch: what a new prompt does to the cache: ``recache`` runs the kept latents again under
+            it, ``keep`` leaves the old prompt's keys and values, ``flush`` forgets them all.
+    """
+
+    steps: int
+    sink: int
+    window: int
+    switch: Switch = "recache"
+
+
+def check_event(event: Event, config: StreamingConfig) -> None:
+    """Refuse an unknown field or an unfit value.
+
+    Raises:
+        StreamError: ``bad_prompt``, ``bad_setting``.
+    """
+    value = event.value
+    if event.field == "prompt":
+        _check_prompt(value)
+    elif event.field == "switch":
+        if value not in SWITCHES:
+            raise _bad_setting(f"switch is {brief(value)}", f"use {', '.join(SWITCHES)}")
+    elif event.field == "steps":
+        _check_range("steps", value, 1, MAX_STEPS)
+    elif event.field == "sink":
+        _check_range("sink", value, 0, MAX_FRAMES)
+    elif event.field == "window":
+        _check_range("window", value, config.chunk, MAX_FRAMES)
+    else:
+        known = "prompt, steps, window, sink, switch"
+        raise _bad_setting(f"there is no field {brief(event.field)}", f"there are {known}")
+
+
+def _check_prompt(value: object) -> None:
+    if not isinstance(value, str):
+        raise StreamError("bad_prompt", "the prompt is no text", "say what is to be seen")
+    if not value.strip():
+        raise StreamError("bad_prompt", "the prompt is empty", "say what is to be seen")
+    if len(value) > MAX_PROMPT:
+        problem = f"the prompt has {len(value):,} characters"
+        raise StreamError("bad_prompt", problem, f"keep it to {MAX_PROMPT:,}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise StreamError("bad_prompt", "the prompt is no valid Unicode", "type it anew")
+
+
+def _check_range(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise _bad_setting(f"{name} is {brief(value)}", f"use a whole number from {low} to {high}")
+
+
+def _bad_setting(problem: str, hint: str) -> StreamError:
+    return StreamError("bad_setting", problem, hint)
