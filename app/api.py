@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -72,7 +72,14 @@ def open_model(
     """
     where = choose_device(device)
     path = Path(folder) if folder is not None else GENERATOR
-    return Model(load_generator(path, where, choose_dtype(dtype, where)), path)
+    engine = Engine()
+    engine.start()
+    try:
+        load = partial(load_generator, path, where, choose_dtype(dtype, where))
+        return Model(engine.call(load), path, engine)
+    except BaseException:
+        engine.stop()
+        raise
 
 
 class Model:
@@ -81,13 +88,13 @@ class Model:
     Args:
         generator: loaded.
         folder: it came from.
+        engine: started; the generator was loaded in its worker.
     """
 
-    def __init__(self, generator: VideoGenerator, folder: Path) -> None:
+    def __init__(self, generator: VideoGenerator, folder: Path, engine: Engine) -> None:
         self.generator = generator
         self.folder = folder
-        self._engine = Engine()
-        self._engine.start()
+        self._engine = engine
         # A worker still inside torch when the interpreter ends would abort the process.
         self._stop = weakref.finalize(self, self._engine.stop)
 
@@ -118,7 +125,7 @@ class Model:
 
         It depends on what else the machine does, so films made with it need not repeat.
         """
-        return probe(self.generator).affordable
+        return self._engine.call(lambda: probe(self.generator)).affordable
 
     def take(self, prompt: str, *, seed: int = 0, **settings: int | str) -> Take:
         """Begin a film.

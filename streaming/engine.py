@@ -1,4 +1,8 @@
-"""One worker for a device: choose a session, run one step, hand on what it made."""
+"""One worker for a device: choose a session, run one step, hand on what it made.
+
+Models compute in the worker and nowhere else. An OpenMP runtime keeps a team of threads for every
+thread that ever computed; two teams are more threads than cores, and every step waits for them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,12 @@ import logging
 import threading
 import time
 import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from longtake.streaming.clock import Clock, VirtualClock
 from longtake.streaming.errors import StreamError
@@ -16,6 +24,8 @@ from longtake.streaming.model import State, StreamModel
 from longtake.streaming.session import Progress, Session, Status
 
 OUTBOX_ITEMS = 16
+
+Result = TypeVar("Result")
 
 
 class Engine:
@@ -27,6 +37,7 @@ class Engine:
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.RLock())
         self._sessions: list[Session[Any]] = []
+        self._requests: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._thread: threading.Thread | None = None
         self._stopping = False
 
@@ -55,16 +66,20 @@ class Engine:
         Raises:
             StreamError: the model refuses the prompt, or the engine has ended.
         """
-        session = Session(
-            model,
-            model.open(prompt, seed),
-            clock or VirtualClock(),
-            self._changed,
-            horizon=horizon,
-            outbox=outbox,
-            live_input=live_input,
+        return self.call(
+            lambda: self._add(
+                Session(
+                    model,
+                    model.open(prompt, seed),
+                    clock or VirtualClock(),
+                    self._changed,
+                    self.call,
+                    horizon=horizon,
+                    outbox=outbox,
+                    live_input=live_input,
+                )
+            )
         )
-        return self._add(session)
 
     def restore(
         self,
@@ -77,17 +92,42 @@ class Engine:
         outbox: int = OUTBOX_ITEMS,
     ) -> Session[State]:
         """Go on from a snapshot; it runs once its horizon is extended."""
-        session = Session(
-            model,
-            model.load(tensors, values),
-            clock or VirtualClock(),
-            self._changed,
-            horizon=0.0,
-            outbox=outbox,
-            live_input=False,
-            progress=progress,
+        return self.call(
+            lambda: self._add(
+                Session(
+                    model,
+                    model.load(tensors, values),
+                    clock or VirtualClock(),
+                    self._changed,
+                    self.call,
+                    horizon=0.0,
+                    outbox=outbox,
+                    live_input=False,
+                    progress=progress,
+                )
+            )
         )
-        return self._add(session)
+
+    def call(self, function: Callable[[], Result]) -> Result:
+        """Run a function where models compute: in the worker, after the step in flight.
+
+        Where there is no worker, or in the worker itself, it runs at once.
+
+        Returns:
+            What the function returns; what it raises is raised here.
+
+        Raises:
+            StreamError: the engine has ended.
+        """
+        request: Future[Result] = Future()
+        with self._changed:
+            if self._stopping:
+                raise _ended()
+            here = self._thread in {None, threading.current_thread()}
+            if not here:
+                self._requests.append((function, request))
+                self._changed.notify_all()
+        return function() if here else request.result()
 
     def run_once(self) -> bool:
         """Run one step of the most urgent session; False when none can run now."""
@@ -128,23 +168,37 @@ class Engine:
 
     def _add(self, session: Session[State]) -> Session[State]:
         with self._changed:
-            if self._stopping:
-                raise StreamError("closed", "the engine has ended", "open another one")
             self._sessions.append(session)
             self._changed.notify_all()
         return session
 
     def _work(self) -> None:
-        while True:
+        try:
+            while self._work_once():
+                pass
+        finally:
             with self._changed:
+                self._stopping = True
+                while self._requests:
+                    self._requests.popleft()[1].set_exception(_ended())
+
+    def _work_once(self) -> bool:
+        """Answer a request, run a step or wait; False at the end."""
+        with self._changed:
+            if self._stopping:
+                return False
+            job: Callable[[], None]
+            if self._requests:
+                job = partial(_answer, *self._requests.popleft())
+            else:
                 session, delay = self._schedule()
-                if self._stopping:
-                    return
                 if session is None:
                     self._changed.wait(delay)
-                    continue
+                    return True
                 session.stepping = True
-            self._advance(session)
+                job = partial(self._advance, session)
+        job()
+        return True
 
     def _schedule(self) -> tuple[Session[Any] | None, float | None]:
         """The session to run now, or else the seconds until one becomes due."""
@@ -234,6 +288,17 @@ class Engine:
 def _urgency(session: Session[Any]) -> tuple[float, float]:
     """Earliest deadline first; among equals, whoever has waited longest."""
     return session.clock.deadline(session.time), session.last_run
+
+
+def _answer(function: Callable[[], Any], request: Future[Any]) -> None:
+    try:
+        request.set_result(function())
+    except BaseException as error:  # whoever asked meets it
+        request.set_exception(error)
+
+
+def _ended() -> StreamError:
+    return StreamError("closed", "the engine has ended", "open another one")
 
 
 def _failure(error: BaseException) -> StreamError:

@@ -26,7 +26,11 @@ class Spec:
 
 
 class StreamModel(Protocol[State]):
-    """Weights and code, immutable and shared; all that changes lives in a session's state."""
+    """Weights and code, immutable and shared; all that changes lives in a session's state.
+
+    An engine calls ``open``, ``apply``, ``step``, ``save`` and ``load`` in its worker only, and the
+    rest, which has to be quick, in any thread.
+    """
 
     @property
     def spec(self) -> Spec:

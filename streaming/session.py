@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any, Generic
@@ -18,6 +18,8 @@ from longtake.streaming.metrics import Metrics, Summary
 from longtake.streaming.model import State, StreamModel
 
 INPUT_CAPACITY = 32
+
+Saved = tuple[Tensors, dict[str, Any], "Progress"]
 
 
 class Status(Enum):
@@ -72,6 +74,7 @@ class Session(Generic[State]):
         state: State,
         clock: Clock,
         changed: threading.Condition,
+        call: Callable[[Callable[[], Saved]], Saved],
         *,
         horizon: float,
         outbox: int,
@@ -99,6 +102,7 @@ class Session(Generic[State]):
         self.ready_since: float | None = None
         self.last_run = 0.0
         self._changed = changed
+        self._call = call
         for event in done.waiting:
             self.controls.put(event, 0.0, self.metrics.opened)
 
@@ -183,7 +187,7 @@ class Session(Generic[State]):
             self.free()
             self._changed.notify_all()
 
-    def snapshot(self) -> tuple[Tensors, dict[str, Any], Progress]:
+    def snapshot(self) -> Saved:
         """The model's saved tensors and values, and the progress, at the next boundary.
 
         Waits for a chunk that is being made. Media still in the outbox is not part of it.
@@ -194,17 +198,15 @@ class Session(Generic[State]):
         with self._changed:
             # The next chunk does not begin while somebody waits for the boundary before it.
             self.saving += 1
-            try:
+        try:
+            with self._changed:
                 self._changed.wait_for(
                     lambda: (self.at_boundary and not self.stepping) or self.state is None
                 )
                 self._ensure_open()
-                assert self.state is not None
-                tensors, values = self.model.save(self.state)
-                done = self.progress
-                progress = Progress(done.chunk, done.units, list(done.log), list(self.controls))
-                return tensors, values, progress
-            finally:
+            return self._call(self._save)
+        finally:
+            with self._changed:
                 self.saving -= 1
                 self._changed.notify_all()
 
@@ -266,6 +268,23 @@ class Session(Generic[State]):
         if self.state is not None:
             self.model.close(self.state)
             self.state = None
+
+    def _save(self) -> Saved:
+        """At a boundary, outside the lock; until it is done nobody steps or frees the state."""
+        with self._changed:
+            # Only where there is no worker can another save be at it.
+            self._changed.wait_for(lambda: not self.stepping)
+            self._ensure_open()
+            assert self.state is not None
+            state, done = self.state, self.progress
+            progress = Progress(done.chunk, done.units, list(done.log), list(self.controls))
+            self.stepping = True
+        try:
+            return *self.model.save(state), progress
+        finally:
+            with self._changed:
+                self.stepping = False
+                self._changed.notify_all()
 
     def _fed(self) -> bool:
         assert self.state is not None

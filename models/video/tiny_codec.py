@@ -137,8 +137,10 @@ class _Grow(nn.Module):
         self.conv = nn.Conv2d(channels, channels * stride, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        grown: Tensor = self.conv(x)
-        return grown.reshape(-1, x.shape[1], *x.shape[2:])
+        # With channels last, as the convolutions like it; a plain reshape would undo that.
+        grown = self.conv(x).permute(0, 2, 3, 1).unflatten(-1, (self.stride, -1))
+        frames: Tensor = grown.permute(0, 3, 1, 2, 4).flatten(0, 1)
+        return frames.permute(0, 3, 1, 2)
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1, *, bias: bool = True) -> nn.Conv2d:
@@ -260,11 +262,13 @@ def _run(layers: nn.Sequential, x: Tensor, batch: int, memory: list[Tensor]) -> 
         if not isinstance(layer, _MemoryBlock):
             x = layer(x)
             continue
-        clip = x.unflatten(0, (batch, -1))
-        last = memory[index] if index < len(memory) else torch.zeros_like(clip[:, 0])
-        past = torch.cat((last.unsqueeze(1), clip[:, :-1]), 1).flatten(0, 1)
+        frames = len(x) // batch
+        # In four dimensions and laid out like `x`, so that channels stay last in memory.
+        past = torch.empty_like(x)
+        past[1:] = x[:-1]
+        past[::frames] = memory[index] if index < len(memory) else 0
         # A copy, so that the state holds one frame and not the whole chunk behind it.
-        memory[index : index + 1] = [clip[:, -1].clone()]
+        memory[index : index + 1] = [x[frames - 1 :: frames].clone()]
         x = layer(x, past)
         index += 1
     return x

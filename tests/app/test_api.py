@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import warnings
 
 import numpy as np
@@ -9,7 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import longtake
+from longtake.app import api
 from longtake.app.devices import choose_device, choose_dtype
+from longtake.models.video.generator import VideoGenerator
+from longtake.models.video.text import TextEncoder
+from longtake.models.video.tiny_codec import TinyCodec
+from longtake.models.video.transformer import WanTransformer
 from longtake.streaming import StreamError
 
 
@@ -177,6 +183,37 @@ def test_a_closed_take_or_model_says_so(model):
         list(take.frames(1))
     with pytest.raises(StreamError, match="closed"):
         take.prompt("snow")
+
+
+def test_all_that_computes_runs_in_one_thread_that_is_not_the_callers(
+    tiny_model, tmp_path, monkeypatch
+):
+    """OpenMP keeps a team for each thread that ever computed, and a second halves the speed."""
+    threads = set()
+
+    def note(owner, name):
+        original = getattr(owner, name)
+
+        def noted(*arguments, **options):
+            threads.add(threading.current_thread())
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    note(api, "load_generator")
+    note(TextEncoder, "__call__")
+    note(TinyCodec, "decode")
+    note(WanTransformer, "forward")
+    note(VideoGenerator, "save")
+    with longtake.open(tiny_model, dtype="fp32") as model:
+        model.affordable_steps()
+        take = model.take("a red ball")
+        take.prompt("night falls", at=1.0)
+        list(take.frames(3))
+        take.snapshot(tmp_path / "film.take")
+        list(model.restore(tmp_path / "film.take").frames(1))
+    assert len(threads) == 1
+    assert threading.current_thread() not in threads
 
 
 def test_devices_and_dtypes(monkeypatch):

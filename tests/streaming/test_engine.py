@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import threading
 import time
+import weakref
 
 import pytest
 
@@ -274,9 +276,9 @@ def test_leaving_an_engine_ends_its_sessions_and_wakes_their_consumers(
 ):
     gate = make_gate()
     with Engine() as engine:
-        stuck = engine.open(fake_model(on_step=gate), "sea", 1)
         paused = engine.open(fake_model(), "sea", 2)
         paused.pause()
+        stuck = engine.open(fake_model(on_step=gate), "sea", 1)
         consumer = background(list, stuck)
         gate.wait_until_reached()
         gate.open()
@@ -339,3 +341,109 @@ def test_a_live_session_runs_in_a_worker_thread(fake_model, film, background):
         session = engine.open(fake_model(rate=160.0), "sea", 1, clock=WallClock(), horizon=0.1)
         made = background(list, session).result()
     assert made == film(2.0)
+
+
+# --- calls ---
+
+
+@pytest.fixture
+def calling(background, wait_until):
+    """Starts a call in another thread and returns once it waits for the worker."""
+
+    def start(engine, function):
+        before = len(engine._requests)
+        outcome = background(engine.call, function)
+        wait_until(lambda: len(engine._requests) > before)
+        return outcome
+
+    return start
+
+
+def test_all_that_a_model_computes_is_computed_in_the_worker(fake_model):
+    model, threads = fake_model(), {}
+
+    def noting(name):
+        original = getattr(model, name)
+
+        def noted(*arguments):
+            threads.setdefault(name, set()).add(threading.current_thread())
+            return original(*arguments)
+
+        return noted
+
+    names = ("open", "apply", "step", "save", "load")
+    for name in names:
+        setattr(model, name, noting(name))
+    with Engine() as engine:
+        session = engine.open(model, "sea", 1, horizon=0.0)
+        session.submit(Event("prompt", "lake"))
+        session.extend(1.0)
+        assert list(session)
+        engine.restore(model, *session.snapshot())
+        worker = engine.call(threading.current_thread)
+    assert worker is not threading.current_thread()
+    assert threads == {name: {worker} for name in names}
+
+
+def test_without_a_worker_a_call_runs_at_once(engine):
+    assert engine.call(threading.current_thread) is threading.current_thread()
+
+
+def test_a_call_from_within_a_call_runs_at_once():
+    with Engine() as engine:
+        assert engine.call(lambda: engine.call(lambda: "within")) == "within"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, KeyboardInterrupt])
+def test_what_a_call_raises_goes_to_its_caller_and_the_worker_goes_on(fake_model, film, error):
+    def fail():
+        raise error
+
+    with Engine() as engine:
+        with pytest.raises(error):
+            engine.call(fail)
+        assert list(engine.open(fake_model(), "sea", 1, horizon=4.0)) == film(4.0)
+
+
+def test_calls_wait_for_the_step_in_flight_and_for_no_more(fake_model, make_gate, calling):
+    gate, order = make_gate(), []
+
+    def note(state):
+        order.append(state.step)
+        gate(state)
+
+    with Engine() as engine:
+        session = engine.open(fake_model(on_step=note), "sea", 1, horizon=CHUNK)
+        gate.wait_until_reached()
+        calls = [calling(engine, lambda n=n: order.append(f"call {n}")) for n in range(2)]
+        gate.open()
+        for call in calls:
+            call.result()
+        assert len(list(session)) == session.model.spec.burst
+    assert order == [0, "call 0", "call 1", 1, 2]
+
+
+def test_leaving_an_engine_tells_whoever_waits_for_a_call(
+    fake_model, make_gate, background, calling, wait_until
+):
+    gate = make_gate()
+    engine = Engine()
+    engine.start()
+    engine.open(fake_model(on_step=gate), "sea", 1)
+    gate.wait_until_reached()
+    call = calling(engine, lambda: "too late")
+    stopping = background(engine.stop)
+    wait_until(lambda: engine._stopping)
+    gate.open()
+    stopping.result()
+    for ended in (call.result, lambda: engine.call(lambda: "later still")):
+        with pytest.raises(StreamError) as caught:
+            ended()
+        assert caught.value.code == "closed"
+
+
+def test_the_worker_keeps_nothing_of_what_a_call_returned():
+    with Engine() as engine:
+        thing = weakref.ref(engine.call(type("Thing", (), {})))
+        gc.collect()
+        assert thing() is None

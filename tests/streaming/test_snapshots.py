@@ -141,6 +141,26 @@ def test_a_snapshot_is_not_held_up_by_a_pause(engine, fake_model):
     assert session.status is Status.PAUSED
 
 
+def test_other_sessions_may_be_talked_to_while_one_is_saved(fake_model, make_gate, background):
+    gate = make_gate()
+    model = fake_model()
+    save = model.save
+    model.save = lambda state: (gate(state), save(state))[1]
+    with Engine() as engine:
+        session = engine.open(model, "sea", 1, horizon=0.0)
+        other = engine.open(fake_model(), "sea", 2, horizon=0.0)
+        saving = background(session.snapshot)
+        gate.wait_until_reached()
+        background(other.submit, Event("prompt", "lake")).result()
+        background(session.submit, Event("prompt", "night")).result()
+        closing = background(session.close)
+        assert not closing.done()
+        gate.open()
+        assert saving.result()[2] == Progress()
+        closing.result()
+    assert session.state is None
+
+
 def test_closing_tells_whoever_waits_for_a_snapshot(engine, fake_model, background):
     session = engine.open(fake_model(), "sea", 1)
     engine.run_once()

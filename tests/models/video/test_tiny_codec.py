@@ -238,3 +238,21 @@ def test_default_sizes_are_those_of_wan():
 def test_sizes_that_do_not_fit_together_are_refused(change, named, tiny):
     with pytest.raises(ValueError, match=named):
         replace(tiny.codec, **change)
+
+
+def test_a_codec_with_channels_last_decodes_with_channels_last_all_through(make_codec):
+    """A layer that falls out of the layout costs a slow copy of every frame."""
+    codec = TinyCodec(TinyCodecConfig()).eval().to(memory_format=torch.channels_last)
+    strides = []
+
+    def note(module, arguments):
+        strides.append(arguments[0].stride(1))
+
+    first, *later = (each for each in codec.decoder.modules() if isinstance(each, nn.Conv2d))
+    assert first.in_channels == codec.channels  # latents come as they like, and are small
+    for each in later:
+        each.register_forward_pre_hook(note)
+    state = codec.start()
+    for _ in range(2):
+        _, state = codec.decode(torch.rand(1, codec.channels, 1, 4, 6), state)
+    assert strides == [1] * 2 * len(later)
