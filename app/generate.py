@@ -190,7 +190,7 @@ def _report(
             "seconds": length,
             "fps": round(fps, 2),
             "first_frame_s": round(progress.first_frame, 3),
-            "switch_s": round(take.summary().reaction_max, 3),
+            "switch_s": round(take.summary().reaction_max, 3) or None,
             "load_s": round(loaded, 3),
             "peak_memory_mb": round(_peak_memory_mb(), 1),
             "seed": options.seed,

@@ -68,7 +68,9 @@ class Metrics:
 
     def applied(self, accepted: float) -> None:
         """An event accepted then is in force from the chunk that begins now."""
-        self._accepted = accepted
+        # Before the first chunk there is nothing that it could change.
+        if self.chunks:
+            self._accepted = accepted
 
     def chunk(self, cost: float) -> None:
         """A chunk was finished; its steps took ``cost`` seconds together."""

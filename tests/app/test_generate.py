@@ -55,7 +55,9 @@ def test_the_same_command_makes_the_same_bytes_and_keeps_the_earlier_film(
     assert "it is now" in err
     assert (tmp_path / "film.1.mp4").is_file()
     _, lines, _ = run(capsys, *command, "--seed", "9")
-    assert json.loads(lines[-1])["sha256"] != digests[0]
+    other = json.loads(lines[-1])
+    assert other["sha256"] != digests[0]
+    assert other["switch_s"] is None
 
 
 @pytest.mark.parametrize("switch", ["recache", "keep", "flush"])

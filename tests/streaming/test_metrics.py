@@ -42,7 +42,9 @@ def test_percentiles_are_of_recent_chunks_the_first_left_out():
 
 def test_a_reaction_runs_from_acceptance_to_the_first_media_made_under_it():
     metrics = Metrics(opened=0.0)
+    metrics.applied(0.5)
     metrics.media(1.0, 4)
+    metrics.chunk(0.5)
     assert metrics.reaction == 0.0
     metrics.applied(1.25)
     metrics.media(2.0, 1)
@@ -91,12 +93,13 @@ def test_a_summary_of_a_running_session(engine_on_fake_time, fake_time, fake_mod
     ("submitted_after_steps", "at", "reaction"),
     [
         # Steps take 0.1 s; a chunk has three and shows something after its second.
-        (0, 0.0, 0.2),
         (3, 0.0, 0.2),
         (4, 0.0, 0.4),
         (5, 0.0, 0.3),
         # Its time is the start of the third chunk, within the making of the second.
         (0, 1.0, 0.5),
+        # Before the first chunk there is nothing that it could change.
+        (0, 0.0, 0.0),
     ],
 )
 def test_reactions_of_immediate_and_scheduled_prompts(
