@@ -76,6 +76,7 @@ class InputLane:
 
     def __init__(self, capacity: int, *, live: bool) -> None:
         self.live = live
+        self.ended = False
         self.dropped = 0
         self.capacity = capacity
         self._frames: deque[InputFrame] = deque()
