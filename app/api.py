@@ -265,11 +265,9 @@ class Take:
         Raises:
             StreamError: the model failed or the disk is full; what was made before can be saved.
         """
-        if self._recording is None:
-            config = self.model.generator.config
-            self._recording = Recording(config.width, config.height, config.rate)
+        recording = self._begin_recording()
         for frame in self.frames(seconds):
-            self._recording.write(frame.pixels, frame.prompt)
+            recording.write(frame.pixels, frame.prompt)
 
     def save(self, path: str | Path) -> None:
         """Write what :meth:`run` made so far as an MP4, a chapter for each prompt; then go on.
@@ -279,9 +277,7 @@ class Take:
         Raises:
             StreamError: nothing was run yet, or the file cannot be written.
         """
-        if self._recording is None:
-            raise StreamError("nothing_recorded", "nothing was run yet", "call run() before save()")
-        self._recording.save(Path(path), self.about)
+        self._begin_recording().save(Path(path), self.about)
 
     def snapshot(self, path: str | Path) -> None:
         """Save everything needed to go on later: see :meth:`Model.restore`.
@@ -318,6 +314,12 @@ class Take:
         if self._recording is not None:
             self._recording.close()
             self._recording = None
+
+    def _begin_recording(self) -> Recording:
+        if self._recording is None:
+            config = self.model.generator.config
+            self._recording = Recording(config.width, config.height, config.rate)
+        return self._recording
 
     def _hand_out(self, pixels: NDArray[np.uint8]) -> Frame:
         index, time = self._delivered, self._delivered / self.model.rate

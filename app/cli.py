@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ EXIT_BAD_INPUT = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+    began = time.perf_counter()
     options = _parser().parse_args(arguments)
     # Torch and the rest load here, so that --help and mistyped options answer at once.
     from longtake.app.generate import EXIT_INTERRUPTED, generate  # noqa: PLC0415
@@ -22,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A polite kill ends a film as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return generate(options)
+        return generate(options, began)
     except StreamError as error:
         print(f"longtake: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

@@ -55,11 +55,12 @@ class _Progress:
         return later / (time.perf_counter() - self.warm) if later > 0 else 0.0
 
 
-def generate(options: argparse.Namespace) -> int:
+def generate(options: argparse.Namespace, began: float) -> int:
     """Run the command.
 
     Args:
         options: as the command line's parser gives them.
+        began: when the command did, by ``time.perf_counter``; importing torch is part of loading.
 
     Returns:
         The exit code: 0, or 130 after Ctrl-C.
@@ -74,7 +75,6 @@ def generate(options: argparse.Namespace) -> int:
         cues = from_script(options.script, _check_seconds(options.every))
     check_order(cues, seconds)
     check_output(options.out)
-    began = time.perf_counter()
     with open_model(options.model, device=options.device, dtype=options.dtype) as model:
         loaded = time.perf_counter() - began
         take = _begin(model, cues, options)

@@ -90,8 +90,22 @@ class Engine:
         *,
         clock: Clock | None = None,
         outbox: int = OUTBOX_ITEMS,
+        live_input: bool = False,
     ) -> Session[State]:
-        """Go on from a snapshot; it runs once its horizon is extended."""
+        """Go on from a snapshot; it runs once its horizon is extended.
+
+        Args:
+            model: what runs it.
+            tensors: from :meth:`.Session.snapshot`.
+            values: as ``tensors``.
+            progress: as ``tensors``.
+            clock: as in :meth:`open`.
+            outbox: as in :meth:`open`.
+            live_input: as in :meth:`open`.
+
+        Raises:
+            StreamError: the engine has ended.
+        """
         return self.call(
             lambda: self._add(
                 Session(
@@ -102,7 +116,7 @@ class Engine:
                     self.call,
                     horizon=0.0,
                     outbox=outbox,
-                    live_input=False,
+                    live_input=live_input,
                     progress=progress,
                 )
             )

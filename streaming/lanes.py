@@ -28,14 +28,19 @@ class Waiting:
 
 
 class ControlLane:
-    """Events waiting for their chunk: never dropped; of those due the latest of a field wins."""
+    """Events waiting for their chunk; of those due the latest of a field wins.
+
+    None is dropped but what can no longer win, so that a paused session may be steered for ever.
+    """
 
     def __init__(self) -> None:
-        self._waiting: list[Waiting] = []
+        # By field, time and chunk: events equal in these fall due together, and the last one wins.
+        self._waiting: dict[tuple[str, float, int], Waiting] = {}
 
     def put(self, event: Event, time: float, accepted: float) -> None:
         """Queue an event at a presentation time."""
-        self._waiting.append(Waiting(event, max(event.at, time), accepted))
+        waiting = Waiting(event, max(event.at, time), accepted)
+        self._waiting[event.field, waiting.time, event.chunk] = waiting
 
     def take_due(self, time: float, chunk: int) -> list[Waiting]:
         """Remove every event due at a chunk; return the winner of each field.
@@ -48,16 +53,14 @@ class ControlLane:
             chunk: its index.
         """
         due: list[Waiting] = []
-        later: list[Waiting] = []
-        for waiting in self._waiting:
-            event = waiting.event
-            (due if event.at <= time and event.chunk <= chunk else later).append(waiting)
-        self._waiting = later
+        for key, waiting in list(self._waiting.items()):
+            if waiting.event.at <= time and waiting.event.chunk <= chunk:
+                due.append(self._waiting.pop(key))
         due.sort(key=lambda waiting: waiting.time)
         return list({waiting.event.field: waiting for waiting in due}.values())
 
     def __iter__(self) -> Iterator[Event]:
-        return (waiting.event for waiting in self._waiting)
+        return (waiting.event for waiting in self._waiting.values())
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -73,6 +76,7 @@ class InputLane:
 
     def __init__(self, capacity: int, *, live: bool) -> None:
         self.live = live
+        self.ended = False
         self.dropped = 0
         self.capacity = capacity
         self._frames: deque[InputFrame] = deque()

@@ -131,13 +131,21 @@ class Session(Generic[State]):
         """Give a watched video's next frame; blocks while a file's lane is full.
 
         Raises:
-            StreamError: the session has ended.
+            StreamError: the session or its input has ended.
         """
         with self._changed:
             if not self.inputs.live:
                 self._changed.wait_for(lambda: not self.inputs.full or self.state is None)
             self._ensure_open()
+            if self.inputs.ended:
+                raise StreamError("input_ended", "the input has ended", "open another session")
             self.inputs.put(frame)
+            self._changed.notify_all()
+
+    def end_input(self) -> None:
+        """There are no more frames to watch: what can be made of those given is the rest."""
+        with self._changed:
+            self.inputs.ended = True
             self._changed.notify_all()
 
     def extend(self, horizon: float) -> None:
@@ -151,7 +159,7 @@ class Session(Generic[State]):
 
         Returns:
             None when there will be no more before something changes: the horizon is reached, the
-            session is paused or closed, or the timeout (seconds) is over.
+            input has ended, the session is paused or closed, or the timeout (seconds) is over.
 
         Raises:
             StreamError: the session failed; what was made before is delivered first.
@@ -296,8 +304,11 @@ class Session(Generic[State]):
         """Whether more media may come without anybody's doing."""
         if self.state is None:
             return False
-        waiting_to_begin = self.status is Status.RUNNING and self.time < self.horizon
-        return self.stepping or not self.at_boundary or waiting_to_begin
+        if self.stepping:
+            return True
+        if self.inputs.ended and not self._fed():
+            return False
+        return not self.at_boundary or (self.status is Status.RUNNING and self.time < self.horizon)
 
     def _ensure_open(self) -> None:
         if self.state is None:

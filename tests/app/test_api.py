@@ -148,6 +148,17 @@ def test_a_run_is_saved_with_its_chapters_and_what_made_it(model, tmp_path, read
     assert len(about["conditions"]["weights"]) == 64
 
 
+@pytest.mark.parametrize("seconds", [None, 0])
+def test_there_is_nothing_to_save_before_a_frame_was_run(model, tmp_path, seconds):
+    take = model.take("a red ball")
+    if seconds is not None:
+        take.run(seconds)
+    with pytest.raises(StreamError) as caught:
+        take.save(tmp_path / "film.mp4")
+    assert caught.value.code == "nothing_recorded"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_settings_change_what_is_made_and_bad_ones_are_refused(model):
     plain = bytes_of(model.take("a red ball"), 4)
     assert bytes_of(model.take("a red ball", steps=1), 4) != plain

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from longtake.app import generate
 from longtake.app.cli import main
 
 LAUNCH = Path(__file__).parents[2] / "launch.py"
@@ -41,6 +42,13 @@ def test_a_film_from_prompts_and_its_summary(capsys, options, tmp_path, read_fil
     assert film.frames == 26
     assert film.chapters == [(0.0, "a red ball"), (2.0, "night falls")]
     assert film.about["seed"] == 7
+
+
+def test_loading_counts_from_the_start_of_the_command(capsys, options, monkeypatch):
+    film = generate.generate
+    monkeypatch.setattr(generate, "generate", lambda parsed, began: film(parsed, began - 60))
+    _, lines, _ = run(capsys, *options, "--prompt", "a red ball", "--seconds", "1", "--json")
+    assert json.loads(lines[-1])["load_s"] > 60
 
 
 def test_the_same_command_makes_the_same_bytes_and_keeps_the_earlier_film(

@@ -178,3 +178,24 @@ def test_a_refused_opening_prompt_opens_nothing(engine, fake_model):
         engine.open(fake_model(), "", 1)
     assert caught.value.code == "bad_value"
     assert not engine.run_once()
+
+
+def test_a_paused_session_that_is_steered_on_and_on_keeps_what_can_still_win(
+    engine, fake_model, shoot
+):
+    session = engine.open(fake_model(), "sea", 1, horizon=4 * CHUNK)
+    session.pause()
+    for index in range(1_000):
+        session.submit(Event("prompt", f"now {index}"))
+        session.submit(Event("mood", f"now {index}"))
+        session.submit(Event("prompt", f"later {index}", at=1.0))
+        session.submit(Event("prompt", f"by chunk {index}", chunk=3))
+    assert session.summary().controls == 4
+    session.resume()
+    shoot(engine, session)
+    assert [(entry.event.value, entry.chunk) for entry in session.progress.log] == [
+        ("now 999", 0),
+        ("now 999", 0),
+        ("later 999", 2),
+        ("by chunk 999", 3),
+    ]

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from longtake.streaming import Event, InputFrame, Status, StreamError
+from longtake.streaming import Engine, Event, InputFrame, Status, StreamError
 from longtake.streaming.session import INPUT_CAPACITY
 
 CHUNK = 0.5
@@ -392,3 +392,28 @@ def test_a_session_is_forgotten_by_its_engine_once_it_is_closed(engine, fake_mod
     del session
     gc.collect()
     assert reference() is None
+
+
+@pytest.mark.parametrize("ended_first", [False, True])
+def test_whoever_waits_for_more_is_told_when_the_input_has_ended(
+    fake_model, background, ended_first
+):
+    with Engine() as engine:
+        session = engine.open(fake_model(frames=2), "sea", 1)
+        consumer = None if ended_first else background(list, session)
+        for index in range(5):
+            session.feed(InputFrame(index / 8, index))
+        session.end_input()
+        made = (consumer or background(list, session)).result()
+    assert sum(media.units for media in made) == 2 * session.model.spec.chunk_units
+
+
+def test_an_input_that_has_ended_takes_no_more_and_a_session_that_needs_none_goes_on(
+    engine, fake_model, film, shoot
+):
+    session = engine.open(fake_model(), "sea", 1, horizon=2.0)
+    session.end_input()
+    with pytest.raises(StreamError) as caught:
+        session.feed(InputFrame(0.0, 0))
+    assert caught.value.code == "input_ended"
+    assert shoot(engine, session) == film(2.0)

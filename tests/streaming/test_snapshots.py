@@ -63,6 +63,13 @@ def test_a_session_restored_at_any_boundary_continues_identically(
     assert restored.progress.log == uninterrupted.progress.log
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_restored_session_takes_its_input_as_it_is_told(engine, fake_model, live):
+    session = engine.open(fake_model(frames=1), "sea", 1)
+    restored = engine.restore(fake_model(frames=1), *session.snapshot(), live_input=live)
+    assert restored.inputs.live is live
+
+
 def test_a_snapshot_leaves_the_session_it_was_taken_from_unharmed(engine, fake_model, film, shoot):
     session = open_scripted(engine, fake_model(), horizon=0.0)
     made = []
