@@ -40,7 +40,10 @@ class ControlLane:
     def put(self, event: Event, time: float, accepted: float) -> None:
         """Queue an event at a presentation time."""
         waiting = Waiting(event, max(event.at, time), accepted)
-        self._waiting[event.field, waiting.time, event.chunk] = waiting
+        key = (event.field, waiting.time, event.chunk)
+        # To the end, not to the place of the one it replaces: the order is the order of putting.
+        self._waiting.pop(key, None)
+        self._waiting[key] = waiting
 
     def take_due(self, time: float, chunk: int) -> list[Waiting]:
         """Remove every event due at a chunk; return the winner of each field.

@@ -199,3 +199,16 @@ def test_a_paused_session_that_is_steered_on_and_on_keeps_what_can_still_win(
         ("later 999", 2),
         ("by chunk 999", 3),
     ]
+
+
+def test_an_event_put_again_counts_from_when_it_was_put_last(engine, fake_model, shoot):
+    model = fake_model()
+    session = engine.open(model, "sea", 1, horizon=2 * CHUNK)
+    run_chunks(engine, 1)
+    # All are due at the second chunk.
+    for prompt, chunk in (("one", 0), ("two", 1), ("three", 0)):
+        session.submit(Event("prompt", prompt, 0.0, chunk))
+
+    shoot(engine, session)
+
+    assert [event.value for _, event in model.applied] == ["three"]
