@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from longtake.app.threads import limit_spinning
 from longtake.streaming import StreamError
 
 EXIT_BAD_INPUT = 2
@@ -18,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
     began = time.perf_counter()
     options = _parser().parse_args(arguments)
+    limit_spinning()
     # Torch and the rest load here, so that --help and mistyped options answer at once.
     from longtake.app.generate import EXIT_INTERRUPTED, generate  # noqa: PLC0415
 

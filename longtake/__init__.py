@@ -30,4 +30,5 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name not in _HOMES:
         raise AttributeError(f"module 'longtake' has no attribute {name!r}")
     module, attribute = _HOMES[name]
+    import_module("longtake.app.threads").limit_spinning()
     return getattr(import_module(module), attribute)
