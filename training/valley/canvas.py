@@ -1,0 +1,108 @@
+"""What all painters share: coordinates, light, soft edges, and repeatable chance.
+
+Lengths and positions are float32, colours have the canvas's dtype. Coordinates are those of an
+unzoomed frame. Nothing that carries meaning is finer than 4 pixels, for finer detail is lost by the
+codec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from longtake.training.valley.moments import Moments
+from longtake.training.valley.world import HEIGHT, HORIZON, LAYOUT, WIDTH
+
+Table = tuple[tuple[float, float, float], ...]
+"""Colours, a row each."""
+DEPTH = HEIGHT - HORIZON
+"""Rows of ground."""
+CHANCES = 4096
+
+
+@lru_cache
+def _chances(device: torch.device) -> Tensor:
+    return torch.rand(CHANCES, generator=torch.Generator().manual_seed(7)).to(device)
+
+
+def chance(cell: Tensor, salt: int = 0) -> Tensor:
+    """A repeatable number in [0, 1) for each whole number (int64), another one for each salt."""
+    return _chances(cell.device)[(cell * 1973 + salt * 331) & (CHANCES - 1)]
+
+
+def cover(distance: Tensor, softness: float = 1.2) -> Tensor:
+    """How much of a pixel lies inside, in [0, 1], from a signed distance in pixels."""
+    return (0.5 - distance / softness).clamp(0, 1)
+
+
+def paint(picture: Tensor, amount: Tensor, colour: Tensor) -> Tensor:
+    """`colour` over `picture` [N, 3, H, W] where `amount` [N, H, W] is not 0."""
+    return torch.lerp(picture, colour.expand_as(picture), amount.to(picture.dtype)[:, None])
+
+
+def horizon_scale(y: Tensor) -> Tensor:
+    """How large things on the ground look at row `y`, of their size at the lower edge."""
+    return 0.3 + 0.7 * (y - HORIZON) / DEPTH
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The frames that are painted together: their moments, and the dtype of colours."""
+
+    moments: Moments
+    dtype: torch.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is."""
+        return self.moments.clock.device
+
+    def number(self, values: Tensor) -> Tensor:
+        """A number a frame, [N], as float32 [N, 1, 1]."""
+        return values.float()[:, None, None]
+
+    def layout(self, name: str) -> Tensor:
+        """A layout column, float64 [N]."""
+        return self.moments.layout[:, LAYOUT.index(name)].double()
+
+    def seed(self, name: str) -> Tensor:
+        """A layout column as a whole number, int64 [N, 1, 1]."""
+        return (self.layout(name) * CHANCES).long()[:, None, None]
+
+    def x(self) -> Tensor:
+        """Columns of the pixel centres, float32 [N, 1, WIDTH]."""
+        column = torch.arange(WIDTH, device=self.device) + 0.5
+        return WIDTH / 2 + (column - WIDTH / 2) / self.number(self.moments.zoom)
+
+    def y(self, start: int, stop: int) -> Tensor:
+        """Rows of the pixel centres of some rows, float32 [N, stop - start, 1]."""
+        row = torch.arange(start, stop, device=self.device)[:, None] + 0.5
+        return HORIZON + (row - HORIZON) / self.number(self.moments.zoom)
+
+    def by_day(self, table: Table) -> Tensor:
+        """The colour of a table of day, sunset and night for each frame, [N, 3, 1, 1]."""
+        rows = torch.tensor(table, device=self.device, dtype=torch.float64)
+        mixed = (self.moments.day[:, :, None] * rows).sum(1)
+        return mixed.to(self.dtype)[:, :, None, None]
+
+    def by_weather(self, clear: Table, grey: Table) -> Tensor:
+        """The same of two tables, the second where the sky is grey, [N, 3, 1, 1]."""
+        share = self.number(self.moments.overcast).to(self.dtype)[:, None]
+        return torch.lerp(self.by_day(clear), self.by_day(grey), share)
+
+    def phase(self, turns: Tensor) -> Tensor:
+        """Radians of the current turn, from turns [N] in float64, as float32 [N, 1, 1]."""
+        return self.number(2 * torch.pi * (turns - turns.floor()))
+
+    def cells(self, way: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers int64 of the cells along `way` (in cells), and where in them, in [0, 1).
+
+        `offset`: float64 [N], in cells, of any size: it stays exact for hours of film.
+        """
+        whole = offset.floor()
+        way = way + self.number(offset - whole)
+        first = way.floor()
+        return first.long() + whole.long()[:, None, None], way - first
