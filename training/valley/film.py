@@ -15,6 +15,11 @@ from longtake.training.valley.things import companion, draw, shadow, thing
 from longtake.training.valley.weather import fog, rain, snow
 from longtake.training.valley.world import HEIGHT, HORIZON, RATE, WIDTH, Scenes
 
+CELL = 16
+"""Side of the square of pixels that a latent stands for."""
+REACH = 1.25
+"""How far from its centre a thing reaches, in radii."""
+
 
 def times(start: Tensor, frames: int, stride: int = 1) -> Tensor:
     """Times in seconds of every `stride`-th frame, float64 [B, frames], from starts [B]."""
@@ -107,3 +112,16 @@ def _grounds(canvas: Canvas) -> Tensor:
                 picture[mine], ground(some, kind), spread_mask(some).to(dtype)[:, None]
             )
     return picture
+
+
+def thing_cells(before: Scenes, after: Scenes, seconds: Tensor, change: Tensor) -> Tensor:
+    """Which cells of the frames of a film show the thing or its edge.
+
+    Bool [B, T, HEIGHT / CELL, WIDTH / CELL]; the arguments are those of `film`.
+    """
+    placed = thing(moments(before, after, seconds, change))
+    x = CELL * (torch.arange(WIDTH // CELL, device=seconds.device) + 0.5)
+    y = CELL * (torch.arange(HEIGHT // CELL, device=seconds.device)[:, None] + 0.5)
+    dx, dy = x - placed.x[:, None, None], y - placed.y[:, None, None]
+    near = torch.hypot(dx, dy) < (REACH * placed.radius + CELL / 2)[:, None, None]
+    return near.unflatten(0, seconds.shape)

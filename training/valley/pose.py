@@ -36,10 +36,10 @@ class Pose:
     """Poses of things, float64, all of one shape; lengths in pixels of an unzoomed frame.
 
     `x`: centre; `floor`: row of the ground below it; `lift`: height of its lowest point above the
-    floor; `radius`: half its width; `cos`, `sin`: of its turn; `facing`: horizontal scale in
-    [-1, 1], negative when it looks left; `squash`: vertical scale; `beat`: turns of what flaps
-    and flickers; `going`: in [0, 1], 0 when it rests; `bottom`: how far below its centre it ends,
-    in radii.
+    floor, negative when it is immersed; `radius`: half its width; `cos`, `sin`: of its turn;
+    `facing`: horizontal scale in [-1, 1], negative when it looks left; `squash`: vertical scale;
+    `beat`: turns of what flaps and flickers; `going`: in [0, 1], 0 when it rests; `bottom`: how far
+    below its centre it ends, in radii.
     """
 
     x: Tensor
@@ -132,14 +132,14 @@ def _pose(scenes: Scenes, clock: Tensor, beats: Tensor, pan: Tensor) -> Pose:
     x = torch.where(circles, WIDTH / 2 + 0.6 * (home - WIDTH / 2) + 48 * round_.cos(), x)
     x = x + far * (WIDTH / 2 - 44 * side - x)
     lift = torch.where(bounces, 4 * hop * (1 - hop) * (52 - 0.6 * radius), 0.0)
-    lift = torch.where(circles, 44 - 0.6 * radius + 17 * round_.sin(), lift)
+    lift = torch.where(circles, 40 - 0.7 * radius + 15 * round_.sin(), lift)
     lift = torch.where(drifts, 30 - 0.3 * radius + 5 * sway, lift)
     lift = torch.where(away, 34 * far, lift)
     squash = torch.where(bounces, 1.05 - 0.24 * impact, 1.0)
 
-    # It bobs on the water when nothing else moves it up and down.
+    # It floats and bobs on the water when nothing else moves it up and down.
     afloat = at(WET, scenes, GROUND) * (rests | rolls)
-    lift = lift + afloat * 1.6 * torch.sin(turn(0.4 * clock + phase))
+    lift = lift + afloat * (1.4 * torch.sin(turn(0.4 * clock + phase)) - 0.1 * radius - 1.5)
     angle = 0.07 * afloat * torch.sin(turn(0.29 * clock + phase))
     angle = angle + torch.where(turns, 0.0, -0.1 * rolls * side * speed + 0.09 * drifts * sway)
     rolled = (side * way + pan) / (bottom * radius)

@@ -90,9 +90,9 @@ def boat(u: Tensor, v: Tensor, _beat: Tensor, _going: Tensor) -> list[Layer]:
     jib = both(side(u, v, 0, -0.11), side(u, v, -90, 0.12), _bulge(-u, v, 0.74, 0.58))
     pennant = polygon(u, v, (0.04, 0.86), (0.46, 0.98), (0.04, 1.12))
     return [
+        (mast, WOOD),
         (hull, 1.0),
         (stripe, 1.75),
-        (mast, WOOD),
         (sail, 1.62),
         (jib, 1.0),
         (pennant, 0.85),
@@ -102,7 +102,7 @@ def boat(u: Tensor, v: Tensor, _beat: Tensor, _going: Tensor) -> list[Layer]:
 def _bulge(u: Tensor, v: Tensor, high: float, wide: float) -> Tensor:
     """The free edge of a sail, full of wind: from (0, high) down to (wide, -0.12)."""
     share = ((v + 0.12) / (high + 0.12)).clamp(0, 1)
-    return 0.8 * (u - wide * (1 - share) ** 0.7)
+    return torch.maximum(0.8 * (u - wide * (1 - share) ** 0.7), v - high)
 
 
 def balloon(u: Tensor, v: Tensor, _beat: Tensor, _going: Tensor) -> list[Layer]:
@@ -209,8 +209,8 @@ def rocket(u: Tensor, v: Tensor, beat: Tensor, going: Tensor) -> list[Layer]:
         polygon(u, v, (0.32, -0.70), (0.82, -0.98), (0.78, -0.52), (0.36, -0.02)),
         polygon(-u, v, (0.32, -0.70), (0.82, -0.98), (0.78, -0.52), (0.36, -0.02)),
     )
-    length = going * (0.52 + 0.10 * beat.sin())
-    tongue = (u / 0.30) ** 2 + ((v + 0.70) / length.clamp(min=0.02)) ** 2
+    length = going * (0.66 + 0.12 * beat.sin())
+    tongue = (u / 0.34) ** 2 + ((v + 0.70) / length.clamp(min=0.02)) ** 2
     flame = both(0.22 * (tongue - 1), v + 0.66)
     heart = both(0.16 * (1.9 * tongue - 1), v + 0.66)
     return [

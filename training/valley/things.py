@@ -47,6 +47,11 @@ class Placed:
     colour: Tensor
     risen: Tensor
 
+    @property
+    def lift(self) -> Tensor:
+        """Height of the lowest point above the ground."""
+        return self.floor - self.y - self.bottom * self.radius * self.squash
+
     def __getitem__(self, index: Tensor) -> Placed:
         return Placed(*(getattr(self, f.name)[index] for f in fields(self)))
 
@@ -82,8 +87,7 @@ def shadow(canvas: Canvas, placed: Placed, strength: float, ground: Tensor) -> T
     x = (torch.arange(WIDTH, device=canvas.device) + 0.5)[None, None]
     y = (torch.arange(HORIZON, HEIGHT, device=canvas.device) + 0.5)[None, :, None]
     radius = canvas.number(placed.radius).clamp(min=0.01)
-    lift = (placed.floor - placed.y - placed.bottom * placed.radius * placed.squash).clamp(min=0)
-    near = canvas.number(1 / (1 + lift / 40))
+    near = canvas.number(1 / (1 + placed.lift.clamp(min=0) / 40))
     dx = x - canvas.number(placed.x)
     lean = (canvas.number(placed.x) - sun_column(canvas)) / WIDTH
     dy = y - canvas.number(placed.floor) - 1
@@ -141,9 +145,10 @@ def _drawn(
     whole = layers[0][0]
     for distance, _ in layers[1:]:
         whole = torch.minimum(whole, distance)
-    # Not what is still in the ground, nor what would be finer than a pixel.
-    seen = cover(y - floor - 1.5) if not mirrored else 0.36 * cover(y - floor)
-    seen = torch.where(number(placed.risen) < 1, seen, seen if mirrored else 1.0)
+    # Not what is in the ground or the water, nor what would be finer than a pixel.
+    above_floor = cover(y - floor - 0.5)
+    hidden = (placed.risen < 1) | (placed.lift < 0)
+    seen = 0.4 * above_floor if mirrored else torch.where(number(hidden) > 0, above_floor, 1.0)
     seen = seen * (number(placed.radius) > 0.5)
     colour = placed.colour.to(canvas.dtype)[:, :, None, None]
     lit = canvas.by_day(LIGHT)

@@ -97,10 +97,12 @@ def attribute_index(**values: str) -> list[int]:
 def is_meaningful(attributes: Tensor) -> Tensor:
     """Bool, shaped as the rows [..., 11]: which attributes a film shows at all.
 
-    All but the companion's colour where there is no companion. Whoever measures ignores the rest.
+    All but the companion's colour where there is none, and the speed of what rests. Whoever
+    measures ignores those.
     """
     shown = torch.ones_like(attributes, dtype=torch.bool)
     shown[..., COMPANION_COLOUR] = attributes[..., COMPANION] != 0
+    shown[..., SPEED] = attributes[..., MOTION] != 0
     return shown
 
 
