@@ -77,14 +77,13 @@ def change_caption(
 ) -> str:
     """A sentence that names only what changes between two scenes, in any order.
 
-    What no picture shows is not named, as long as there is something else to name. `held_out`:
-    ways to say it that training never uses. Raises `ValueError` where nothing changes.
+    `held_out`: ways to say it that training never uses. Raises `ValueError` where nothing changes
+    that shows; see `world.shown_changes`.
     """
     old, new = values_of(before), values_of(after)
-    changed = [name for name in NAMES if old[name] != new[name]]
+    changed = [name for name in NAMES if old[name] != new[name] and name in shown(new)]
     if not changed:
-        raise ValueError("nothing changes between the two scenes")
-    changed = [name for name in changed if name in shown(new)] or changed
+        raise ValueError("nothing that shows changes between the two scenes")
     # A companion's new colour is said with its coming.
     if "companion" in changed and "companion_colour" in changed:
         changed.remove("companion_colour")
@@ -191,7 +190,7 @@ def _place(scene: dict[str, str], named: Collection[str], rng: random.Random) ->
     if "ground" not in named:
         return ""
     airborne = scene["motion"] in ("circles", "drifts", "flies away") and "motion" in named
-    preposition = _pick(rng, ("over", "above")) if airborne and rng.random() < 0.7 else "on"
+    preposition = _pick(rng, w.OVER) if airborne and rng.random() < 0.7 else w.ON
     return f"{preposition} {_pick(rng, w.GROUNDS[scene['ground']])}"
 
 
@@ -238,9 +237,11 @@ def _clause(
     if name == "colour":
         word = _pick(rng, w.COLOURS[new["colour"]])
         return _pick(rng, w.HELD_OUT_PAINTS if held_out else w.PAINTS).format(it=it, word=word)
-    if name == "motion" and new["motion"] != "rests":
-        base, third, ing, tail = _verb(new["shape"], new["motion"], rng)
-        move = _pick(rng, w.HELD_OUT_MOVES if held_out else w.MOVES)
+    rests = name == "motion" and new["motion"] == "rests"
+    if name == "motion" and (not rests or (not held_out and rng.random() < 0.4)):
+        base, third, ing, tail = _verb(new["shape"] if not rests else "", new["motion"], rng)
+        moves = w.RESTS if rests else w.MOVES
+        move = _pick(rng, w.HELD_OUT_MOVES if held_out else moves)
         return move.format(it=it, base=base, third=third, ing=ing, tail=tail)
     options = (w.HELD_OUT_CHANGES if held_out else w.CHANGES)[name, new[name]]
     if name == "weather" and new[name] == "clear" and not held_out:

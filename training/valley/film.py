@@ -17,7 +17,7 @@ from longtake.training.valley.world import HEIGHT, HORIZON, RATE, WIDTH, Scenes
 
 CELL = 16
 """Side of the square of pixels that a latent stands for."""
-REACH = 1.25
+REACH = 1.4
 """How far from its centre a thing reaches, in radii."""
 
 
@@ -57,7 +57,8 @@ def film(
         part = slice(start, start + batch)
         painted = _painted(Canvas(every[part], dtype))
         frames[part] = (painted.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
-    return frames.unflatten(0, seconds.shape)
+    result: Tensor = frames.unflatten(0, seconds.shape)
+    return result
 
 
 def _painted(canvas: Canvas) -> Tensor:
@@ -122,6 +123,9 @@ def thing_cells(before: Scenes, after: Scenes, seconds: Tensor, change: Tensor) 
     placed = thing(moments(before, after, seconds, change))
     x = CELL * (torch.arange(WIDTH // CELL, device=seconds.device) + 0.5)
     y = CELL * (torch.arange(HEIGHT // CELL, device=seconds.device)[:, None] + 0.5)
-    dx, dy = x - placed.x[:, None, None], y - placed.y[:, None, None]
-    near = torch.hypot(dx, dy) < (REACH * placed.radius + CELL / 2)[:, None, None]
-    return near.unflatten(0, seconds.shape)
+    # From its centre to the nearest point of each cell.
+    dx = ((x - placed.x[:, None, None]).abs() - CELL / 2).clamp(min=0)
+    dy = ((y - placed.y[:, None, None]).abs() - CELL / 2).clamp(min=0)
+    near = torch.hypot(dx, dy) < (REACH * placed.radius)[:, None, None]
+    shown: Tensor = near.unflatten(0, seconds.shape)
+    return shown

@@ -49,7 +49,7 @@ def spread_mask(canvas: Canvas) -> Tensor:
         along / 11 - depth * 13 + 2 * seed
     )
     # From a bit below nothing to a bit above everything, so that both ends are exact.
-    level = 1.7 * canvas.number(canvas.moments.spread) - 0.1
+    level = 1.85 * canvas.number(canvas.moments.spread) - 0.12
     return ((level - 0.8 * depth - 0.2 * noise - 0.4) / 0.14 + 0.5).clamp(0, 1)
 
 

@@ -118,21 +118,29 @@ def moments(before: Scenes, after: Scenes, seconds: Tensor, change: Tensor) -> M
     colour = _colour_mix(before, after, COLOUR, eased(clock - begun, 1.2))
     companion, companion_colour, risen = _companion(before, after, swap)
     frames = seconds.shape[1]
-    parts = (
-        *(before.layout[:, None].expand(-1, frames, -1), clock, day, height),
-        _mixed(before, after, WEATHER, OVERCAST, weather),
-        _mixed(before, after, WEATHER, RAIN, weather),
-        _mixed(before, after, WEATHER, SNOW, weather),
-        _mixed(before, after, WEATHER, FOG, weather),
-        before.attributes[:, GROUND, None].expand(-1, frames),
-        after.attributes[:, GROUND, None].expand(-1, frames),
-        *(spread, pan, zoom, shape, colour),
-    )
-    flat = [part.flatten(0, 1) for part in parts]
+    parts = {
+        "layout": before.layout[:, None].expand(-1, frames, -1),
+        "clock": clock,
+        "day": day,
+        "height": height,
+        "overcast": _mixed(before, after, WEATHER, OVERCAST, weather),
+        "rain": _mixed(before, after, WEATHER, RAIN, weather),
+        "snow": _mixed(before, after, WEATHER, SNOW, weather),
+        "fog": _mixed(before, after, WEATHER, FOG, weather),
+        "ground": before.attributes[:, GROUND, None].expand(-1, frames),
+        "coming": after.attributes[:, GROUND, None].expand(-1, frames),
+        "spread": spread,
+        "pan": pan,
+        "zoom": zoom,
+        "shape": shape,
+        "colour": colour,
+        "companion": companion,
+        "companion_colour": companion_colour,
+        "companion_x": _companion_x(before, pan),
+        "risen": risen,
+    }
     pose = film_pose(before, after, clock, begun, pan).flat()
-    x = _companion_x(before, pan)
-    rest = (companion, companion_colour, x, risen)
-    return Moments(*flat, pose, *(part.flatten(0, 1) for part in rest))
+    return Moments(pose=pose, **{name: part.flatten(0, 1) for name, part in parts.items()})
 
 
 def _mixed(

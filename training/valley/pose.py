@@ -120,7 +120,8 @@ def _pose(scenes: Scenes, clock: Tensor, beats: Tensor, pan: Tensor) -> Pose:
     home = 62 + 132 * scenes.named("x")[:, None]
     floor = (108 + 14 * scenes.named("depth")[:, None]).expand_as(clock)
 
-    way, speed = _walk(torch.where(drifts, 0.045, 0.075) * beats + phase, 108 - 0.9 * radius)
+    walked = torch.where(drifts, 0.045 * beats, 0.075 * beats) + phase
+    way, speed = _walk(walked, 108 - 0.9 * radius)
     round_ = side * turn(0.15 * beats + phase)
     hop = 0.62 * beats + phase
     hop = hop - hop.floor()

@@ -176,7 +176,7 @@ CHANGES: dict[tuple[str, str], Phrases] = {
     ),
     ("time", "night"): (
         *("night falls", "night comes", "it gets dark", "it becomes night"),
-        *("make it night", "let it be night", "the moon rises", "turn it into night"),
+        *("make it night", "let it be night", "the moon rises", "make night come"),
     ),
     ("weather", "clear"): (
         *("the sky clears", "the weather clears up", "the sky becomes clear"),
@@ -188,7 +188,7 @@ CHANGES: dict[tuple[str, str], Phrases] = {
     ),
     ("weather", "snow"): (
         *("it starts to snow", "it begins to snow", "snow falls", "it starts snowing"),
-        *("let it snow", "make it snow", "it snows"),
+        *("let it snow", "make it snow", "it snows", "make snow fall"),
     ),
     ("weather", "fog"): (
         *("fog rolls in", "it gets foggy", "mist rises", "the fog comes in"),
@@ -240,7 +240,7 @@ CHANGES: dict[tuple[str, str], Phrases] = {
     ),
     ("size", "big"): (
         *("{it} grows", "{it} gets bigger", "make {it} bigger", "make {it} {word}", "bigger"),
-        *("{it} becomes {word}", "make {it} grow"),
+        *("{it} becomes {word}", "make {it} grow", "make {it} get bigger"),
     ),
     ("motion", "rests"): (
         *(
@@ -263,9 +263,11 @@ MOVES: Phrases = (
     *("{it} {third} {tail}", "make {it} {base} {tail}", "let {it} {base} {tail}"),
     "{base} {tail}",
 )
+RESTS: Phrases = ("make {it} {base} {tail}", "let {it} {base} {tail}", "{it} {third} {tail}")
 TURNS: Phrases = (
     *("{it} turns into {new}", "{it} becomes {new}", "turn {it} into {new}"),
     *("change {it} into {new}", "make {it} {new}", "replace {it} with {new}"),
+    "make {it} become {new}",
 )
 PAINTS: Phrases = (
     *("{it} turns {word}", "{it} becomes {word}", "make {it} {word}", "{it} is now {word}"),
@@ -273,14 +275,14 @@ PAINTS: Phrases = (
 )
 APPEARS: Phrases = (
     *("add {new}", "{new} appears", "{new} comes up", "put {new} behind it", "there is now {new}"),
-    *("add {new} in the background", "{new} appears in the distance"),
+    *("add {new} in the background", "{new} appears in the distance", "make {new} appear"),
 )
 GOES: Phrases = (
     *("remove {old}", "{old} disappears", "take {old} away", "{old} goes away"),
     "make {old} disappear",
 )
 HELD_OUT_CHANGES: dict[tuple[str, str], Phrases] = {
-    ("time", "day"): ("let the sun rise", "let the morning come"),
+    ("time", "day"): ("make the sun come up", "let the morning come"),
     ("time", "sunset"): ("let the evening come", "let the sun go down"),
     ("time", "night"): ("let the night come", "let it get dark"),
     ("weather", "clear"): ("let the sky become clear",),
@@ -309,4 +311,5 @@ HELD_OUT_APPEARS: Phrases = ("let {new} appear", "{new} comes in")
 HELD_OUT_GOES: Phrases = ("let {old} disappear", "make {old} go away")
 LEADS: Phrases = (*("",) * 6, "now", "then", "suddenly", "slowly", "please", "and now")
 JOINTS: Phrases = (" and ", " and ", ", ", ", and ", ", then ", " and then ")
-FUNCTION_WORDS = "a an the one other slow fast is not appear go"
+ON, OVER = "on", ("over", "above")
+FUNCTION_WORDS = "a an the one other slow fast"

@@ -106,6 +106,11 @@ def is_meaningful(attributes: Tensor) -> Tensor:
     return shown
 
 
+def shown_changes(before: Tensor, after: Tensor) -> Tensor:
+    """Bool, shaped as the rows [..., 11]: which attributes change in a way that can be seen."""
+    return (before != after) & is_meaningful(after)
+
+
 def _pairs(pairs: tuple[tuple[str, str], ...], first: str, second: str) -> Tensor:
     """Bool [values of first, values of second], true at the given pairs."""
     table = torch.zeros(len(ATTRIBUTES[first]), len(ATTRIBUTES[second]), dtype=torch.bool)
