@@ -7,6 +7,7 @@ codec.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +22,8 @@ Table = tuple[tuple[float, float, float], ...]
 DEPTH = HEIGHT - HORIZON
 """Rows of ground."""
 CHANCES = 4096
+Painter = Callable[["Canvas", Tensor, Tensor], Tensor]
+"""Repaints pictures [n, 3, H, W] of a canvas; the last argument is their indices [n] in a batch."""
 
 
 @lru_cache
@@ -41,6 +44,19 @@ def cover(distance: Tensor, softness: float = 1.2) -> Tensor:
 def paint(picture: Tensor, amount: Tensor, colour: Tensor) -> Tensor:
     """`colour` over `picture` [N, 3, H, W] where `amount` [N, H, W] is not 0."""
     return torch.lerp(picture, colour.expand_as(picture), amount.to(picture.dtype)[:, None])
+
+
+def paint_where(canvas: Canvas, where: Tensor, painter: Painter, picture: Tensor) -> Tensor:
+    """`picture` [N, 3, H, W], repainted in place by `painter` in the frames where `where` [N].
+
+    This is how painters get only the frames that need them: none of them has to look for itself,
+    so that what they do has no data-dependent shapes.
+    """
+    mine = where.nonzero()[:, 0]
+    if len(mine):
+        some = Canvas(canvas.moments[mine], canvas.dtype)
+        picture[mine] = painter(some, picture[mine], mine)
+    return picture
 
 
 def horizon_scale(y: Tensor) -> Tensor:

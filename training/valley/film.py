@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from longtake.training.valley.canvas import Canvas
+from longtake.training.valley.canvas import Canvas, paint_where
 from longtake.training.valley.ground import GRASS, SAND, SNOW, WATER, ground, spread_mask
 from longtake.training.valley.moments import moments
-from longtake.training.valley.pose import BOTTOM
 from longtake.training.valley.shapes import DRAWINGS
 from longtake.training.valley.sky import sky
-from longtake.training.valley.things import companion, draw, shadow, thing
+from longtake.training.valley.things import Placed, companion, draw, shadow, thing
 from longtake.training.valley.weather import fog, rain, snow
 from longtake.training.valley.world import HEIGHT, HORIZON, RATE, WIDTH, Scenes
 
@@ -63,56 +64,67 @@ def film(
 
 def _painted(canvas: Canvas) -> Tensor:
     """Frames in [0, 1], [N, 3, HEIGHT, WIDTH]."""
-    now, dtype = canvas.moments, canvas.dtype
-    picture = torch.cat([sky(canvas), _grounds(canvas)], dim=2)
-    placed, beside = thing(now), companion(now, BOTTOM)
-    low = picture[:, :, HORIZON:]
-    stands = (now.risen > 0).nonzero()[:, 0]
-    if len(stands):
-        low[stands] = shadow(Canvas(now[stands], dtype), beside[stands], 0.42, low[stands])
-    picture[:, :, HORIZON:] = shadow(canvas, placed, 0.5, low)
-    foggy = (now.fog > 0).nonzero()[:, 0]
-    if len(foggy):
-        picture[foggy] = fog(Canvas(now[foggy], dtype), picture[foggy], 0.9)
+    now = canvas.moments
+    placed, beside = thing(now), companion(now)
+    picture = torch.cat([sky(canvas), _grounds(canvas, placed, beside)], dim=2)
+    foggy = now.fog > 0
+    picture = paint_where(canvas, foggy, lambda some, part, _: fog(some, part, 0.9), picture)
+    for shape in range(len(DRAWINGS)):
+        mine = (now.companion == shape) & (now.risen > 0)
+        picture = _things(canvas, mine, beside, shape, picture)
     wet = torch.where(now.spread < 0.5, now.ground, now.coming) == WATER
     for shape in range(len(DRAWINGS)):
-        mine = ((now.companion == shape) & (now.risen > 0)).nonzero()[:, 0]
-        if len(mine):
-            picture[mine] = draw(Canvas(now[mine], dtype), beside[mine], shape, picture[mine])
-    for shape in range(len(DRAWINGS)):
-        mine = ((now.shape == shape) & wet).nonzero()[:, 0]
-        if len(mine):
-            some = Canvas(now[mine], dtype)
-            picture[mine] = draw(some, placed[mine], shape, picture[mine], mirrored=True)
-        mine = (now.shape == shape).nonzero()[:, 0]
-        if len(mine):
-            picture[mine] = draw(Canvas(now[mine], dtype), placed[mine], shape, picture[mine])
-    if len(foggy):
-        picture[foggy] = fog(Canvas(now[foggy], dtype), picture[foggy], 0.25)
-    for amount, weather in ((now.rain, rain), (now.snow, snow)):
-        mine = (amount > 0).nonzero()[:, 0]
-        if len(mine):
-            picture[mine] = weather(Canvas(now[mine], dtype), picture[mine])
-    return picture
+        mine = now.shape == shape
+        picture = _things(canvas, mine & wet, placed, shape, picture, mirrored=True)
+        picture = _things(canvas, mine, placed, shape, picture)
+    picture = paint_where(canvas, foggy, lambda some, part, _: fog(some, part, 0.25), picture)
+    picture = paint_where(canvas, now.rain > 0, rain, picture)
+    return paint_where(canvas, now.snow > 0, snow, picture)
 
 
-def _grounds(canvas: Canvas) -> Tensor:
-    """The ground of each frame, [N, 3, HEIGHT - HORIZON, WIDTH], one spreading over another."""
-    now, dtype = canvas.moments, canvas.dtype
+def _things(
+    canvas: Canvas,
+    where: Tensor,
+    placed: Placed,
+    shape: int,
+    picture: Tensor,
+    *,
+    mirrored: bool = False,
+) -> Tensor:
+    """Things of one shape over the frames [N, 3, HEIGHT, WIDTH] where `where` [N]."""
+
+    def painter(some: Canvas, part: Tensor, which: Tensor) -> Tensor:
+        return draw(some, placed[which], shape, part, mirrored=mirrored)
+
+    return paint_where(canvas, where, painter, picture)
+
+
+def _grounds(canvas: Canvas, placed: Placed, beside: Placed) -> Tensor:
+    """The ground of each frame with what throws shadows on it, [N, 3, HEIGHT - HORIZON, WIDTH]."""
+    now = canvas.moments
     shape = (len(now), 3, HEIGHT - HORIZON, WIDTH)
-    picture = torch.zeros(shape, device=canvas.device, dtype=dtype)
+    picture = torch.zeros(shape, device=canvas.device, dtype=canvas.dtype)
+
     for kind in (GRASS, SAND, SNOW, WATER):
-        mine = ((now.ground == kind) & (now.spread < 1)).nonzero()[:, 0]
-        if len(mine):
-            picture[mine] = ground(Canvas(now[mine], dtype), kind)
+        mine = (now.ground == kind) & (now.spread < 1)
+        picture = paint_where(canvas, mine, partial(_laid, kind), picture)
     for kind in (GRASS, SAND, SNOW, WATER):
-        mine = ((now.coming == kind) & (now.spread > 0)).nonzero()[:, 0]
-        if len(mine):
-            some = Canvas(now[mine], dtype)
-            picture[mine] = torch.lerp(
-                picture[mine], ground(some, kind), spread_mask(some).to(dtype)[:, None]
-            )
-    return picture
+        mine = (now.coming == kind) & (now.spread > 0)
+        picture = paint_where(canvas, mine, partial(_spreading, kind), picture)
+
+    def darkened(some: Canvas, part: Tensor, which: Tensor) -> Tensor:
+        return shadow(some, beside[which], 0.42, part)
+
+    return shadow(canvas, placed, 0.5, paint_where(canvas, now.risen > 0, darkened, picture))
+
+
+def _laid(kind: int, canvas: Canvas, _picture: Tensor, _which: Tensor) -> Tensor:
+    return ground(canvas, kind)
+
+
+def _spreading(kind: int, canvas: Canvas, picture: Tensor, _which: Tensor) -> Tensor:
+    mask = spread_mask(canvas).to(picture.dtype)[:, None]
+    return torch.lerp(picture, ground(canvas, kind), mask)
 
 
 def thing_cells(before: Scenes, after: Scenes, seconds: Tensor, change: Tensor) -> Tensor:

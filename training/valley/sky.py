@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from longtake.training.valley.canvas import Canvas, chance, cover, paint
-from longtake.training.valley.world import HORIZON
+from longtake.training.valley.canvas import Canvas, Table, chance, cover, paint, paint_where
+from longtake.training.valley.world import HORIZON, WIDTH
 
 # Rows are day, sunset, night.
 TOP = ((0.20, 0.47, 0.90), (0.20, 0.17, 0.46), (0.02, 0.04, 0.17))
@@ -40,17 +40,18 @@ def haze(canvas: Canvas) -> Tensor:
 
 def sky(canvas: Canvas) -> Tensor:
     """Everything above the horizon but weather: [N, 3, HORIZON, WIDTH]."""
-    x, y = canvas.x(), canvas.y(0, HORIZON)
+    now = canvas.moments
+    y = canvas.y(0, HORIZON)
     top, middle = canvas.by_weather(TOP, GREY_TOP), canvas.by_weather(MIDDLE, GREY_MIDDLE)
     fall = (y / HORIZON).to(canvas.dtype)[:, None]
     upper = torch.lerp(top, middle, (fall / 0.6).clamp(0, 1))
     picture = torch.lerp(upper, haze(canvas), ((fall - 0.45) / 0.55).clamp(0, 1) ** 1.3)
-    picture = picture.expand(-1, 3, HORIZON, x.shape[-1])
-    picture = _stars(canvas, x, y, picture)
-    picture = _sun(canvas, x, y, picture)
-    picture = _moon(canvas, x, y, picture)
-    picture = _clouds(canvas, x, y, picture)
-    return _hills(canvas, x, y, picture)
+    picture = picture.expand(-1, 3, HORIZON, WIDTH).contiguous()
+    starry = (now.day[:, 2] > 0) & (now.overcast < 1)
+    picture = paint_where(canvas, starry, _stars, picture)
+    picture = paint_where(canvas, now.height < 2, _sun, picture)
+    picture = paint_where(canvas, now.height > 1, _moon, picture)
+    return _hills(canvas, _clouds(canvas, picture))
 
 
 def sun_column(canvas: Canvas) -> Tensor:
@@ -58,7 +59,8 @@ def sun_column(canvas: Canvas) -> Tensor:
     return canvas.number(36 + 184 * canvas.layout("sun"))
 
 
-def _stars(canvas: Canvas, x: Tensor, y: Tensor, picture: Tensor) -> Tensor:
+def _stars(canvas: Canvas, picture: Tensor, _which: Tensor) -> Tensor:
+    x, y = canvas.x(), canvas.y(0, HORIZON)
     night = canvas.moments.day[:, 2] * (1 - canvas.moments.overcast)
     column, u = canvas.cells(x / 19, canvas.layout("stars") * 50)
     row, v = canvas.cells(y / 17, torch.zeros_like(night))
@@ -76,7 +78,8 @@ def _stars(canvas: Canvas, x: Tensor, y: Tensor, picture: Tensor) -> Tensor:
     return paint(picture, amount, picture.new_tensor((1.0, 0.98, 0.88))[:, None, None])
 
 
-def _sun(canvas: Canvas, x: Tensor, y: Tensor, picture: Tensor) -> Tensor:
+def _sun(canvas: Canvas, picture: Tensor, _which: Tensor) -> Tensor:
+    x, y = canvas.x(), canvas.y(0, HORIZON)
     height = canvas.moments.height
     low = height.clamp(max=1)
     row = 26 + (HORIZON - 19 - 26) * low + 50 * (height - low)
@@ -92,7 +95,8 @@ def _sun(canvas: Canvas, x: Tensor, y: Tensor, picture: Tensor) -> Tensor:
     return paint(picture, disc, torch.lerp(colour, torch.ones_like(colour), 0.35))
 
 
-def _moon(canvas: Canvas, x: Tensor, y: Tensor, picture: Tensor) -> Tensor:
+def _moon(canvas: Canvas, picture: Tensor, _which: Tensor) -> Tensor:
+    x, y = canvas.x(), canvas.y(0, HORIZON)
     rising = canvas.moments.height.clamp(min=1)
     dx = x - sun_column(canvas)
     dy = y - canvas.number(27 + 80 * (2 - rising))
@@ -104,8 +108,9 @@ def _moon(canvas: Canvas, x: Tensor, y: Tensor, picture: Tensor) -> Tensor:
     return paint(picture, crescent * clear, colour)
 
 
-def _clouds(canvas: Canvas, x: Tensor, y: Tensor, picture: Tensor) -> Tensor:
-    """Two bands of clouds of five puffs each, and a grey ceiling when the sky is overcast."""
+def _clouds(canvas: Canvas, picture: Tensor) -> Tensor:
+    """Two bands of clouds of four puffs each, and a grey ceiling when the sky is overcast."""
+    x, y = canvas.x(), canvas.y(0, HORIZON)
     now = canvas.moments
     top = canvas.by_weather(CLOUD_TOP, GREY_CLOUD)
     base = canvas.by_weather(CLOUD_BASE, GREY_MIDDLE)
@@ -132,7 +137,7 @@ def _clouds(canvas: Canvas, x: Tensor, y: Tensor, picture: Tensor) -> Tensor:
     return paint(picture, amount, canvas.by_weather(CLOUD_BASE, GREY_CLOUD) * 0.94)
 
 
-def _by_ground(canvas: Canvas, table: tuple[tuple[float, float, float], ...]) -> Tensor:
+def _by_ground(canvas: Canvas, table: Table) -> Tensor:
     """The colour of a table of grounds, while one spreads over another too, [N, 3, 1, 1]."""
     rows = torch.tensor(table, device=canvas.device, dtype=torch.float64)
     now = canvas.moments
@@ -155,7 +160,8 @@ def ridge(canvas: Canvas, x: Tensor, near: bool) -> Tensor:
     return total
 
 
-def _hills(canvas: Canvas, x: Tensor, y: Tensor, picture: Tensor) -> Tensor:
+def _hills(canvas: Canvas, picture: Tensor) -> Tensor:
+    x, y = canvas.x(), canvas.y(0, HORIZON)
     air, lit = haze(canvas), light(canvas)
     up = HORIZON - y
     far = ridge(canvas, x, near=False)

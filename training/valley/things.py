@@ -9,6 +9,7 @@ from torch import Tensor
 
 from longtake.training.valley.canvas import Canvas, cover, paint
 from longtake.training.valley.moments import Moments
+from longtake.training.valley.pose import BOTTOM
 from longtake.training.valley.shapes import DRAWINGS, GLASS, Tint
 from longtake.training.valley.sky import sun_column
 from longtake.training.valley.world import HEIGHT, HORIZON, WIDTH
@@ -67,9 +68,9 @@ def thing(now: Moments) -> Placed:
     )
 
 
-def companion(now: Moments, bottoms: tuple[float, ...]) -> Placed:
+def companion(now: Moments) -> Placed:
     """The companion of each moment, as the lens sees it."""
-    bottom = torch.tensor(bottoms, device=now.clock.device, dtype=torch.float64)[now.companion]
+    bottom = torch.tensor(BOTTOM, device=now.clock.device, dtype=torch.float64)[now.companion]
     one = torch.ones_like(now.clock)
     floor = HORIZON + (COMPANION_FLOOR - HORIZON) * now.zoom
     radius = COMPANION_RADIUS * now.zoom

@@ -20,7 +20,7 @@ def _pixels(canvas: Canvas) -> tuple[Tensor, Tensor]:
     return x[None, None], (torch.arange(HEIGHT, device=canvas.device) + 0.5)[None, :, None]
 
 
-def rain(canvas: Canvas, picture: Tensor) -> Tensor:
+def rain(canvas: Canvas, picture: Tensor, _which: Tensor) -> Tensor:
     """Two layers of slanted streaks over frames [N, 3, HEIGHT, WIDTH]."""
     x, y = _pixels(canvas)
     now, colour = canvas.moments, canvas.by_day(RAIN)
@@ -42,7 +42,7 @@ def rain(canvas: Canvas, picture: Tensor) -> Tensor:
     return picture
 
 
-def snow(canvas: Canvas, picture: Tensor) -> Tensor:
+def snow(canvas: Canvas, picture: Tensor, _which: Tensor) -> Tensor:
     """Two layers of swaying flakes over frames [N, 3, HEIGHT, WIDTH]."""
     x, y = _pixels(canvas)
     now, colour = canvas.moments, canvas.by_day(FLAKES)
