@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,14 +25,9 @@ Painter = Callable[["Canvas", Tensor, Tensor], Tensor]
 """Repaints pictures [n, 3, H, W] of a canvas; the last argument is their indices [n] in a batch."""
 
 
-@lru_cache
-def _chances(device: torch.device) -> Tensor:
+def chance_table(device: torch.device | str) -> Tensor:
+    """The numbers in [0, 1) that `Canvas.chance` picks from, always the same, float32 [CHANCES]."""
     return torch.rand(CHANCES, generator=torch.Generator().manual_seed(7)).to(device)
-
-
-def chance(cell: Tensor, salt: int = 0) -> Tensor:
-    """A repeatable number in [0, 1) for each whole number (int64), another one for each salt."""
-    return _chances(cell.device)[(cell * 1973 + salt * 331) & (CHANCES - 1)]
 
 
 def cover(distance: Tensor, softness: float = 1.2) -> Tensor:
@@ -54,7 +48,7 @@ def paint_where(canvas: Canvas, where: Tensor, painter: Painter, picture: Tensor
     """
     mine = where.nonzero()[:, 0]
     if len(mine):
-        some = Canvas(canvas.moments[mine], canvas.dtype)
+        some = Canvas(canvas.moments[mine], canvas.dtype, canvas.chances)
         picture[mine] = painter(some, picture[mine], mine)
     return picture
 
@@ -66,10 +60,11 @@ def horizon_scale(y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Canvas:
-    """The frames that are painted together: their moments, and the dtype of colours."""
+    """The frames that are painted together: their moments, the dtype of colours, `chance_table`."""
 
     moments: Moments
     dtype: torch.dtype
+    chances: Tensor
 
     @property
     def device(self) -> torch.device:
@@ -79,6 +74,10 @@ class Canvas:
     def number(self, values: Tensor) -> Tensor:
         """A number a frame, [N], as float32 [N, 1, 1]."""
         return values.float()[:, None, None]
+
+    def chance(self, cell: Tensor, salt: int = 0) -> Tensor:
+        """A repeatable number in [0, 1) for each whole number (int64), another for each salt."""
+        return self.chances[(cell * 1973 + salt * 331) & (CHANCES - 1)]
 
     def layout(self, name: str) -> Tensor:
         """A layout column, float64 [N]."""

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from longtake.training.valley.canvas import Canvas, paint_where
+from longtake.training.valley.canvas import Canvas, chance_table, paint_where
 from longtake.training.valley.ground import GRASS, SAND, SNOW, WATER, ground, spread_mask
 from longtake.training.valley.moments import moments
 from longtake.training.valley.shapes import DRAWINGS
@@ -52,11 +52,11 @@ def film(
     device. Up to then frames equal those of `before` alone; two seconds later all is as `after`
     says. `batch` frames are painted at a time, their colours in `dtype`.
     """
-    every = moments(before, after, seconds, change)
+    every, chances = moments(before, after, seconds, change), chance_table(seconds.device)
     frames = seconds.new_empty((len(every), 3, HEIGHT, WIDTH), dtype=torch.uint8)
     for start in range(0, len(every), batch):
         part = slice(start, start + batch)
-        painted = _painted(Canvas(every[part], dtype))
+        painted = _painted(Canvas(every[part], dtype, chances))
         frames[part] = (painted.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
     result: Tensor = frames.unflatten(0, seconds.shape)
     return result
@@ -67,12 +67,12 @@ def _painted(canvas: Canvas) -> Tensor:
     now = canvas.moments
     placed, beside = thing(now), companion(now)
     picture = torch.cat([sky(canvas), _grounds(canvas, placed, beside)], dim=2)
-    foggy = now.fog > 0
+    foggy, wet = now.fog > 0, now.wet > 0
     picture = paint_where(canvas, foggy, lambda some, part, _: fog(some, part, 0.9), picture)
     for shape in range(len(DRAWINGS)):
         mine = (now.companion == shape) & (now.risen > 0)
+        picture = _things(canvas, mine & wet, beside, shape, picture, mirrored=True)
         picture = _things(canvas, mine, beside, shape, picture)
-    wet = torch.where(now.spread < 0.5, now.ground, now.coming) == WATER
     for shape in range(len(DRAWINGS)):
         mine = now.shape == shape
         picture = _things(canvas, mine & wet, placed, shape, picture, mirrored=True)

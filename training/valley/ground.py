@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from longtake.training.valley.canvas import DEPTH, Canvas, chance, cover, horizon_scale, paint
+from longtake.training.valley.canvas import DEPTH, Canvas, cover, horizon_scale, paint
 from longtake.training.valley.sky import (
     GREY_MIDDLE,
     MIDDLE,
@@ -99,9 +99,9 @@ def _decor(
     offset = (canvas.moments.pan + 3000 * canvas.layout("texture")) / PITCH + 0.37 * number
     column, u = canvas.cells((x - WIDTH / 2) / (size * PITCH), offset)
     cell = column + 97 * number
-    across = (u - 0.35 - 0.3 * chance(cell)) * PITCH
-    up = (base - y) / size + 10 * (chance(cell, 1) - 0.5)
-    pick = chance(cell, 2)
+    across = (u - 0.35 - 0.3 * canvas.chance(cell)) * PITCH
+    up = (base - y) / size + 10 * (canvas.chance(cell, 1) - 0.5)
+    pick = canvas.chance(cell, 2)
     dark, bright = (
         torch.tensor(table[kind], device=canvas.device, dtype=canvas.dtype)[:, None, None] * lit
         for table in (DECOR, BRIGHT)
@@ -117,11 +117,11 @@ def _decor(
         if size > 0.45:
             part = _flowers(canvas, cell, across, up, part, size, lit)
     else:
-        wide, high = (3.4, 2.3) if kind == SAND else (9.0, 4.0)
+        wide, high = (3.4, 2.3) if kind == SAND else (12.0, 4.6)
         lump = (torch.hypot(across / wide, up / high) - 1) * high * size
         lump = torch.maximum(lump, -(up + 0.25 * high) * size)
         tint = (0.5 + up / (2 * high)).clamp(0, 1).to(canvas.dtype)[:, None]
-        soft, some = (1.4, 0.5) if kind == SAND else (2.2, 0.6)
+        soft, some = (1.4, 0.5) if kind == SAND else (2.2, 0.5)
         part = paint(part, 0.85 * cover(lump, soft) * (pick < some), torch.lerp(dark, bright, tint))
     return torch.cat([picture[:, :, : rows.start], part, picture[:, :, rows.stop :]], dim=2)
 
@@ -131,8 +131,10 @@ def _flowers(
 ) -> Tensor:
     """Round flowers with a yellow heart on some of the tufts."""
     table = torch.tensor(FLOWERS, device=canvas.device, dtype=canvas.dtype)
-    colour = table[(chance(cell, 3) * len(FLOWERS)).long()][:, 0].permute(0, 2, 1)[:, :, None]
-    there = chance(cell, 4) < 0.34
+    colour = table[(canvas.chance(cell, 3) * len(FLOWERS)).long()][:, 0].permute(0, 2, 1)[
+        :, :, None
+    ]
+    there = canvas.chance(cell, 4) < 0.34
     distance = torch.hypot(across - 1, up - 8.5)
     part = paint(part, cover((distance - 3.3) * size) * there, colour * lit.clamp(min=0.55))
     heart = table[1][:, None, None] * lit

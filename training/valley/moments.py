@@ -12,9 +12,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from longtake.training.valley.pose import Pose, film_pose
+from longtake.training.valley.pose import PAN, Pose, film_pose
 from longtake.training.valley.ramps import at, eased, ramped, table_mix
 from longtake.training.valley.world import (
+    ATTRIBUTES,
     CAMERA,
     COLOUR,
     COMPANION,
@@ -42,8 +43,6 @@ OVERCAST = (0.0, 1.0, 0.85, 0.6)
 RAIN = (0.0, 1.0, 0.0, 0.0)
 SNOW = (0.0, 0.0, 1.0, 0.0)
 FOG = (0.0, 0.08, 0.12, 1.0)
-PAN = (0.0, -44.0, 44.0, 0.0)
-"""How fast each camera travels, in pixels a second of the nearest ground."""
 ZOOM = (0.0, 0.0, 0.0, 1.0)
 ZOOM_SECONDS = 8.0
 ZOOM_MOST = 0.24
@@ -91,6 +90,14 @@ class Moments:
 
     def __len__(self) -> int:
         return self.clock.shape[0]
+
+    @property
+    def wet(self) -> Tensor:
+        """How much of the ground is water, in [0, 1]."""
+        water = ATTRIBUTES["ground"].index("water")
+        return torch.lerp(
+            (self.ground == water).double(), (self.coming == water).double(), self.spread
+        )
 
     def __getitem__(self, index: slice | Tensor) -> Moments:
         return Moments(*(getattr(self, f.name)[index] for f in fields(self)))
@@ -172,6 +179,6 @@ def _companion(before: Scenes, after: Scenes, swap: Tensor) -> tuple[Tensor, Ten
 def _companion_x(scenes: Scenes, pan: Tensor) -> Tensor:
     """Column of the companion, [B, T]: on the other side of where the thing rests at first."""
     home = scenes.named("x")[:, None]
-    side = torch.where(home < 0.5, 176.0, 30.0) + 50 * scenes.named("companion")[:, None]
+    side = torch.where(home < 0.5, 186.0, 26.0) + 44 * scenes.named("companion")[:, None]
     margin = (COMPANION_EVERY - WIDTH) / 2
     return torch.remainder(side - COMPANION_SCALE * pan + margin, COMPANION_EVERY) - margin

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from longtake.training.valley.ramps import at, eased, ramped
 from longtake.training.valley.world import (
+    CAMERA,
     GROUND,
     MOTION,
     SHAPE,
@@ -28,6 +29,8 @@ FACES = (0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 """Which shapes look where they go; the others look the same from both sides."""
 RATES = (1.0, 2.1)
 """Beats a second, slow and fast; all that the thing does runs on its beat."""
+PAN = (0.0, -44.0, 44.0, 0.0)
+"""How fast each camera travels, in pixels a second of the nearest ground."""
 WET = (0.0, 0.0, 0.0, 1.0)
 
 
@@ -98,6 +101,8 @@ def film_pose(before: Scenes, after: Scenes, clock: Tensor, begun: Tensor, pan: 
     changed = (before.attributes != after.attributes)[:, SHAPE, None]
     mixed["radius"] = torch.where(changed, shrunk * mixed["radius"], mixed["radius"])
     mixed["bottom"] = torch.where(late, second.bottom, first.bottom)
+    turned = torch.where(late, second.facing, first.facing)
+    mixed["facing"] = torch.where(changed, turned, mixed["facing"])
     return Pose(**mixed)
 
 
@@ -145,8 +150,9 @@ def _pose(scenes: Scenes, clock: Tensor, beats: Tensor, pan: Tensor) -> Pose:
     angle = angle + torch.where(turns, 0.0, -0.1 * rolls * side * speed + 0.09 * drifts * sway)
     rolled = (side * way + pan) / (bottom * radius)
     angle = angle + torch.where(rolls & turns, rolled, 0.0)
-    ahead = torch.where(rolls | drifts, torch.tanh(5 * speed) * side, side)
-    ahead = torch.where(circles, torch.tanh(5 * -side * round_.sin()), ahead)
+    # In a tracking shot it travels with the camera.
+    ahead = side * torch.where(rolls | drifts, 30 * speed, 20.0) + at(PAN, scenes, CAMERA)
+    ahead = torch.tanh(torch.where(circles, -30 * side * round_.sin(), ahead) / 6)
     facing = torch.where(at(FACES, scenes, SHAPE) > 0, ahead.expand_as(clock), 1.0)
     return Pose(
         *(x, floor + far * (94 - floor), lift, radius / (1 + 1.3 * far)),

@@ -3,7 +3,8 @@
 Every function takes local coordinates u (right) and v (up), [N, H, W] in units of the thing's
 radius; a beat in radians and how much the thing is going, both [N, 1, 1]. It returns layers from
 back to front: a signed distance in the same units, and a tint. A tint is a fixed colour, or one
-number k: the thing's own colour darkened by k < 1 or mixed with white by k - 1, or `GLASS`.
+number k: the thing's own colour darkened by k < 1 or mixed with white by k - 1, or one of the
+names `GLASS`, `FIRE` and `EMBER`, which shine by themselves.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from longtake.training.valley.distances import both, box, circle, either, ellips
 
 GLASS = -1.0
 """The tint of windows, which are lit at night."""
+EMBER, FIRE = -2.0, -3.0
+"""The tints of a flame and of its heart."""
 DARK = (0.10, 0.09, 0.13)
 BEAK = (1.0, 0.60, 0.12)
 WOOD = (0.45, 0.29, 0.18)
@@ -209,13 +212,13 @@ def rocket(u: Tensor, v: Tensor, beat: Tensor, going: Tensor) -> list[Layer]:
         polygon(u, v, (0.32, -0.70), (0.82, -0.98), (0.78, -0.52), (0.36, -0.02)),
         polygon(-u, v, (0.32, -0.70), (0.82, -0.98), (0.78, -0.52), (0.36, -0.02)),
     )
-    length = going * (0.66 + 0.12 * beat.sin())
+    length = going * (0.74 + 0.12 * beat.sin())
     tongue = (u / 0.34) ** 2 + ((v + 0.70) / length.clamp(min=0.02)) ** 2
     flame = both(0.22 * (tongue - 1), v + 0.66)
     heart = both(0.16 * (1.9 * tongue - 1), v + 0.66)
     return [
-        (flame, (1.0, 0.52, 0.10)),
-        (heart, (1.0, 0.92, 0.45)),
+        (flame, EMBER),
+        (heart, FIRE),
         (fins, 0.85),
         (body, 1.88),
         (nose, 1.0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from longtake.training.valley.canvas import Canvas, Table, chance, cover, paint, paint_where
+from longtake.training.valley.canvas import Canvas, Table, cover, paint, paint_where
 from longtake.training.valley.world import HORIZON, WIDTH
 
 # Rows are day, sunset, night.
@@ -65,9 +65,9 @@ def _stars(canvas: Canvas, picture: Tensor, _which: Tensor) -> Tensor:
     column, u = canvas.cells(x / 19, canvas.layout("stars") * 50)
     row, v = canvas.cells(y / 17, torch.zeros_like(night))
     cell = column * 61 + row * 7
-    du = (u - 0.2 - 0.6 * chance(cell)) * 19
-    dv = (v - 0.2 - 0.6 * chance(cell, 1)) * 17
-    kind = chance(cell, 2)
+    du = (u - 0.2 - 0.6 * canvas.chance(cell)) * 19
+    dv = (v - 0.2 - 0.6 * canvas.chance(cell, 1)) * 17
+    kind = canvas.chance(cell, 2)
     twinkle = canvas.phase(0.35 * canvas.moments.clock)
     bright = (kind < 0.5) * (0.75 + 0.25 * torch.sin(twinkle + 40 * kind))
     # A bright heart in a soft halo.
@@ -120,14 +120,14 @@ def _clouds(canvas: Canvas, picture: Tensor) -> Tensor:
     ):
         offset = (now.pan * 0.03 * near - now.clock * speed) / pitch + 900 * canvas.layout("cloud")
         cell, u = canvas.cells(x / pitch, offset)
-        grown = size * (0.75 + 0.5 * chance(cell, 3))
-        dx = (u - 0.42 - 0.16 * chance(cell, 1)) * pitch / grown
-        dy = (y - row - spread * (chance(cell, 2) - 0.5)) / grown
+        grown = size * (0.75 + 0.5 * canvas.chance(cell, 3))
+        dx = (u - 0.42 - 0.16 * canvas.chance(cell, 1)) * pitch / grown
+        dy = (y - row - spread * (canvas.chance(cell, 2) - 0.5)) / grown
         blob = torch.hypot(dx + 3, dy + 3) - 12
         for cx, cy, radius in ((-19.0, 4.0, 7.5), (15.0, -1.0, 10.0), (28.0, 5.0, 6.0)):
             blob = torch.minimum(blob, torch.hypot(dx - cx, dy - cy) - radius)
         blob = torch.maximum(blob, dy - 8 + 0.02 * dx.abs())
-        amount = cover(blob * grown, 2.6) * (chance(cell) < 0.7) * near
+        amount = cover(blob * grown, 2.6) * (canvas.chance(cell) < 0.7) * near
         shade = ((dy + 13) / 21).clamp(0, 1).to(canvas.dtype)[:, None]
         picture = paint(picture, amount, torch.lerp(top, base, shade))
     overcast = canvas.number(now.overcast)
@@ -172,10 +172,10 @@ def _hills(canvas: Canvas, picture: Tensor) -> Tensor:
     near = ridge(canvas, x, near=True)
     offset = canvas.moments.pan * 0.2 / 13 + 700 * canvas.layout("hills")
     cell, u = canvas.cells(x / 13, offset)
-    grown = 3.2 + 3.0 * chance(cell, 1)
+    grown = 3.2 + 3.0 * canvas.chance(cell, 1)
     side = (u - 0.5) * 13 / grown
     crown = near - 1.5 + 2.3 * grown * (1 - side * side).clamp(min=0) ** 0.5
-    wood = cover(up - crown, 1.4) * (chance(cell) < 0.45) * cover((side.abs() - 1) * grown)
+    wood = cover(up - crown, 1.4) * (canvas.chance(cell) < 0.45) * cover((side.abs() - 1) * grown)
     trees = torch.lerp(_by_ground(canvas, TREES) * lit, air, 0.3)
     picture = paint(picture, wood, trees)
     colour = torch.lerp(_by_ground(canvas, NEAR_HILLS) * lit, air, 0.18)

@@ -10,7 +10,7 @@ from torch import Tensor
 from longtake.training.valley.canvas import Canvas, cover, paint
 from longtake.training.valley.moments import Moments
 from longtake.training.valley.pose import BOTTOM
-from longtake.training.valley.shapes import DRAWINGS, GLASS, Tint
+from longtake.training.valley.shapes import DRAWINGS, EMBER, FIRE, GLASS, Tint
 from longtake.training.valley.sky import sun_column
 from longtake.training.valley.world import HEIGHT, HORIZON, WIDTH
 
@@ -20,7 +20,11 @@ OUTLINE = 1.9
 """Width of the dark line around a thing, in pixels."""
 # Rows are day, sunset, night.
 LIGHT = ((1.00, 1.00, 1.00), (1.00, 0.89, 0.82), (0.68, 0.74, 0.94))
-GLASSES = ((0.72, 0.89, 1.00), (1.00, 0.86, 0.60), (1.35, 1.12, 0.50))
+SHINING = {
+    GLASS: ((0.72, 0.89, 1.00), (1.00, 0.86, 0.60), (1.00, 0.92, 0.50)),
+    EMBER: ((1.00, 0.52, 0.10),) * 3,
+    FIRE: ((1.00, 0.92, 0.45),) * 3,
+}
 COMPANION_RADIUS = 15.0
 COMPANION_FLOOR = 98.0
 
@@ -149,7 +153,11 @@ def _drawn(
     # Not what is in the ground or the water, nor what would be finer than a pixel.
     above_floor = cover(y - floor - 0.5)
     hidden = (placed.risen < 1) | (placed.lift < 0)
-    seen = 0.4 * above_floor if mirrored else torch.where(number(hidden) > 0, above_floor, 1.0)
+    seen = (
+        0.4 * number(canvas.moments.wet) * above_floor
+        if mirrored
+        else torch.where(number(hidden) > 0, above_floor, 1.0)
+    )
     seen = seen * (number(placed.radius) > 0.5)
     colour = placed.colour.to(canvas.dtype)[:, :, None, None]
     lit = canvas.by_day(LIGHT)
@@ -161,8 +169,9 @@ def _drawn(
     part = paint(part, seen * cover(whole * radius - OUTLINE), colour * 0.26 * lit)
     for distance, tint in layers:
         tinted = _tinted(canvas, colour, tint)
-        glow = tinted.expand_as(part) if tint == GLASS else tinted * shade
-        part = paint(part, seen * cover(distance * radius), glow.clamp(max=1))
+        if tint not in SHINING:
+            tinted = tinted * shade
+        part = paint(part, seen * cover(distance * radius), tinted.clamp(max=1))
     return part
 
 
@@ -170,6 +179,6 @@ def _tinted(canvas: Canvas, colour: Tensor, tint: Tint) -> Tensor:
     """A tint of `shapes` for things of the given colours [N, 3, 1, 1]."""
     if isinstance(tint, tuple):
         return colour.new_tensor(tint)[:, None, None].expand_as(colour)
-    if tint == GLASS:
-        return canvas.by_day(GLASSES)
+    if tint in SHINING:
+        return canvas.by_day(SHINING[tint])
     return colour * tint if tint <= 1 else torch.lerp(colour, torch.ones_like(colour), tint - 1)

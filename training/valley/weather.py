@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from longtake.training.valley.canvas import Canvas, chance, cover, paint
+from longtake.training.valley.canvas import Canvas, cover, paint
 from longtake.training.valley.sky import haze
 from longtake.training.valley.world import HEIGHT, HORIZON, WIDTH
 
@@ -31,8 +31,8 @@ def rain(canvas: Canvas, picture: Tensor, _which: Tensor) -> Tensor:
         across = (x + 0.22 * y) / pitch - 0.05
         lane, u = canvas.cells(across, 5 * canvas.layout("fall"))
         fallen = speed * now.clock + 90 * canvas.layout("fall")
-        drop, v = canvas.cells(y / length + 7 * chance(lane, 5), -fallen)
-        kind = chance(lane * 13 + drop * 29, number)
+        drop, v = canvas.cells(y / length + 7 * canvas.chance(lane, 5), -fallen)
+        kind = canvas.chance(lane * 13 + drop * 29, number)
         streak = (
             torch.hypot((u - 0.5) * pitch, (((v - 0.5) * length).abs() - long).clamp(min=0)) - wide
         )
@@ -51,13 +51,13 @@ def snow(canvas: Canvas, picture: Tensor, _which: Tensor) -> Tensor:
     ):
         fallen = speed * now.clock + 50 * canvas.layout("fall")
         row, v = canvas.cells(y / pitch, -fallen)
-        sway = 4 * torch.sin(canvas.phase(0.3 * now.clock) + 1.9 * chance(row, 8) * 7)
-        lane, u = canvas.cells((x + sway) / pitch + chance(row, 9), -0.3 * now.clock)
+        sway = 4 * torch.sin(canvas.phase(0.3 * now.clock) + 1.9 * canvas.chance(row, 8) * 7)
+        lane, u = canvas.cells((x + sway) / pitch + canvas.chance(row, 9), -0.3 * now.clock)
         cell = lane * 17 + row * 41 + number
-        du = (u - 0.3 - 0.4 * chance(cell, 1)) * pitch
-        dv = (v - 0.3 - 0.4 * chance(cell, 2)) * pitch
+        du = (u - 0.3 - 0.4 * canvas.chance(cell, 1)) * pitch
+        dv = (v - 0.3 - 0.4 * canvas.chance(cell, 2)) * pitch
         # Flakes grow from nothing, one after the other, as it begins to snow.
-        grown = ((0.55 * canvas.number(now.snow) - chance(cell, 3)) / 0.15).clamp(0, 1)
+        grown = ((0.55 * canvas.number(now.snow) - canvas.chance(cell, 3)) / 0.15).clamp(0, 1)
         flake = cover(torch.hypot(du, dv) - radius * grown, 1.8) * (grown > 0)
         picture = paint(picture, strength * flake, colour)
     return picture

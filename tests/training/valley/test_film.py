@@ -111,7 +111,7 @@ def test_nothing_jumps_when_speed_or_camera_changes(name: str, value: str, motio
 
 
 def test_no_change_jumps_in_the_picture() -> None:
-    values = {**CHANGES, "speed": "fast", "camera": "zooms"}
+    values = {**CHANGES, "speed": "fast", "camera": "pans right"}
     seconds = times(torch.tensor([9.5]), 44)
     steps = {}
     for name, value in values.items():
@@ -151,6 +151,17 @@ def test_the_thing_stays_in_the_picture() -> None:
     assert ((pose.x > 0.8 * pose.radius) & (pose.x < world.WIDTH - 0.8 * pose.radius)).all()
     assert (pose.y > 0.8 * pose.radius).all()
     assert (pose.floor < world.HEIGHT).all()
+
+
+def test_a_car_looks_where_it_goes() -> None:
+    for camera, side in (("pans left", -1), ("pans right", 1)):
+        some = scene(shape="car", camera=camera, motion="rests")
+        facing = moments(some, some, times(torch.zeros(1), 3), torch.zeros(1)).pose.facing
+        assert (facing * side > 0.9).all()
+    some = scene(shape="car", motion="rolls")
+    pose = moments(some, some, times(torch.zeros(1), 400), torch.zeros(1)).pose
+    step, facing = pose.x[1:] - pose.x[:-1], pose.facing[1:]
+    assert (step[step.abs() > 0.7] * facing[step.abs() > 0.7] > 0).all()
 
 
 def test_a_companion_passes_by_again_and_again() -> None:
