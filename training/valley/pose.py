@@ -20,7 +20,7 @@ from longtake.training.valley.world import (
     Scenes,
 )
 
-RADII = (18.0, 30.0)
+RADII = (19.0, 30.0)
 BOTTOM = (1.0, 0.96, 0.86, 0.88, 0.86, 1.16, 0.72, 0.66, 1.1, 0.92, 1.02, 0.86)
 """How far below its centre each shape ends, in radii."""
 TURNS = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)

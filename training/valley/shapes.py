@@ -212,7 +212,7 @@ def rocket(u: Tensor, v: Tensor, beat: Tensor, going: Tensor) -> list[Layer]:
         polygon(u, v, (0.32, -0.70), (0.82, -0.98), (0.78, -0.52), (0.36, -0.02)),
         polygon(-u, v, (0.32, -0.70), (0.82, -0.98), (0.78, -0.52), (0.36, -0.02)),
     )
-    length = going * (0.74 + 0.12 * beat.sin())
+    length = going * (0.52 + 0.08 * beat.sin())
     tongue = (u / 0.34) ** 2 + ((v + 0.70) / length.clamp(min=0.02)) ** 2
     flame = both(0.22 * (tongue - 1), v + 0.66)
     heart = both(0.16 * (1.9 * tongue - 1), v + 0.66)

@@ -14,7 +14,7 @@ from longtake.training.valley.shapes import DRAWINGS, EMBER, FIRE, GLASS, Tint
 from longtake.training.valley.sky import sun_column
 from longtake.training.valley.world import HEIGHT, HORIZON, WIDTH
 
-CROP = 96
+CROP = 104
 """Side of the square that a thing is drawn in, in pixels: the largest one, zoomed, fits."""
 OUTLINE = 1.9
 """Width of the dark line around a thing, in pixels."""
@@ -25,7 +25,7 @@ SHINING = {
     EMBER: ((1.00, 0.52, 0.10),) * 3,
     FIRE: ((1.00, 0.92, 0.45),) * 3,
 }
-COMPANION_RADIUS = 15.0
+COMPANION_RADIUS = 13.5
 COMPANION_FLOOR = 98.0
 
 

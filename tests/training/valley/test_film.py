@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from longtake.training.valley import world
+from longtake.training.valley import things, world
 from longtake.training.valley.film import CELL, film, render, thing_cells, times
 from longtake.training.valley.moments import moments
 
@@ -151,6 +151,18 @@ def test_the_thing_stays_in_the_picture() -> None:
     assert ((pose.x > 0.8 * pose.radius) & (pose.x < world.WIDTH - 0.8 * pose.radius)).all()
     assert (pose.y > 0.8 * pose.radius).all()
     assert (pose.floor < world.HEIGHT).all()
+
+
+def test_things_fit_the_square_that_they_are_drawn_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"size": "big", "camera": "zooms", "motion": "drifts", "companion": "none"}
+    rows = [world.attribute_index(shape=shape, **values) for shape in world.ATTRIBUTES["shape"]]
+    layout = world.sample_layout(1, torch.Generator().manual_seed(4)).expand(len(rows), -1)
+    some = world.Scenes(torch.tensor(rows), layout)
+    seconds = times(torch.zeros(len(rows)), 6, stride=24)
+    assert moments(some, some, seconds, torch.zeros(len(rows))).zoom.max() > 1.2
+    frames = render(some, seconds)
+    monkeypatch.setattr(things, "CROP", 140)
+    assert torch.equal(frames, render(some, seconds))
 
 
 def test_a_car_looks_where_it_goes() -> None:
