@@ -83,10 +83,6 @@ class Canvas:
         """A layout column, float64 [N]."""
         return self.moments.layout[:, LAYOUT.index(name)].double()
 
-    def seed(self, name: str) -> Tensor:
-        """A layout column as a whole number, int64 [N, 1, 1]."""
-        return (self.layout(name) * CHANCES).long()[:, None, None]
-
     def x(self) -> Tensor:
         """Columns of the pixel centres, float32 [N, 1, WIDTH]."""
         column = torch.arange(WIDTH, device=self.device) + 0.5

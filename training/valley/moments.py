@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from longtake.training.valley.pose import PAN, Pose, film_pose
-from longtake.training.valley.ramps import at, eased, ramped, table_mix
+from longtake.training.valley.ramps import at, eased, ramped, row_at
 from longtake.training.valley.world import (
     ATTRIBUTES,
     CAMERA,
@@ -159,7 +159,7 @@ def _mixed(
 
 def _colour_mix(before: Scenes, after: Scenes, column: int, share: Tensor) -> Tensor:
     """A colour on its way from one scene's to the other's, [B, T, 3]."""
-    first, second = table_mix(COLOURS, before, column), table_mix(COLOURS, after, column)
+    first, second = row_at(COLOURS, before, column), row_at(COLOURS, after, column)
     return torch.lerp(first, second, share[..., None])
 
 

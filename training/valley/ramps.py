@@ -33,7 +33,7 @@ def at(table: tuple[float, ...], scenes: Scenes, column: int) -> Tensor:
     return values[scenes.attributes[:, column]][:, None]
 
 
-def table_mix(rows: tuple[tuple[float, ...], ...], scenes: Scenes, column: int) -> Tensor:
+def row_at(rows: tuple[tuple[float, ...], ...], scenes: Scenes, column: int) -> Tensor:
     """The table's row for each scene's value of an attribute, float64 [B, 1, width]."""
     values = torch.tensor(rows, device=scenes.attributes.device, dtype=torch.float64)
     return values[scenes.attributes[:, column]][:, None]
