@@ -59,18 +59,18 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
     count = max(1, options.films // 2)
     worded, _ = adherence(camera, judge, count, options.seed, new_wording=True)
     metrics["adherence_new_wording"] = worded["mean"]
-    sheets = [films[:8]]
+    sheets = [films[:4]]
     for switch in options.switches:
         changed, films = switching(StreamCamera(generator, switch), judge, count, options.seed)
         metrics |= {f"{switch}_{name}": value for name, value in changed.items()}
-        sheets.append(films[:8])
+        sheets.append(films[:4])
     if options.long:
         count = max(1, options.films // 25)
         drifted = drift(camera, judge, count, options.long, options.seed)
         metrics |= {f"drift_{name}": value for name, value in drifted.items()}
     write_result(options.out, "longtake.benchmarks.trial", device, metrics)
     picture = torch.cat([contact_sheet(sheet, 12) for sheet in sheets]).numpy()
-    Image.fromarray(picture).save(options.out.with_suffix(".png"))
+    Image.fromarray(picture).reduce(2).save(options.out.with_suffix(".png"), optimize=True)
     return metrics
 
 
