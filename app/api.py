@@ -25,6 +25,7 @@ from longtake.app.snapshots import read_snapshot, write_snapshot
 from longtake.models.folder import folder_digest
 from longtake.models.video.generator import FilmState, VideoGenerator
 from longtake.models.video.load import load_generator
+from longtake.models.video.spelling import Spelling
 from longtake.streaming import (
     Applied,
     Engine,
@@ -94,6 +95,7 @@ class Model:
     def __init__(self, generator: VideoGenerator, folder: Path, engine: Engine) -> None:
         self.generator = generator
         self.folder = folder
+        self._spelling = Spelling.of(generator.text_encoder.tokenizer)
         self._engine = engine
         # A worker still inside torch when the interpreter ends would abort the process.
         self._stop = weakref.finalize(self, self._engine.stop)
@@ -119,6 +121,13 @@ class Model:
             "transformers": version("transformers"),
             "longtake": version("longtake"),
         }
+
+    def unknown_words(self, prompt: str) -> dict[str, str | None]:
+        """The words of a prompt that the model never met, each with the nearest one it knows.
+
+        It passes over them. A model whose tokenizer takes words apart has none.
+        """
+        return self._spelling.unknown(prompt)
 
     def affordable_steps(self) -> int:
         """The most denoising steps with which this machine keeps up with playback; takes seconds.

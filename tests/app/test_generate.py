@@ -51,6 +51,24 @@ def test_loading_counts_from_the_start_of_the_command(capsys, options, monkeypat
     assert json.loads(lines[-1])["load_s"] > 60
 
 
+def test_words_the_model_never_met_are_named_with_the_nearest_one(capsys, options):
+    _, lines, err = run(
+        capsys,
+        *options,
+        "--prompt",
+        "a red bal",
+        "--prompt",
+        "@1s xylophone snow",
+        "--seconds",
+        "2",
+    )
+    assert 'this model passes over words it never met: "bal" (ball?)\n' in err
+    assert 'this model passes over words it never met: "xylophone"\n' in err
+    assert "16 frames" in lines[0]
+    _, _, err = run(capsys, *options, "--prompt", "a red ball", "--seconds", "1")
+    assert "never met" not in err
+
+
 def test_the_same_command_makes_the_same_bytes_and_keeps_the_earlier_film(
     capsys, options, tmp_path
 ):

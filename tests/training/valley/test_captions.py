@@ -5,8 +5,8 @@ import random
 import pytest
 import torch
 
+from longtake.models.video.spelling import Spelling
 from longtake.training.valley import captions, words
-from longtake.training.valley.spelling import nearest, unknown_words
 from longtake.training.valley.world import (
     NAMES,
     attribute_index,
@@ -172,8 +172,9 @@ def test_a_companion_comes_with_its_colour_and_goes_without() -> None:
 
 
 def test_what_people_type_is_known() -> None:
+    spelling = Spelling(captions.vocabulary())
     for text in (*README, *TYPED):
-        assert unknown_words(text) == []
+        assert spelling.unknown(text) == {}
 
 
 def test_what_people_type_comes_up_in_training() -> None:
@@ -187,17 +188,3 @@ def test_what_people_type_comes_up_in_training() -> None:
     seen = {captions.change_caption(*pair, rng) for pair in pairs for _ in range(20)}
     bare = {text.removeprefix("now ") for text in seen}
     assert {text.removeprefix("now ") for text in TYPED} <= bare
-
-
-def test_unknown_words_come_with_the_nearest_known_one() -> None:
-    assert unknown_words("Two pruple BALLS, jumpin!") == [
-        ("two", None),
-        ("pruple", "purple"),
-        ("balls", "ball"),
-        ("jumpin", "jumping"),
-    ]
-    assert unknown_words("a red ball...") == []
-    assert unknown_words("") == []
-    assert nearest("Ducks") == "duck"
-    assert nearest("ball") == "ball"
-    assert nearest("xylophone") is None

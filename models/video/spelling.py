@@ -1,0 +1,47 @@
+"""Words of a prompt that a model with a vocabulary of whole words has never met."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, models
+
+SHORTEST = 3
+"""Letters that a suggestion has at least: little words are near to everything."""
+NEAR = 0.7
+"""Likeness, in [0, 1], from which on a word is worth suggesting."""
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # noqa: RUF001
+
+
+class Spelling:
+    """Knows a list of words, in lower case, and finds the nearest to any other.
+
+    Args:
+        words: those that are known.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._known = frozenset(word for word in words if _WORD.fullmatch(word))
+        self._suggestions = sorted(word for word in self._known if len(word) >= SHORTEST)
+
+    @staticmethod
+    def of(tokenizer: Tokenizer) -> Spelling:
+        """That of a tokenizer; one that takes words apart makes something of any word."""
+        whole = isinstance(tokenizer.model, models.WordLevel)
+        return Spelling(tokenizer.get_vocab(with_added_tokens=False) if whole else ())
+
+    def nearest(self, word: str) -> str | None:
+        """The known word most like a given one in lower case; None where none is near."""
+        found = difflib.get_close_matches(word, self._suggestions, n=1, cutoff=NEAR)
+        return found[0] if found else None
+
+    def unknown(self, text: str) -> dict[str, str | None]:
+        """The words of a text that are not known, in order, each with the nearest known one.
+
+        Case and punctuation do not count; words come back in lower case. Where nothing is known
+        (see :meth:`of`) nothing is unknown.
+        """
+        words = dict.fromkeys(_WORD.findall(text.lower()) if self._known else ())
+        return {word: self.nearest(word) for word in words if word not in self._known}
