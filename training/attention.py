@@ -1,4 +1,4 @@
-"""Self-attention of a whole training window at once: each chunk sees itself and those before."""
+"""Self-attention of a whole training window at once, chunk by chunk as the cache would give it."""
 
 from __future__ import annotations
 
@@ -18,31 +18,52 @@ def training_kernels(device: torch.device) -> Kernels:
 
 
 class ChunkCausalAttention:
-    """The `SelfAttention` of training: no cache, block-causal over chunks.
+    """The `SelfAttention` of training, without a cache.
 
-    One call a chunk, its queries over the keys so far, is exact, needs no mask, and so runs on the
-    flash kernels with 62 % of the work of the whole square.
+    A forward's frames are the first `clean` chunks of a film, and after them noisy versions of
+    `noisy` chunks in a row, from number `first` on. A chunk sees itself and the clean ones before
+    it: just what the cache holds when it is made. One call a chunk, its queries over its keys, is
+    exact, needs no mask, and so runs on the flash kernels.
+
+    `grid`: rows and columns of tokens in a latent frame. Raises `ValueError` where a noisy chunk
+    would have to see one that is not there.
     """
 
     def __init__(
         self,
         kernels: Kernels,
-        frames: int,
         chunk: int,
         grid: tuple[int, int],
         head_dim: int,
         device: torch.device | str,
+        *,
+        clean: int,
+        noisy: int,
+        first: int,
     ) -> None:
+        if first + noisy > clean + 1:
+            raise ValueError(f"chunk {first + noisy - 1} cannot follow {clean} clean ones")
         self.kernels = kernels
         self.tokens = chunk * grid[0] * grid[1]
-        self.rotation = RotaryEmbedding(head_dim)(range(frames), *grid).to(device)
+        self.clean, self.first = clean, first
+        places = [*range(clean), *range(first, first + noisy)]
+        frames = [place * chunk + frame for place in places for frame in range(chunk)]
+        self.rotation = RotaryEmbedding(head_dim)(frames, *grid).to(device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
         """See `longtake.models.video.transformer.SelfAttention`."""
-        rotation = self.rotation[: q.shape[1]]
-        q, k = self.kernels.rope(q, rotation), self.kernels.rope(k, rotation)
+        q, k = self.kernels.rope(q, self.rotation), self.kernels.rope(k, self.rotation)
         parts = []
-        for start in range(0, q.shape[1], self.tokens):
-            end = start + self.tokens
-            parts.append(self.kernels.attention(q[:, start:end], k[:, :end], v[:, :end]))
+        for index, start in enumerate(range(0, q.shape[1], self.tokens)):
+            own = slice(start, start + self.tokens)
+            before = index if index < self.clean else self.first + index - self.clean
+            keys, values = (_seen(x, before * self.tokens, own) for x in (k, v))
+            parts.append(self.kernels.attention(q[:, own], keys, values))
         return torch.cat(parts, 1)
+
+
+def _seen(x: Tensor, before: int, own: slice) -> Tensor:
+    """The first `before` tokens of x, [B, tokens, ...], and a chunk's own."""
+    if before == own.start:
+        return x[:, : own.stop]
+    return torch.cat((x[:, :before], x[:, own]), 1)

@@ -23,7 +23,7 @@ from longtake.training.loop import (
     rank,
     step_generator,
 )
-from longtake.training.pool import as_float, scene_pool, switch_pool
+from longtake.training.pool import as_float, clip_pool
 
 WARM = 8
 """Frames that the codec sees before those that count: it remembers the frames before."""
@@ -163,14 +163,15 @@ def measure(codec: TinyCodec, options: argparse.Namespace) -> dict[str, float]:
     """PSNR on clips of held-out combinations, and what a judge, if there is one, reads there."""
     device = torch.device(options.device)
     fresh = step_generator(options.seed + 1, 0, device)
-    clips, rows = scene_pool(options.test, 24 + WARM, fresh, held_out=True)
-    rebuilt = rebuild(codec, clips)[:, WARM:]
-    error = as_float(rebuilt) - as_float(clips[:, WARM:])
+    clips, rows = clip_pool(options.test, 32 + WARM, fresh, held_out=True)
+    rebuilt, clips = rebuild(codec, clips)[:, WARM:], clips[:, WARM:]
+    error = as_float(rebuilt) - as_float(clips)
     metrics = {"psnr": float((-10 * error.square().mean((1, 2, 3, 4)).log10()).mean())}
     if options.judge:
         judge = load_judge(options.judge, device)
-        for name, value in accuracy(judge.read(rebuilt), rows).items():
-            metrics[f"judge_{name}"] = value
+        read = accuracy(judge.read(rebuilt), rows)
+        metrics |= {f"judge_{name}": value for name, value in read.items()}
+        metrics["judge_ratio"] = read["mean"] / accuracy(judge.read(clips), rows)["mean"]
     return metrics
 
 
@@ -187,8 +188,9 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
         # Outputs are clamped to [0, 1], where a clamped pixel learns nothing: start from grey.
         torch.nn.init.constant_(codec.decoder[-1].bias, 0.5)  # type: ignore[arg-type]
     generator = step_generator(options.seed, -1, device)
-    still, _ = scene_pool(options.pool * 5 // 6, options.pool_frames, generator)
-    changing = switch_pool(options.pool - len(still), options.pool_frames, generator)
+    still, _ = clip_pool(options.pool * 5 // 6, options.pool_frames, generator)
+    rest = options.pool - len(still)
+    changing, _ = clip_pool(rest, options.pool_frames, generator, changing=True)
     loop = Loop(loop_config(options, average=0.998), codec)
     both = _Autoencoder(codec)
     forward = both if options.no_compile else torch.compile(both)

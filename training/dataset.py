@@ -1,19 +1,18 @@
-"""Stage 3: films of 48 frames, rendered and encoded once, with all that their captions need.
+"""Stage 3: films, rendered and encoded once, with all that their captions need.
 
-A clip is what the generator has in view: 12 latent frames in 4 chunks. In half of the clips the
-first chunk is the film's start and the other three come after a gap, as when the sinks of a long
-film stand before its window. In a third the scene changes at a chunk's border, and some show a
-film long after a change. Everything before `border` is given clean to the generator.
+A clip is what the generator has in view: the film's opening, which its sinks hold, and a window,
+which in half of the clips comes after a gap, as in a long film. In a third the scene changes at a
+chunk's border, and some show a film long after a change. Everything before `border` is given clean
+to the generator.
 
 Openings are a second, cheaper set: the first chunk of films, where the prompt alone says what is
-to be seen, and a step over them costs a quarter of one over clips.
+to be seen.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,52 +21,25 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
+from longtake.models.video.settings import StreamingConfig
+from longtake.models.video.tiny_codec import TinyCodec
 from longtake.training.codec import WARM, load_codec
 from longtake.training.loop import join_ranks, rank, step_generator
-from longtake.training.pool import FADE, as_float, draw_marks, render_dtype, times
-from longtake.training.render import render, render_switch
-from longtake.training.world import RATE, SIZE, Scenes, change_scenes, pose, sample_scenes
+from longtake.training.pool import as_float, shoot
+from longtake.training.valley.film import CELL, thing_cells, times
+from longtake.training.valley.world import HEIGHT, RATE, WIDTH, Scenes, draw_change, sample_scenes
 
-CHUNK_FRAMES = 12
-CHUNKS = 4
-START_SECONDS = CHUNK_FRAMES / RATE
-FADE_FRAMES = int(FADE * RATE)
 SCENE, CHANGE = 0, 1
 """Caption styles: the whole scene, or only what changed."""
-SCENE_CHANGES = (0.15, 0.2, 0.2, 0.15, 0.1, 0.1, 0.1)
-CAPTION_CHANGES = (0.55, 0.35, 0.1)
-"""Chances of one, two, three... attributes changing, by caption style."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the clips of one batch have in common.
-
-    `timing`: "start" (from the film's first frame), "gap" (first chunk the film's start, the others
-    later), "later" or "opening" (the film's first chunk alone); `kind`: "plain", "switch" (the
-    scene changes at `border`) or "settled" (it changed long ago); `style`: of the caption;
-    `border`: chunks that are always clean context.
-    """
-
-    timing: str
-    kind: str
-    style: int
-    border: int
-
-
-OPENING = Plan("opening", "plain", SCENE, 0)
-
-
-def draw_plan(rng: random.Random) -> Plan:
-    """A random plan in the shares that the generator is trained with."""
-    timing = rng.choices(("start", "gap", "later"), (0.3, 0.5, 0.2))[0]
-    kind = rng.choices(("plain", "switch", "settled"), (0.52, 0.33, 0.15))[0]
-    if kind == "plain":
-        return Plan(timing, kind, SCENE, 0)
-    change = 0.5 if kind == "switch" else 0.65
-    style = CHANGE if rng.random() < change else SCENE
-    return Plan(timing, kind, style, rng.randrange(1, CHUNKS))
+SCENE_CHANGES = (0.15, 0.18, 0.18, 0.15, 0.1, 0.09, 0.07, 0.05, 0.03)
+CAPTION_CHANGES = (0.6, 0.3, 0.1)
+EARLIER_CHANGES = (0.4, 0.3, 0.2, 0.1)
+"""Chances of one, two, three... attributes changing: by caption style, and before the window."""
+LONGEST_GAP = 60.0
+"""Seconds between the opening and the window at most."""
+PLAIN, SWITCH, SETTLED = 0, 1, 2
+KINDS = (0.5, 0.35, 0.15)
+"""Chances of a clip in which nothing changes, the scene does at `border`, or did before."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +47,9 @@ class Clips:
     """Encoded clips.
 
     `latents`: bfloat16 [N, channels, F, h, w], normalised; `thing`: bool [N, F, h, w], where the
-    thing is (F is 12, of openings 3); `before`, `after`: attribute rows int64 [N, 7], equal where
-    nothing changes; `style`, `border`: int64 [N], as in `Plan`.
+    thing or its companion is (F is sinks and window, of openings a chunk); `before`, `after`:
+    attribute rows int64 [N, 11], equal where nothing changes; `style`: of the caption, int64 [N];
+    `border`: chunks that are always clean context, int64 [N].
     """
 
     latents: Tensor
@@ -106,106 +79,133 @@ class Clips:
             tensors[name] = tensors[name].to(device)
         return Clips(**tensors)
 
-
-def film(before: Scenes, after: Scenes, seconds: Tensor, fade: int) -> Tensor:
-    """Frames uint8 [B, T, 3, H, W] of films at consecutive times [B, T], changing at frame `fade`.
-
-    Before `fade` they equal a render of `before`, from `fade + 8` on one of `after`.
-    """
-    dtype = render_dtype(seconds.device)
-    over = fade + FADE_FRAMES
-    parts = [render(before, seconds[:, :fade], dtype=dtype, batch=32)] if fade else []
-    times_in = seconds[:, fade:over]
-    alpha = torch.arange(times_in.shape[1], device=seconds.device) / FADE_FRAMES
-    alpha = alpha.expand_as(times_in)
-    parts.append(render_switch(before, after, times_in, alpha, dtype=dtype, batch=32))
-    if over < seconds.shape[1]:
-        parts.append(render(after, seconds[:, over:], dtype=dtype, batch=32))
-    return torch.cat(parts, 1)
+    @staticmethod
+    def joined(parts: list[Clips]) -> Clips:
+        """One set of several."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return Clips(*(torch.cat(column) for column in columns))
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A stretch of film: `frames` uint8 [B, T, 3, H, W], at `seconds` [B, T]."""
+class Plan:
+    """What a batch of clips shows.
 
-    frames: Tensor
-    seconds: Tensor
-
-
-def pieces_of(plan: Plan, before: Scenes, after: Scenes, start: Tensor) -> list[Piece]:
-    """The pieces of film that a plan's clips are encoded from.
-
-    `start`: [B] seconds at which a later piece begins. Every piece but one at the film's first
-    frame has `WARM` frames before those that count.
+    `earlier`: the scenes of the openings; `before`, `after`: of the windows, which begin at second
+    `start` [B] and change at second `change` [B]; `style`, `border`: as in `Clips`.
     """
-    dtype = render_dtype(start.device)
-    total, first = CHUNKS * CHUNK_FRAMES, torch.zeros_like(start)
-    opening = times(first, CHUNK_FRAMES)
-    if plan.timing == "opening":
-        return [Piece(render(before, opening, dtype=dtype, batch=128), opening)]
-    changes = plan.kind == "switch"
-    if plan.timing == "start":
-        seconds, warm = times(first, total), 0
-    elif plan.timing == "later":
-        seconds, warm = times(start - WARM / RATE, total + WARM), WARM
-    else:
-        total -= CHUNK_FRAMES
-        seconds, warm = times(start - WARM / RATE, total + WARM), WARM
-    fade = warm + plan.border * CHUNK_FRAMES - (CHUNKS * CHUNK_FRAMES - total)
-    rest = (
-        film(before, after, seconds, fade)
-        if changes
-        else render(after, seconds, dtype=dtype, batch=32)
+
+    earlier: Scenes
+    before: Scenes
+    after: Scenes
+    start: Tensor
+    change: Tensor
+    style: Tensor
+    border: Tensor
+
+
+def _where(marks: Tensor, some: Scenes, others: Scenes) -> Scenes:
+    """`some` where marked, else `others`, of the same layouts."""
+    rows = torch.where(marks[:, None], some.attributes, others.attributes)
+    return Scenes(rows, others.layout)
+
+
+def draw_plan(size: int, streaming: StreamingConfig, temporal: int, draw: torch.Generator) -> Plan:
+    """A random plan in the shares that the generator is trained with."""
+    device = draw.device
+
+    def uniform() -> Tensor:
+        return torch.rand(size, generator=draw, device=device, dtype=torch.float64)
+
+    shares = torch.tensor(KINDS, device=device)
+    kind = torch.multinomial(shares, size, replacement=True, generator=draw)
+    switch, settled = kind == SWITCH, kind == SETTLED
+    by_change = uniform() < torch.where(settled, 0.65, 0.5)
+    style = torch.where(by_change & (kind != PLAIN), CHANGE, SCENE)
+    before = sample_scenes(size, draw)
+    changed = _where(
+        style == CHANGE,
+        draw_change(before, CAPTION_CHANGES, draw),
+        draw_change(before, SCENE_CHANGES, draw),
     )
-    if plan.timing != "gap":
-        return [Piece(rest, seconds)]
-    return [Piece(render(before, opening, dtype=dtype, batch=32), opening), Piece(rest, seconds)]
+    after = _where(kind != PLAIN, changed, before)
+    # Where the scene changed before the window, there has to have been time for it.
+    apart = (uniform() < 0.6) | settled
+    gap = LONGEST_GAP * uniform() * apart
+    # In some films another change had come before, and the window alone tells of it.
+    again = apart & (kind != PLAIN) & (uniform() < 0.4)
+    earlier = _where(again, draw_change(before, EARLIER_CHANGES, draw), before)
 
-
-def thing_cells(scenes: Scenes, seconds: Tensor, config: TinyCodecConfig) -> Tensor:
-    """Which latents show the thing or its edge at times [B, T]: bool [B, T / temporal, h, w]."""
-    where = pose(scenes, seconds)
-    centre = config.spatial * (torch.arange(SIZE // config.spatial, device=seconds.device) + 0.5)
-    x, y = (each[..., None, None] for each in (where.x, where.y))
-    reach = 1.4 * where.radius[..., None, None] + config.spatial / 2
-    near = torch.hypot(centre - x, centre[:, None] - y) < reach
-    shown: Tensor = near.unflatten(1, (-1, config.temporal)).any(2)
-    return shown
+    sinks, chunks = streaming.sink, (streaming.sink + streaming.window) // streaming.chunk
+    opening = streaming.sink // streaming.chunk
+    # What comes right after a gap is never asked for: a film that runs has no gaps, and a model
+    # that had learned to jump after the opening would.
+    least = opening + apart.long()
+    border = least + (uniform() * (chunks - least)).long()
+    border = torch.where(kind == PLAIN, least * apart, border)
+    start = sinks * temporal / RATE + gap
+    at_border = start + (border - opening) * streaming.chunk * temporal / RATE
+    # Half of what changed before has only just done so.
+    ago = torch.where(uniform() < 0.5, 3 * uniform(), gap)
+    change = torch.where(switch, at_border, start - torch.minimum(gap, ago * uniform()))
+    return Plan(earlier, before, after, start, change, style, border)
 
 
 @torch.no_grad()
-def encode(codec: TinyCodec, frames: Tensor, dtype: torch.dtype) -> Tensor:
-    """Latents bfloat16 [B, channels, T / temporal, h, w] of uint8 frames."""
-    with torch.autocast(frames.device.type, dtype, enabled=dtype != torch.float32):
-        return codec.encode(as_float(frames)).to(torch.bfloat16)
+def encode(codec: TinyCodec, frames: Tensor) -> Tensor:
+    """Latents bfloat16 [B, channels, T / temporal, h, w] of uint8 frames, some clips at a time."""
+    device = frames.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        parts = [codec.encode(as_float(part)).to(torch.bfloat16) for part in frames.split(32)]
+    return torch.cat(parts).contiguous()
+
+
+def _cells(thing: Tensor, temporal: int) -> Tensor:
+    """Cells of frames [B, T, h, w] to those of latent frames."""
+    return thing.unflatten(1, (-1, temporal)).any(2)
+
+
+def encode_opening(
+    codec: TinyCodec, scenes: Scenes, latents: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The first latents of films, and their cells with a thing."""
+    zero = torch.zeros(len(scenes), device=device)
+    seconds = times(zero, latents * codec.temporal)
+    frames = shoot(scenes, scenes, seconds, zero)
+    cells = thing_cells(scenes, scenes, seconds, zero)
+    return encode(codec, frames), _cells(cells, codec.temporal)
+
+
+def make_clips(codec: TinyCodec, streaming: StreamingConfig, plan: Plan) -> Clips:
+    """The clips of a plan. The window is encoded with `WARM` frames before it."""
+    device = plan.start.device
+    first, first_cells = encode_opening(codec, plan.earlier, streaming.sink, device)
+    seconds = times(plan.start - WARM / RATE, WARM + streaming.window * codec.temporal)
+    frames = shoot(plan.before, plan.after, seconds, plan.change)
+    cells = _cells(thing_cells(plan.before, plan.after, seconds, plan.change), codec.temporal)
+    warm = WARM // codec.temporal
+    latents = torch.cat((first, encode(codec, frames)[:, :, warm:]), 2)
+    thing = torch.cat((first_cells, cells[:, warm:]), 1)
+    rows = (plan.before.attributes, plan.after.attributes)
+    return Clips(latents, thing, *rows, plan.style, plan.border)
+
+
+def make_openings(codec: TinyCodec, streaming: StreamingConfig, scenes: Scenes) -> Clips:
+    """The first chunks of films of scenes, whose captions name the whole scene."""
+    rows = scenes.attributes
+    latents, thing = encode_opening(codec, scenes, streaming.chunk, rows.device)
+    return Clips(latents, thing, rows, rows, rows[:, 0] * 0 + SCENE, rows[:, 0] * 0)
 
 
 def make_batch(
-    codec: TinyCodec, size: int, seed: int, number: int, plan: Plan | None = None
+    codec: TinyCodec, streaming: StreamingConfig, size: int, seed: int, number: int, name: str
 ) -> Clips:
-    """One batch of clips, made from the seed and the batch's number alone; the plan is drawn."""
-    device = next(codec.parameters()).device
-    plan = plan or draw_plan(random.Random(f"{seed}/{rank()}/{number}"))
-    draw = step_generator(seed, number, device)
-    before = after = sample_scenes(size, draw)
-    if plan.kind != "plain":
-        chances = CAPTION_CHANGES if plan.style == CHANGE else SCENE_CHANGES
-        after = change_scenes(before, draw_marks(size, draw, chances), draw)
-    gap = 60 * torch.rand(size, generator=draw, device=device)
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    latents, thing = [], []
-    for piece in pieces_of(plan, before, after, START_SECONDS + gap):
-        warm = WARM if piece.seconds.shape[1] % CHUNK_FRAMES else 0
-        counted = slice(warm // codec.config.temporal, None)
-        latents.append(encode(codec, piece.frames, dtype)[:, :, counted])
-        cells = [thing_cells(scenes, piece.seconds, codec.config) for scenes in (before, after)]
-        thing.append((cells[0] | cells[1])[:, counted])
-    style = torch.full((size,), plan.style)
-    border = torch.full((size,), plan.border)
-    shown = torch.cat(thing, 1)
-    return Clips(
-        torch.cat(latents, 2), shown, before.attributes.cpu(), after.attributes.cpu(), style, border
-    )
+    """One batch of "films" or "openings", made from the seed and its number alone, on the CPU."""
+    draw = step_generator(seed, number, next(codec.parameters()).device)
+    if name == "openings":
+        clips = make_openings(codec, streaming, sample_scenes(size, draw))
+    else:
+        clips = make_clips(codec, streaming, draw_plan(size, streaming, codec.temporal, draw))
+    return Clips(*(each.cpu() for each in vars(clips).values()))
 
 
 def clips_path(folder: Path, name: str) -> Path:
@@ -213,46 +213,34 @@ def clips_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.{rank()}.safetensors"
 
 
-def make_clips(
-    codec: TinyCodec, options: argparse.Namespace, clips: int, seconds: float, plan: Plan | None
-) -> Clips:
-    """Batches until there are enough clips or the time is spent."""
-    config, grid = codec.config, SIZE // codec.config.spatial
-    frames = (1 if plan else CHUNKS) * CHUNK_FRAMES // config.temporal
-    shape = (clips, config.latent_channels, frames)
-    latents = torch.empty(*shape, grid, grid, dtype=torch.bfloat16)
-    thing = torch.empty(clips, frames, grid, grid, dtype=torch.bool)
-    rows: dict[str, list[Tensor]] = {"before": [], "after": [], "style": [], "border": []}
-    began, made = time.perf_counter(), 0
-    # The two sets share no scenes.
-    seed = options.seed + (1000 if plan else 0)
-    for number in range(clips // options.batch):
-        if time.perf_counter() - began > seconds:
-            break
-        batch = make_batch(codec, options.batch, seed, number, plan)
-        latents[made : made + len(batch)].copy_(batch.latents)
-        thing[made : made + len(batch)].copy_(batch.thing)
-        for name, parts in rows.items():
-            parts.append(getattr(batch, name))
-        made += len(batch)
-    joined = {name: torch.cat(parts) for name, parts in rows.items()}
-    return Clips(latents[:made], thing[:made], **joined)
-
-
 def build(options: argparse.Namespace) -> None:
-    """Make both sets, and write a file for each."""
+    """Make both sets, each until there are enough clips or its time is spent."""
     torch.backends.cudnn.benchmark = True
     device = join_ranks(options)
     codec = load_codec(options.codec, device)
     codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if codec.spatial != CELL:
+        raise ValueError(f"the codec folds {codec.spatial} pixels, the world's cells have {CELL}")
+    streaming = StreamingConfig(**json.loads(options.config.read_text())["streaming"])
+    if (streaming.width, streaming.height, streaming.rate) != (WIDTH, HEIGHT, RATE):
+        raise ValueError(f"the world is {WIDTH}x{HEIGHT} at {RATE} frames a second")
     options.out.mkdir(parents=True, exist_ok=True)
-    share = 0.35 * options.seconds
-    openings = make_clips(codec, options, options.openings, share, OPENING)
-    films = make_clips(codec, options, options.clips, options.seconds - share, None)
-    openings.save(clips_path(options.out, "openings"))
-    films.save(clips_path(options.out, "films"))
-    std = round(float(films.latents[::16].float().std()), 4)
-    print(json.dumps({"films": len(films), "openings": len(openings), "std": std}))
+    share = 0.25 * options.seconds
+    # The two sets share no scenes.
+    sets = (
+        ("openings", options.openings, share, options.seed + 1000),
+        ("films", options.clips, options.seconds - share, options.seed),
+    )
+    for name, most, seconds, seed in sets:
+        began, parts = time.perf_counter(), list[Clips]()
+        for number in range(most // options.batch):
+            if time.perf_counter() - began > seconds:
+                break
+            parts.append(make_batch(codec, streaming, options.batch, seed, number, name))
+        clips = Clips.joined(parts)
+        clips.save(clips_path(options.out, name))
+        std = round(float(clips.latents[::16].float().std()), 4)
+        print(json.dumps({"set": name, "clips": len(clips), "std": std}), flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -260,9 +248,10 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__)
     result.add_argument("--out", type=Path, required=True, help="folder to write")
     result.add_argument("--codec", type=Path, required=True, help="folder of the codec stage")
+    result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--clips", type=int, default=72_000, help="films, at most")
     result.add_argument("--openings", type=int, default=200_000, help="openings, at most")
-    result.add_argument("--batch", type=int, default=128, help="clips made at a time")
+    result.add_argument("--batch", type=int, default=256, help="clips made at a time")
     result.add_argument("--seconds", type=float, default=150, help="stop making clips after this")
     result.add_argument("--seed", type=int, default=0)
     result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from transformers import UMT5EncoderModel
 
@@ -50,16 +51,27 @@ class Denoiser(nn.Module):
 class Flow(nn.Module):
     """One forward from embeddings to flow."""
 
-    def __init__(self, transformer: WanTransformer, attention: ChunkCausalAttention) -> None:
+    def __init__(self, transformer: WanTransformer) -> None:
         super().__init__()
         self.transformer = transformer
-        self.attention = attention
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, embeddings: Tensor) -> Tensor:
-        """The predicted flow, shaped as `noisy` [B, C, F, h, w]; `timesteps` [B, F]."""
+    def forward(
+        self,
+        clean: Tensor,
+        noisy: Tensor,
+        timesteps: Tensor,
+        embeddings: Tensor,
+        attention: ChunkCausalAttention,
+    ) -> Tensor:
+        """The predicted flow, shaped as `noisy` [B, C, F, h, w], seen after `clean` latents.
+
+        `timesteps`: of `noisy`, [B, F]; `attention` says which chunks they are.
+        """
         text = self.transformer.encode_text(embeddings)
-        flow: Tensor = self.transformer(noisy, timesteps, text, self.attention)
-        return flow
+        latents = torch.cat((clean, noisy), 2)
+        timesteps = F.pad(timesteps, (clean.shape[2], 0))
+        flow: Tensor = self.transformer(latents, timesteps, text, attention)
+        return flow[:, :, clean.shape[2] :]
 
 
 def initialise(transformer: WanTransformer) -> None:
@@ -77,50 +89,47 @@ def initialise(transformer: WanTransformer) -> None:
 
 
 def draw_levels(
-    border: Tensor, chunks: int, draw: torch.Generator, clean: float, own: Tensor, shift: float
+    clips: int, chunks: int, draw: torch.Generator, own: Tensor, shift: float
 ) -> Tensor:
-    """Noise levels sigma of the chunks of each clip, float32 [B, chunks] in [0, 1]; 0 is clean.
+    """Noise levels sigma of the chunks of each clip, float32 [clips, chunks] in (0, 1].
 
-    In most clips the first chunks are clean and the rest is noisy, as in inference: often just
-    those before `border` [B], where the prompt has most to say. In a third any later chunk is
-    clean with the chance `clean`, but never all. Half of the levels are the sampler's `own`
-    [steps], the others uniform, then moved towards noise by the sampler's `shift`.
+    Half of them are the sampler's `own` [steps], the others uniform, then moved towards noise by
+    the sampler's `shift`.
     """
-    batch, device = len(border), border.device
 
-    def uniform(columns: int) -> Tensor:
-        return torch.rand(batch, columns, generator=draw, device=device)
+    def uniform() -> Tensor:
+        return torch.rand(clips, chunks, generator=draw, device=draw.device)
 
-    u = uniform(chunks)
+    u = uniform()
     anywhere = (shift * u / (1 + (shift - 1) * u)).clamp(min=1e-3)
-    taken = own[(uniform(chunks) * len(own)).long().clamp(max=len(own) - 1)]
-    sigma = torch.where(uniform(chunks) < 0.5, taken, anywhere)
-    index, border = torch.arange(chunks, device=device), border[:, None]
-    # The square favours small numbers.
-    first = border + (uniform(1).square() * (chunks - border)).long()
-    scattered = (uniform(chunks) < clean) | (index < border)
-    scattered[:, -1] &= ~scattered.all(1)
-    # A level of exactly 0 is how a clean chunk is known.
-    return torch.where(torch.where(uniform(1) < 2 / 3, index < first, scattered), 0.0, sigma)
+    taken = own[(uniform() * len(own)).long().clamp(max=len(own) - 1)]
+    return torch.where(uniform() < 0.5, taken, anywhere)
+
+
+def jitter(context: Tensor, most: float, draw: torch.Generator) -> Tensor:
+    """Latents [B, C, F, h, w] a little noisy, as those are that the model makes itself."""
+    amount = most * torch.rand(len(context), 1, 1, 1, 1, generator=draw, device=draw.device)
+    noise = torch.randn(context.shape, generator=draw, device=draw.device)
+    return torch.lerp(context, noise, amount)
 
 
 def flow_loss(
-    flow: Tensor, clean: Tensor, noise: Tensor, sigma: Tensor, thing: Tensor
+    flow: Tensor, clean: Tensor, noise: Tensor, asked: Tensor, thing: Tensor
 ) -> dict[str, Tensor]:
-    """Weighted mean square error of the flow over noisy frames.
+    """Weighted mean square error of the flow over the frames that are asked for.
 
     The thing covers a few cells of many, and most of the prompt is about it: its cells weigh
     `THING_WEIGHT` times as much as the rest.
 
-    `flow`, `clean`, `noise`: [B, C, F, h, w]; `sigma`: [B, F]; `thing`: bool [B, F, h, w].
+    `flow`, `clean`, `noise`: [B, C, F, h, w]; `asked`: bool [B, F]; `thing`: bool [B, F, h, w].
     """
     error = (flow.float() - (noise - clean)).square().mean(1)
-    noisy = (sigma > 0).float()[:, :, None, None].expand_as(error)
-    weight = noisy * torch.where(thing, THING_WEIGHT, 1.0)
-    shown = noisy * thing
+    asked = asked.float()[:, :, None, None].expand_as(error)
+    weight = asked * torch.where(thing, THING_WEIGHT, 1.0)
+    shown = asked * thing
     return {
         "loss": (error * weight).sum() / weight.sum(),
-        "loss_plain": ((error * noisy).sum() / noisy.sum()).detach(),
+        "loss_plain": ((error * asked).sum() / asked.sum()).detach(),
         "loss_thing": ((error * shown).sum() / shown.sum().clamp(min=1)).detach(),
     }
 
@@ -142,15 +151,29 @@ def build_denoiser(described: dict[str, Any], device: torch.device) -> Denoiser:
     return Denoiser(transformer, text).to(device)
 
 
-def window_attention(
-    denoiser: Denoiser, streaming: StreamingConfig, grid: int, device: torch.device
+def chunk_attention(
+    transformer: WanTransformer,
+    streaming: StreamingConfig,
+    latent: tuple[int, int],
+    *,
+    clean: int,
+    noisy: int,
+    first: int,
 ) -> ChunkCausalAttention:
-    """The training attention over a full cache: sinks and window."""
-    config = denoiser.transformer.config
-    rows = (grid // config.patch_size[1], grid // config.patch_size[2])
-    frames = streaming.sink + streaming.window
-    kernels, head = denoiser.transformer.kernels, config.attention_head_dim
-    return ChunkCausalAttention(kernels, frames, streaming.chunk, rows, head, device)
+    """The training attention over latents of `latent` rows and columns."""
+    config = transformer.config
+    grid = (latent[0] // config.patch_size[1], latent[1] // config.patch_size[2])
+    device = transformer.proj_out.weight.device
+    return ChunkCausalAttention(
+        transformer.kernels,
+        streaming.chunk,
+        grid,
+        config.attention_head_dim,
+        device,
+        clean=clean,
+        noisy=noisy,
+        first=first,
+    )
 
 
 def save_denoiser(denoiser: Denoiser, described: dict[str, Any], folder: Path) -> None:
@@ -186,11 +209,17 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     both = [Clips.load(clips_path(options.data, name), device) for name in ("films", "openings")]
     batches = Batches(both, options, streaming.text_length)
     if options.init:
-        denoiser, described = load_denoiser(options.init, device)
+        denoiser, begun = load_denoiser(options.init, device)
+        described = begun | {"streaming": described["streaming"]}
     else:
         denoiser = build_denoiser(described, device)
-    attention = window_attention(denoiser, streaming, both[0].latents.shape[-1], device)
-    flow = Flow(denoiser.transformer, attention)
+    flow = Flow(denoiser.transformer)
+    latent = (both[0].latents.shape[-2], both[0].latents.shape[-1])
+    attentions = []
+    for clips in both:
+        chunks = clips.latents.shape[2] // streaming.chunk
+        counts = {"clean": chunks - 1, "noisy": chunks, "first": 0}
+        attentions.append(chunk_attention(denoiser.transformer, streaming, latent, **counts))
     loop = Loop(loop_config(options, average=options.average, muon=options.muon), denoiser)
     if not options.no_compile:
         # Block by block: all blocks share one compilation, a fifth of the whole model's time.
@@ -214,15 +243,16 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         index, ids, mask = (each.to(device, non_blocking=True) for each in vars(batch).values())
         clean = clips.latents[index].float()
         chunks = clean.shape[2] // streaming.chunk
-        border = clips.border[index]
-        sigma = draw_levels(border, chunks, draw, options.clean, own, streaming.shift)
-        sigma = sigma.repeat_interleave(streaming.chunk, 1)
+        sigma = draw_levels(len(clean), chunks, draw, own, streaming.shift)
+        asked = torch.arange(chunks, device=device) >= clips.border[index, None]
+        sigma, asked = (x.repeat_interleave(streaming.chunk, 1) for x in (sigma, asked))
         noise = torch.randn(clean.shape, generator=draw, device=device)
         noisy = torch.lerp(clean, noise, sigma[:, None, :, None, None])
+        context = jitter(clean[:, :, : -streaming.chunk], options.jitter, draw)
         with torch.autocast(device.type, torch.bfloat16):
             embeddings = denoiser.embed(ids, mask)
-            predicted = flow(noisy, 1000 * sigma, embeddings)
-        losses = flow_loss(predicted, clean, noise, sigma, clips.thing[index])
+            predicted = flow(context, noisy, 1000 * sigma, embeddings, attentions[step % 2])
+        losses = flow_loss(predicted, clean, noise, asked, clips.thing[index])
         return losses | {"opening": torch.tensor(step % 2)}
 
     finished = loop.run(step_loss)
@@ -237,7 +267,7 @@ def parser() -> argparse.ArgumentParser:
     add_arguments(result, seconds=600, batch=64, rate=1e-3)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--data", type=Path, required=True, help="folder of the dataset stage")
-    result.add_argument("--clean", type=float, default=0.35, help="chance of a clean chunk")
+    result.add_argument("--jitter", type=float, default=0.1, help="most noise on what came before")
     result.add_argument("--forget", type=float, default=0.02, help="chance of a word lost")
     result.add_argument("--muon", type=float, default=5e-3, help="peak rate of Muon; 0: AdamW")
     result.add_argument("--average", type=float, default=0.998, help="decay of the average")

@@ -1,4 +1,4 @@
-"""The judge: a small network that reads a clip and names all seven attributes.
+"""The judge: a small network that reads a clip and names all eleven attributes.
 
 It is trained on renders of every combination, the held-out ones included, and never sees a
 generated frame, so that it can say whether a generated clip shows what its prompt asked for.
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longtake.training.loop import Loop, add_arguments, loop_config, step_generator
-from longtake.training.pool import as_float, scene_pool
-from longtake.training.world import COUNTS, NAMES, SIZE
+from longtake.training.pool import as_float, clip_pool
+from longtake.training.valley.world import COUNTS, NAMES, is_meaningful
 
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """`window`: frames that a reading spans; every `stride`-th of them is looked at."""
+    """`window`: frames that a reading spans at best; every `stride`-th of them is looked at."""
 
-    window: int = 24
+    window: int = 32
     stride: int = 2
-    widths: tuple[int, ...] = (32, 64, 128, 192)
-    temporal: int = 192
+    widths: tuple[int, ...] = (32, 64, 128, 192, 256)
+    temporal: int = 256
 
     @property
     def frames(self) -> int:
@@ -67,13 +67,16 @@ class Judge(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(features, count) for count in COUNTS)
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        """Logits [B, values] for each of the seven attributes.
+        """Logits [B, values] for each of the eleven attributes.
 
-        `frames`: float [B, window / stride, 3, 128, 128] in [0, 1].
+        `frames`: float [B, T, 3, H, W] in [0, 1], `stride` apart.
         """
-        batch, steps = frames.shape[:2]
-        axis = torch.linspace(-1, 1, SIZE, device=frames.device, dtype=frames.dtype)
-        place = torch.stack((axis.expand(SIZE, SIZE), axis[:, None].expand(SIZE, SIZE)))
+        batch, steps, _, height, width = frames.shape
+        across, down = (
+            torch.linspace(-1, 1, size, device=frames.device, dtype=frames.dtype)
+            for size in (width, height)
+        )
+        place = torch.stack((across.expand(height, -1), down[:, None].expand(-1, width)))
         pictures = frames.flatten(0, 1) * 2 - 1
         x = torch.cat((pictures, place.expand(len(pictures), -1, -1, -1)), 1)
         x = self.stages(x.to(memory_format=torch.channels_last))
@@ -85,8 +88,11 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def read(self, clips: Tensor, batch: int = 64) -> Tensor:
-        """Attribute rows int64 [B, 7] of clips, uint8 [B, window, 3, 128, 128]."""
-        if clips.shape[1] != self.config.window:
+        """Attribute rows int64 [B, 11] of clips, uint8 [B, T, 3, H, W].
+
+        T is `window`, or half of it where less will have to do; raises `ValueError` otherwise.
+        """
+        if clips.shape[1] not in {self.config.window, self.config.window // 2}:
             raise ValueError(f"a clip has {clips.shape[1]} frames, not {self.config.window}")
         device = next(self.parameters()).device
         rows = []
@@ -97,11 +103,19 @@ class Judge(nn.Module):
         return torch.cat(rows)
 
 
-def accuracy(read: Tensor, wanted: Tensor) -> dict[str, float]:
-    """Share of right readings for each attribute and their mean, from rows [B, 7]."""
-    right = (read.to(wanted.device) == wanted).double().mean(0)
-    result = {name: float(value) for name, value in zip(NAMES, right, strict=True)}
-    return result | {"mean": float(right.mean())}
+def accuracy(read: Tensor, wanted: Tensor, counted: Tensor | None = None) -> dict[str, float]:
+    """Share of right readings for each attribute and the mean of those, from rows [B, 11].
+
+    `counted`: bool [B, 11]; where it is not given, all that shows (see `is_meaningful`). An
+    attribute that counts nowhere is left out.
+    """
+    wanted = wanted.to(read.device)
+    counted = is_meaningful(wanted) if counted is None else counted.to(read.device)
+    right = ((read == wanted) & counted).sum(0) / counted.sum(0)
+    result = {
+        name: float(value) for name, value in zip(NAMES, right, strict=True) if value.isfinite()
+    }
+    return result | {"mean": sum(result.values()) / len(result)}
 
 
 def load_judge(folder: Path, device: torch.device | str = "cpu") -> Judge:
@@ -146,19 +160,29 @@ def train(options: argparse.Namespace) -> Judge | None:
     judge = (load_judge(options.init) if options.init else Judge(config)).to(device)
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = step_generator(options.seed, -1, device)
-    clips, rows = scene_pool(
+    clips, rows = clip_pool(
         options.pool, config.frames, generator, stride=config.stride, held_out=None
     )
+    # What does not show is no fault: cross entropy passes -100 over.
+    targets = torch.where(is_meaningful(rows), rows, -100)
     loop = Loop(loop_config(options), judge)
     forward = judge if options.no_compile else torch.compile(judge)
 
     def step_loss(step: int) -> dict[str, Tensor]:
         draw = step_generator(options.seed, step, device)
-        index = torch.randint(len(clips), (options.batch,), generator=draw, device=device)
-        frames = degrade(as_float(clips[index]), draw)
+        # By turns over whole windows and over halves from anywhere in them.
+        size = options.batch * (1 + step % 2)
+        index = torch.randint(len(clips), (size,), generator=draw, device=device)
+        some = clips[index]
+        if step % 2:
+            half = config.frames // 2
+            begin = torch.randint(half + 1, (size, 1), generator=draw, device=device)
+            picked = begin + torch.arange(half, device=device)
+            some = some[torch.arange(size, device=device)[:, None], picked]
+        frames = degrade(as_float(some), draw)
         with torch.autocast(device.type, torch.bfloat16):
             logits = forward(frames)
-        losses = [F.cross_entropy(x.float(), rows[index, i]) for i, x in enumerate(logits)]
+        losses = [F.cross_entropy(x.float(), targets[index, i]) for i, x in enumerate(logits)]
         return {"loss": torch.stack(losses).sum(), "motion": losses[NAMES.index("motion")]}
 
     if not loop.run(step_loss):
@@ -167,8 +191,9 @@ def train(options: argparse.Namespace) -> Judge | None:
     metrics = {}
     for side, held_out in (("seen", False), ("held_out", True)):
         fresh = step_generator(options.seed + 1, int(held_out), device)
-        clips, rows = scene_pool(options.test, config.window, fresh, held_out=held_out)
+        clips, rows = clip_pool(options.test, config.window, fresh, held_out=held_out)
         metrics[side] = accuracy(loop.ema.read(clips), rows)
+        metrics[f"{side}_half"] = accuracy(loop.ema.read(clips[:, : config.window // 2]), rows)
     (options.out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     print(json.dumps(metrics))
     return loop.ema
@@ -177,7 +202,7 @@ def train(options: argparse.Namespace) -> Judge | None:
 def parser() -> argparse.ArgumentParser:
     """The command line of this stage."""
     result = argparse.ArgumentParser(description=__doc__)
-    add_arguments(result, seconds=75, batch=128)
+    add_arguments(result, seconds=300, batch=96)
     result.add_argument("--pool", type=int, default=16_000, help="clips rendered to train on")
     result.add_argument("--test", type=int, default=1024, help="clips in each test")
     return result

@@ -6,6 +6,7 @@ whoever makes the films is a `Camera`.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -13,26 +14,39 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from longtake.training.captions import caption, change_caption
-from longtake.training.dataset import CAPTION_CHANGES, CHUNK_FRAMES, FADE_FRAMES
+from longtake.training.dataset import CAPTION_CHANGES
 from longtake.training.judge import Judge, accuracy
-from longtake.training.pool import draw_marks
-from longtake.training.world import NAMES, RATE, change_scenes, sample_attributes, sample_scenes
+from longtake.training.valley.captions import caption, change_caption
+from longtake.training.valley.world import (
+    NAMES,
+    RATE,
+    draw_change,
+    is_settled,
+    sample_attributes,
+    sample_scenes,
+)
 
 Script = Mapping[int, str]
 """Chunk -> the prompt that is in force from there on; there is one for chunk 0."""
 
-PLAIN_CHUNKS = 6
-SWITCH_CHUNK, SWITCH_CHUNKS = 5, 11
+PLAIN_SECONDS = 5.0
+SWITCH_SECONDS = 5.0
 """The usual case: by the switch a film is longer than the cache."""
 
 
 class Camera(Protocol):
-    """Makes films from scripts."""
+    """Makes films from scripts, `chunk_frames` frames a chunk."""
+
+    chunk_frames: int
 
     def shoot(self, scripts: Sequence[Script], chunks: int, seed: int) -> Tensor:
-        """One film a script: uint8 [scripts, chunks * 12, 3, H, W] on the CPU."""
+        """One film a script: uint8 [scripts, chunks * chunk_frames, 3, H, W] on the CPU."""
         ...
+
+
+def chunks_in(camera: Camera, seconds: float) -> int:
+    """How many chunks last at least so long."""
+    return math.ceil(seconds * RATE / camera.chunk_frames)
 
 
 def adherence(
@@ -41,7 +55,7 @@ def adherence(
     films: int,
     seed: int,
     *,
-    held_out: bool = True,
+    held_out: bool = False,
     new_wording: bool = False,
 ) -> tuple[dict[str, float], Tensor]:
     """What the judge reads at the end of films, all attributes named in the prompt.
@@ -54,7 +68,7 @@ def adherence(
     rows = sample_attributes(films, torch.Generator().manual_seed(seed), held_out)
     rng = random.Random(seed)
     texts = [caption(row, rng, NAMES, held_out=new_wording) for row in rows.tolist()]
-    frames = camera.shoot([{0: text} for text in texts], PLAIN_CHUNKS, seed)
+    frames = camera.shoot([{0: text} for text in texts], chunks_in(camera, PLAIN_SECONDS), seed)
     return accuracy(judge.read(frames[:, -judge.config.window :]), rows), frames
 
 
@@ -73,28 +87,30 @@ def switching(
 ) -> tuple[dict[str, float], Tensor]:
     """How films follow a prompt that names only a change.
 
-    Returns `early` (adherence to the new state from 0.5 to 2 s after the switch), `late` (3 to
-    4.5 s), `changed` and `kept` (late, of the attributes that did and did not change), `seam`.
+    Returns `early` (adherence to the new state in the 2nd second after the switch), `late` (4 to
+    6 s), `changed` and `kept` (late, of the attributes that did and did not change), `seam`.
     """
     draw = torch.Generator().manual_seed(seed)
     before = sample_scenes(films, draw)
-    after = change_scenes(before, draw_marks(films, draw, CAPTION_CHANGES), draw)
+    after = draw_change(before, CAPTION_CHANGES, draw)
     rng = random.Random(seed)
     scripts = []
+    at = chunks_in(camera, SWITCH_SECONDS)
     pairs = zip(before.attributes.tolist(), after.attributes.tolist(), strict=True)
     for old, new in pairs:
-        scripts.append({0: caption(old, rng, NAMES), SWITCH_CHUNK: change_caption(old, new, rng)})
-    frames = camera.shoot(scripts, SWITCH_CHUNKS, seed)
-    border, window = SWITCH_CHUNK * CHUNK_FRAMES, judge.config.window
-    start = border + FADE_FRAMES
-    early = accuracy(judge.read(frames[:, start : start + window]), after.attributes)
-    right = judge.read(frames[:, -window:]).cpu() == after.attributes
+        scripts.append({0: caption(old, rng, NAMES), at: change_caption(old, new, rng)})
+    frames = camera.shoot(scripts, at + chunks_in(camera, 6), seed)
+    border, window = at * camera.chunk_frames, judge.config.window
+    counted = is_settled(before.attributes, after.attributes)
+    second = judge.read(frames[:, border + RATE : border + 2 * RATE])
+    early = accuracy(second, after.attributes, counted)
+    right = judge.read(frames[:, border + 4 * RATE :][:, :window]).cpu() == after.attributes
     changed = before.attributes != after.attributes
     result = {
         "early": early["mean"],
-        "late": float(right.float().mean()),
-        "changed": float(right[changed].float().mean()),
-        "kept": float(right[~changed].float().mean()),
+        "late": float(right[counted].float().mean()),
+        "changed": float(right[counted & changed].float().mean()),
+        "kept": float(right[counted & ~changed].float().mean()),
         "seam": seam(frames, border),
     }
     return result, frames
@@ -102,10 +118,10 @@ def switching(
 
 def drift(camera: Camera, judge: Judge, films: int, seconds: float, seed: int) -> dict[str, float]:
     """Adherence in the first and the last six seconds of long films, and the loss between."""
-    rows = sample_attributes(films, torch.Generator().manual_seed(seed), held_out=True)
+    rows = sample_attributes(films, torch.Generator().manual_seed(seed))
     rng = random.Random(seed)
     scripts: list[Script] = [{0: caption(row, rng, NAMES)} for row in rows.tolist()]
-    frames = camera.shoot(scripts, round(seconds * RATE / CHUNK_FRAMES), seed)
+    frames = camera.shoot(scripts, chunks_in(camera, seconds), seed)
     window = judge.config.window
 
     def level(part: Tensor) -> float:

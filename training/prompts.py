@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import UMT5Config, UMT5EncoderModel
 
-from longtake.training.captions import caption, change_caption, draw_mention, vocabulary
-from longtake.training.dataset import CHANGE, CHUNKS, Clips
+from longtake.training.dataset import CHANGE, Clips
 from longtake.training.loop import rank
-from longtake.training.world import NAMES
+from longtake.training.valley.captions import caption, change_caption, draw_mention, vocabulary
+from longtake.training.valley.world import NAMES
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 
@@ -98,7 +98,10 @@ class Batches(Dataset[Batch]):
 
     def __init__(self, sets: Sequence[Clips], options: argparse.Namespace, length: int) -> None:
         self.sets = [clips.rows() for clips in sets]
-        self.sizes = (options.batch, options.batch * CHUNKS)
+        # As many frames a step of either: clean ones and noisy ones of films, but of openings only
+        # noisy ones.
+        frames = [clips.latents.shape[2] for clips in sets]
+        self.sizes = (options.batch, options.batch * (2 * frames[0] // frames[1] - 1))
         self.seed, self.forget, self.length = f"{options.seed}/{rank()}", options.forget, length
         self.tokenizer = build_tokenizer()
 

@@ -1,7 +1,7 @@
 """Films in batches, without a cache: a quick look at a model while it is being trained.
 
 The last latent frames are run again with every chunk, so a switch is always as after a recache
-that rewrites the sinks. The application's own path is measured by `benchmarks/trial.py`.
+that rewrites the sinks. The application's own path is measured by `benchmarks/bundled.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from longtake.models.video import sampler
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.tiny_codec import TinyCodec
-from longtake.training.generator import Denoiser, Flow
+from longtake.training.generator import Denoiser, Flow, chunk_attention
 from longtake.training.metrics import Script
 from longtake.training.prompts import build_tokenizer, tokens
 
@@ -23,13 +23,12 @@ from longtake.training.prompts import build_tokenizer, tokens
 class BatchCamera:
     """Makes films with a model that is still being trained; see `metrics.Camera`."""
 
-    def __init__(
-        self, denoiser: Denoiser, flow: Flow, codec: TinyCodec, streaming: StreamingConfig
-    ) -> None:
+    def __init__(self, denoiser: Denoiser, codec: TinyCodec, streaming: StreamingConfig) -> None:
         self.denoiser = denoiser
-        self.flow = flow
+        self.flow = Flow(denoiser.transformer)
         self.codec = codec
         self.streaming = streaming
+        self.chunk_frames = streaming.chunk * codec.temporal
         self.device = next(denoiser.parameters()).device
         self.tokenizer = build_tokenizer()
 
@@ -53,22 +52,21 @@ class BatchCamera:
 
     def _chunk(self, context: list[Tensor], embeddings: Tensor, draw: torch.Generator) -> Tensor:
         config = self.streaming
-        rows, columns = config.height // self.codec.config.spatial, config.width
-        columns //= self.codec.config.spatial
-        channels = self.codec.config.latent_channels
-        shape = (len(embeddings), channels, config.chunk, rows, columns)
+        latent = (config.height // self.codec.spatial, config.width // self.codec.spatial)
+        shape = (len(embeddings), self.codec.channels, config.chunk, *latent)
+        transformer, clean = self.denoiser.transformer, len(context) // config.chunk
+        attention = chunk_attention(transformer, config, latent, clean=clean, noisy=1, first=clean)
 
         def noise() -> Tensor:
             return torch.randn(shape, generator=draw, device=self.device)
 
+        before = torch.cat(context, 2) if context else noise()[:, :, :0]
         levels = sampler.sigmas(config.steps, config.shift)
         latents = noise()
         for index, sigma in enumerate(levels):
-            window = torch.cat([*context, latents], 2)
-            timesteps = torch.zeros(shape[0], window.shape[2], device=self.device)
-            timesteps[:, -config.chunk :] = 1000 * sigma
+            timesteps = latents.new_full((shape[0], config.chunk), 1000 * sigma)
             with torch.autocast(self.device.type, torch.bfloat16):
-                flow = self.flow(window, timesteps, embeddings)[:, :, -config.chunk :].float()
+                flow = self.flow(before, latents, timesteps, embeddings, attention).float()
             latents = sampler.clean(latents, flow, sigma)
             if index + 1 < len(levels):
                 latents = sampler.renoise(latents, noise(), levels[index + 1])

@@ -10,19 +10,30 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from longtake.benchmarks import trial
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.settings import StreamingConfig
-from longtake.training import codec, dataset, generator, judge, package
+from longtake.training import codec, dataset, generator, judge
 from longtake.training.codec import load_codec
-from longtake.training.dataset import CHUNKS, SCENE, Clips, Plan, make_batch, pieces_of, thing_cells
-from longtake.training.generator import Flow, draw_levels, load_denoiser, window_attention
+from longtake.training.dataset import Clips
+from longtake.training.generator import (
+    Flow,
+    chunk_attention,
+    draw_levels,
+    flow_loss,
+    load_denoiser,
+)
 from longtake.training.judge import accuracy
 from longtake.training.loop import schedule
 from longtake.training.metrics import seam
-from longtake.training.pool import times
-from longtake.training.render import render
-from longtake.training.world import COLOUR, Scenes, sample_scenes
+from longtake.training.valley.film import render, times
+from longtake.training.valley.world import (
+    NAMES,
+    RATE,
+    attribute_index,
+    is_held_out,
+    sample_scenes,
+    shown_changes,
+)
 
 TOY = {
     "transformer": {
@@ -30,17 +41,21 @@ TOY = {
         "attention_head_dim": 12,
         "ffn_dim": 32,
         "num_layers": 2,
+        "in_channels": 8,
+        "out_channels": 8,
         "text_dim": 16,
         "freq_dim": 32,
+        "patch_size": [1, 1, 2],
     },
     "vae": {
+        "latent_channels": 8,
         "patch_size": 2,
         "blocks": 1,
         "encoder_channels": [4, 4, 4, 4],
         "encoder_pool": [1, 2, 2],
-        "encoder_stride": [1, 2, 2],
+        "encoder_stride": [2, 2, 2],
         "decoder_channels": [4, 4, 4, 4],
-        "decoder_scale": [2, 2, 1],
+        "decoder_scale": [2, 2, 2],
         "decoder_grow": [2, 2, 1],
     },
     "text_encoder": {
@@ -53,12 +68,12 @@ TOY = {
         "dropout_rate": 0.0,
     },
     "streaming": {
-        "width": 128,
-        "height": 128,
+        "width": 256,
+        "height": 144,
         "rate": 16,
-        "chunk": 3,
-        "sink": 3,
-        "window": 9,
+        "chunk": 2,
+        "sink": 2,
+        "window": 6,
         "steps": 2,
         "shift": 3.0,
         "text_length": 48,
@@ -66,6 +81,7 @@ TOY = {
         "recache": "causal",
     },
 }
+STREAMING = StreamingConfig(**TOY["streaming"])  # type: ignore[arg-type]
 LOOP = ["--steps", "3", "--no-compile", "--device", "cpu"]
 
 
@@ -77,6 +93,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("judge", "codec"):
         _stage(root, name, root / name)
     data = ["--codec", str(root / "codec"), "--out", str(root / "data"), "--device", "cpu"]
+    data += ["--config", str(root / "toy.json")]
     sizes = ["--clips", "12", "--openings", "6", "--batch", "3"]
     dataset.build(dataset.parser().parse_args([*data, *sizes]))
     _stage(root, "generator", root / "generator")
@@ -126,84 +143,114 @@ def test_a_stage_can_begin_from_trained_weights(built: Path, tmp_path: Path, nam
         torch.testing.assert_close(begun[key], value)
 
 
-def test_the_dataset_is_what_its_plans_say(built: Path) -> None:
+def test_the_dataset_is_made_of_its_seed_alone(built: Path) -> None:
     clips = Clips.load(built / "data" / "films.0.safetensors", "cpu")
-    assert clips.latents.shape == (12, 16, 12, 16, 16)
+    assert clips.latents.shape == (12, 8, 8, 9, 16)
+    assert clips.thing.shape == (12, 8, 9, 16)
     assert clips.latents.dtype == torch.bfloat16
-    assert torch.equal(clips.border > 0, (clips.before != clips.after).any(1))
-    coder = load_codec(built / "codec")
-    again = make_batch(coder, 3, 0, 1)
-    assert torch.equal(again.latents, clips.latents[3:6])
-    assert torch.equal(again.after, clips.after[3:6])
+    coder = load_codec(built / "codec").to(memory_format=torch.channels_last)
+    again = dataset.make_batch(coder, STREAMING, 3, 0, 1, "films")
+    for name, value in vars(again).items():
+        assert torch.equal(value, getattr(clips, name)[3:6]), name
     openings = Clips.load(built / "data" / "openings.0.safetensors", "cpu")
-    assert openings.latents.shape == (6, 16, 3, 16, 16)
+    assert openings.latents.shape == (6, 8, 2, 9, 16)
     assert torch.equal(openings.before, openings.after)
+    assert not openings.border.any()
 
 
-def test_warm_up_makes_a_later_piece_equal_the_whole_film(built: Path) -> None:
+def test_plans_keep_their_promises() -> None:
+    plan = dataset.draw_plan(4000, STREAMING, 4, torch.Generator().manual_seed(0))
+    before, after = plan.before.attributes, plan.after.attributes
+    changes = shown_changes(before, after).any(1)
+    assert torch.equal(changes, (before != after).any(1))
+    assert changes.float().mean() == pytest.approx(0.5, abs=0.05)
+    assert not plan.style[~changes].any()
+    assert plan.style[changes].float().mean() == pytest.approx(0.55, abs=0.05)
+    # Openings last half a second and chunks as long; there are four in view, the opening included.
+    chunk, opening = 8 / RATE, 8 / RATE
+    gap = plan.start - opening
+    assert gap.min() == 0
+    assert gap.max() <= dataset.LONGEST_GAP
+    assert (plan.border[gap > 0] >= 2).all()
+    assert (plan.border[(gap == 0) & changes] >= 1).all()
+    assert (plan.border[(gap == 0) & ~changes] == 0).all()
+    assert plan.border.max() == 3
+    at_border = plan.start + (plan.border - 1) * chunk
+    begins = changes & (plan.change >= plan.start)
+    torch.testing.assert_close(plan.change[begins], at_border[begins])
+    earlier = (plan.earlier.attributes != before).any(1)
+    assert 0.05 < earlier.float().mean() < 0.3
+    assert (changes & (gap > 0))[earlier].all()
+    # An opening shows nothing of the change to come.
+    assert (plan.change[changes] >= opening).all()
+    for rows in (plan.earlier.attributes, before, after):
+        assert not is_held_out(rows).any()
+
+
+def test_warm_up_makes_a_window_right_after_the_opening_equal_the_whole_film(built: Path) -> None:
     coder = load_codec(built / "codec")
     scenes = sample_scenes(1, torch.Generator().manual_seed(0))
-    start = torch.tensor([0.75])
-    (whole,) = pieces_of(Plan("start", "plain", SCENE, 0), scenes, scenes, start)
-    pieces = pieces_of(Plan("gap", "plain", SCENE, 0), scenes, scenes, start)
-    assert torch.equal(pieces[0].frames, whole.frames[:, :12])
-    assert torch.equal(pieces[1].frames, whole.frames[:, 4:])
+    one, zero = torch.tensor([0.5]), torch.zeros(1, dtype=torch.long)
+    plan = dataset.Plan(scenes, scenes, scenes, one, 0 * one, zero, zero)
+    clips = dataset.make_clips(coder, STREAMING, plan)
+    whole = render(scenes, times(torch.zeros(1), 32))
+    expected = dataset.encode(coder, whole)
     # The toy codec remembers no further back than the warm-up.
-    one = dataset.encode(coder, whole.frames, torch.float32).float()
-    other = dataset.encode(coder, pieces[1].frames, torch.float32).float()[:, :, 2:]
-    torch.testing.assert_close(one[:, :, 3:], other, atol=0.05, rtol=0)
+    torch.testing.assert_close(clips.latents.float(), expected.float(), atol=0.05, rtol=0)
 
 
-def test_the_cells_of_the_thing_are_those_that_its_colour_changes(built: Path) -> None:
-    config = load_codec(built / "codec").config
-    scenes = sample_scenes(8, torch.Generator().manual_seed(0))
-    rows = scenes.attributes.clone()
-    rows[:, COLOUR] = (rows[:, COLOUR] + 1) % 8
-    seconds = times(torch.full((8,), 3.0), 8)
-    changed = (render(scenes, seconds) != render(Scenes(rows, scenes.layout), seconds)).any(2)
-    cells = changed.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).any(5).any(3)
-    shown = thing_cells(scenes, seconds, config)
-    assert shown.shape == (8, 2, 16, 16)
-    changed = cells.unflatten(1, (-1, 4)).any(2)
-    assert (changed & shown).sum() > 0.95 * changed.sum()
-    assert shown.float().mean() < 0.35
-
-
-def test_noise_levels_leave_the_context_clean() -> None:
-    border = torch.tensor([0, 1, 2, 3]).repeat(50)
+def test_noise_levels_are_the_samplers_own_in_half() -> None:
     own = torch.tensor([1.0, 0.75])
-    sigma = draw_levels(border, CHUNKS, torch.Generator().manual_seed(0), 0.35, own, 3.0)
-    assert (sigma.max(1).values > 0).all()
-    assert {1.0, 0.75} < set(sigma.flatten().tolist())
+    sigma = draw_levels(500, 4, torch.Generator().manual_seed(0), own, 3.0)
+    assert sigma.shape == (500, 4)
+    assert sigma.min() > 0
     assert sigma.max() <= 1
-    for clip, chunks in enumerate(border.tolist()):
-        assert not sigma[clip, :chunks].any()
+    assert ((sigma == 1) | (sigma == 0.75)).float().mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_loss_asks_for_nothing_before_the_border() -> None:
+    draw = torch.Generator().manual_seed(0)
+    flow, clean, noise = (torch.randn(1, 2, 4, 3, 3, generator=draw) for _ in range(3))
+    asked = torch.tensor([[False, False, True, True]])
+    thing = torch.rand(1, 4, 3, 3, generator=draw) < 0.5
+    losses = flow_loss(flow, clean, noise, asked, thing)
+    flow[:, :, :2] += 1
+    again = flow_loss(flow, clean, noise, asked, thing)
+    assert again == losses
+    flow[:, :, 2:] += 1
+    assert flow_loss(flow, clean, noise, asked, thing)["loss"] != losses["loss"]
 
 
 def test_training_attention_equals_the_cache(built: Path) -> None:
+    """Every noisy chunk of a training forward is what the cached model makes of it."""
     denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
-    streaming = StreamingConfig(**TOY["streaming"])  # type: ignore[arg-type]
-    transformer = denoiser.transformer
-    flow = Flow(transformer, window_attention(denoiser, streaming, 16, torch.device("cpu")))
+    transformer, cpu = denoiser.transformer, torch.device("cpu")
     draw = torch.Generator().manual_seed(0)
     for parameter in transformer.parameters():
         torch.nn.init.normal_(parameter, std=0.1, generator=draw)
-    latents = torch.randn(1, 16, 12, 16, 16, generator=draw)
-    text = torch.randn(1, 48, 16, generator=draw)
-    timesteps = torch.tensor([[0.0] * 9 + [700.0] * 3])
-    settings = CacheSettings(streaming.sink, streaming.window, streaming.chunk)
-    kernels = transformer.kernels
-    cpu = torch.device("cpu")
-    cache = KVCache(transformer.config, settings, (8, 8), kernels, cpu, torch.float32)
+    clean, noisy = (torch.randn(1, 8, 8, 9, 16, generator=draw) for _ in range(2))
+    embeddings = torch.randn(1, 48, 16, generator=draw)
+    timesteps = torch.tensor([[700.0, 700, 300, 300, 900, 900, 500, 500]])
+    counts = {"clean": 3, "noisy": 4, "first": 0}
+    attention = chunk_attention(transformer, STREAMING, (9, 16), **counts)
+    settings = CacheSettings(STREAMING.sink, STREAMING.window, STREAMING.chunk)
+    cache = KVCache(transformer.config, settings, (9, 8), transformer.kernels, cpu, torch.float32)
     with torch.no_grad():
-        expected = flow(latents, timesteps, text)
-        for start in range(0, 12, 3):
-            cache.stage(range(start, start + 3))
-            part = slice(start, start + 3)
-            prompt = transformer.encode_text(text)
-            out = transformer(latents[:, :, part], timesteps[:, part], prompt, cache)
+        expected = Flow(transformer)(clean[:, :, :6], noisy, timesteps, embeddings, attention)
+        prompt = transformer.encode_text(embeddings)
+        for start in range(0, 8, 2):
+            cache.stage(range(start, start + 2))
+            part = slice(start, start + 2)
+            out = transformer(noisy[:, :, part], timesteps[:, part], prompt, cache)
             torch.testing.assert_close(out, expected[:, :, part], atol=1e-4, rtol=1e-4)
+            transformer(clean[:, :, part], 0 * timesteps[:, part], prompt, cache)
             cache.commit()
+        last = chunk_attention(transformer, STREAMING, (9, 16), clean=3, noisy=1, first=3)
+        end = (clean[:, :, :6], noisy[:, :, 6:], timesteps[:, 6:], embeddings)
+        alone = Flow(transformer)(*end, last)
+        torch.testing.assert_close(alone, expected[:, :, 6:], atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="chunk 4 cannot follow 3"):
+        chunk_attention(transformer, STREAMING, (9, 16), clean=3, noisy=1, first=4)
 
 
 def test_two_processes_train_one_model_together(built: Path, tmp_path: Path) -> None:
@@ -253,24 +300,21 @@ def test_averaged_gradients_are_the_mean_over_ranks(tmp_path: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def test_packaged_model_is_evaluated_through_the_application(built: Path, tmp_path: Path) -> None:
-    package.package(built / "generator", built / "codec", built / "judge", tmp_path)
-    out = tmp_path / "trial.json"
-    options = ["--model", str(tmp_path / "meadow"), "--judge", str(tmp_path / "judge")]
-    options += ["--out", str(out), "--films", "1", "--long", "0", "--switches", "recache"]
-    trial.evaluate(trial.parser().parse_args([*options, "--dtype", "fp32"]))
-    result = json.loads(out.read_text())
-    assert result.keys() == {"hardware", "versions", "command", "metrics"}
-    assert {"adherence_mean", "recache_late", "recache_seam"} <= result["metrics"].keys()
-    assert out.with_suffix(".png").stat().st_size > 0
-
-
-def test_accuracy_and_seam() -> None:
-    rows = torch.zeros(2, 7, dtype=torch.long)
+def test_accuracy_counts_what_shows() -> None:
+    rows = torch.tensor([attribute_index(motion="rests"), attribute_index(motion="bounces")])
     read = rows.clone()
     read[0, 0] = 1
-    assert accuracy(read, rows)["time"] == 0.5
-    assert accuracy(read, rows)["mean"] == pytest.approx(13 / 14)
+    read[0, NAMES.index("speed")] = 1
+    result = accuracy(read, rows)
+    assert result["time"] == 0.5
+    # What rests has no speed to get wrong, and neither row has a companion.
+    assert result["speed"] == 1
+    assert "companion_colour" not in result
+    assert result["mean"] == pytest.approx((8 + 1.5) / 10 + 0.05, abs=0.051)
+    assert accuracy(read, rows, rows >= 0)["speed"] == 0.5
+
+
+def test_seam() -> None:
     steps = torch.arange(40) % 2
     frames = (steps * 10)[None, :, None, None, None].expand(1, 40, 3, 8, 8).to(torch.uint8)
     assert seam(frames, 30) == pytest.approx(1.0)

@@ -128,16 +128,21 @@ def _spreading(kind: int, canvas: Canvas, picture: Tensor, _which: Tensor) -> Te
 
 
 def thing_cells(before: Scenes, after: Scenes, seconds: Tensor, change: Tensor) -> Tensor:
-    """Which cells of the frames of a film show the thing or its edge.
+    """Which cells of the frames of a film show the thing, the companion or the edge of one.
 
     Bool [B, T, HEIGHT / CELL, WIDTH / CELL]; the arguments are those of `film`.
     """
-    placed = thing(moments(before, after, seconds, change))
-    x = CELL * (torch.arange(WIDTH // CELL, device=seconds.device) + 0.5)
-    y = CELL * (torch.arange(HEIGHT // CELL, device=seconds.device)[:, None] + 0.5)
+    now = moments(before, after, seconds, change)
+    near = _near(thing(now)) | (_near(companion(now)) & (now.risen > 0)[:, None, None])
+    shown: Tensor = near.unflatten(0, seconds.shape)
+    return shown
+
+
+def _near(placed: Placed) -> Tensor:
+    """Which cells each thing reaches from its centre, bool [N, rows, columns]."""
+    x = CELL * (torch.arange(WIDTH // CELL, device=placed.x.device) + 0.5)
+    y = CELL * (torch.arange(HEIGHT // CELL, device=placed.x.device)[:, None] + 0.5)
     # From its centre to the nearest point of each cell.
     dx = ((x - placed.x[:, None, None]).abs() - CELL / 2).clamp(min=0)
     dy = ((y - placed.y[:, None, None]).abs() - CELL / 2).clamp(min=0)
-    near = torch.hypot(dx, dy) < (REACH * placed.radius)[:, None, None]
-    shown: Tensor = near.unflatten(0, seconds.shape)
-    return shown
+    return torch.hypot(dx, dy) < (REACH * placed.radius)[:, None, None]

@@ -6,6 +6,7 @@ A scene is eleven named attributes and an unnamed layout. What it looks like at 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -111,6 +112,15 @@ def shown_changes(before: Tensor, after: Tensor) -> Tensor:
     return (before != after) & is_meaningful(after)
 
 
+def is_settled(before: Tensor, after: Tensor) -> Tensor:
+    """Bool, shaped as the rows [..., 11]: what is sure after a film and a prompt for its change.
+
+    What shows after the change, and either showed before or was changed: the speed of what begins
+    to move is free where nobody names it.
+    """
+    return is_meaningful(after) & (is_meaningful(before) | (before != after))
+
+
 def _pairs(pairs: tuple[tuple[str, str], ...], first: str, second: str) -> Tensor:
     """Bool [values of first, values of second], true at the given pairs."""
     table = torch.zeros(len(ATTRIBUTES[first]), len(ATTRIBUTES[second]), dtype=torch.bool)
@@ -178,3 +188,20 @@ def change_scenes(scenes: Scenes, changed: Tensor, generator: torch.Generator) -
     while (wrong := is_held_out(after) & ~held_out).any():
         after[wrong] = draw(before[wrong], changed[wrong])
     return replace(scenes, attributes=after)
+
+
+def draw_change(scenes: Scenes, chances: Sequence[float], generator: torch.Generator) -> Scenes:
+    """The same layouts with some attributes changed, one of them at least so that it shows.
+
+    `chances[i]` is that of i + 1 attributes changing; which ones is drawn evenly.
+    """
+    n, device = len(scenes), scenes.attributes.device
+    share = torch.tensor(chances, device=device)
+    rows = scenes.attributes.clone()
+    left = torch.arange(n, device=device)
+    while len(left):
+        most = torch.multinomial(share, len(left), replacement=True, generator=generator)
+        order = torch.rand(len(left), len(NAMES), generator=generator, device=device).argsort(1)
+        rows[left] = change_scenes(scenes[left], order <= most[:, None], generator).attributes
+        left = left[~shown_changes(scenes.attributes[left], rows[left]).any(1)]
+    return replace(scenes, attributes=rows)
