@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from longtake.models.video.transformer import TransformerConfig, WanTransformer
 from longtake.training.attention import ChunkCausalAttention, training_kernels
 from longtake.training.dataset import Clips, clips_path
 from longtake.training.loop import (
+    MAX_STEPS,
     Loop,
     add_arguments,
     join_ranks,
@@ -28,11 +31,9 @@ from longtake.training.loop import (
     rank,
     step_generator,
 )
-from longtake.training.prompts import Batches, build_text_encoder, build_tokenizer
+from longtake.training.prompts import Batches, build_text_encoder, build_tokenizer, tokens
 
 THING_WEIGHT = 5.0
-MAX_STEPS = 1 << 40
-"""Where the numbers of steps end; a budget ends a run long before."""
 
 
 class Denoiser(nn.Module):
@@ -65,10 +66,11 @@ class Flow(nn.Module):
     ) -> Tensor:
         """The predicted flow, shaped as `noisy` [B, C, F, h, w], seen after `clean` latents.
 
-        `timesteps`: of `noisy`, [B, F]; `attention` says which chunks they are.
+        `timesteps`: of `noisy`, [B, F]; `attention` says which chunks they are. `clean` has the
+        dtype of the residual stream.
         """
         text = self.transformer.encode_text(embeddings)
-        latents = torch.cat((clean, noisy), 2)
+        latents = torch.cat((clean, noisy.to(clean.dtype)), 2)
         timesteps = F.pad(timesteps, (clean.shape[2], 0))
         flow: Tensor = self.transformer(latents, timesteps, text, attention)
         return flow[:, :, clean.shape[2] :]
@@ -88,13 +90,58 @@ def initialise(transformer: WanTransformer) -> None:
     nn.init.zeros_(transformer.proj_out.weight)
 
 
+class Teacher:
+    """A trained model, whose many steps to clean latents a student learns to go in one.
+
+    From noisy latents the flow's ODE leads to one place; a student that aims there is sharp where
+    one that aims at the data can only be an average. `guide`: how much further than from no prompt
+    to the prompt the teacher goes (classifier-free guidance; 1 is none); `steps`: Euler steps.
+    """
+
+    def __init__(self, denoiser: Denoiser, length: int, guide: float, steps: int) -> None:
+        self.denoiser = denoiser
+        self.flow = Flow(denoiser.transformer)
+        self.guide = guide
+        self.shares = (*sampler.sigmas(steps, 2.0), 0.0)
+        silence = tokens(build_tokenizer(), [""], length, 0.0, random.Random(0))
+        self.silence = [each.to(denoiser.transformer.proj_out.weight.device) for each in silence]
+
+    @torch.no_grad()
+    def endpoint(
+        self,
+        clean: Tensor,
+        noisy: Tensor,
+        sigma: Tensor,
+        words: tuple[Tensor, Tensor],
+        attention: ChunkCausalAttention,
+    ) -> Tensor:
+        """Where `noisy` [B, C, F, h, w] at the levels `sigma` [B, F] leads; see `Flow`.
+
+        `words`: token ids and mask, int64 [B, length].
+        """
+        prompts = [words]
+        if self.guide != 1:
+            prompts.append(tuple(each.expand_as(words[0]) for each in self.silence))
+        embeddings = [self.denoiser.embed(*each) for each in prompts]
+        latents, level = noisy.float(), sigma[:, None, :, None, None]
+        for now, then in pairwise(self.shares):
+            flows = [
+                self.flow(clean, latents, 1000 * now * sigma, each, attention).float()
+                for each in embeddings
+            ]
+            # Where there is but one, this is it.
+            flow = torch.lerp(flows[-1], flows[0], self.guide)
+            latents = latents + (then - now) * level * flow
+        return latents
+
+
 def draw_levels(
-    clips: int, chunks: int, draw: torch.Generator, own: Tensor, shift: float
+    clips: int, chunks: int, draw: torch.Generator, own: Tensor, shift: float, share: float
 ) -> Tensor:
     """Noise levels sigma of the chunks of each clip, float32 [clips, chunks] in (0, 1].
 
-    Half of them are the sampler's `own` [steps], the others uniform, then moved towards noise by
-    the sampler's `shift`.
+    A `share` of them are the sampler's `own` [steps], the others uniform, then moved towards noise
+    by the sampler's `shift`.
     """
 
     def uniform() -> Tensor:
@@ -103,7 +150,7 @@ def draw_levels(
     u = uniform()
     anywhere = (shift * u / (1 + (shift - 1) * u)).clamp(min=1e-3)
     taken = own[(uniform() * len(own)).long().clamp(max=len(own) - 1)]
-    return torch.where(uniform() < 0.5, taken, anywhere)
+    return torch.where(uniform() < share, taken, anywhere)
 
 
 def jitter(context: Tensor, most: float, draw: torch.Generator) -> Tensor:
@@ -113,17 +160,15 @@ def jitter(context: Tensor, most: float, draw: torch.Generator) -> Tensor:
     return torch.lerp(context, noise, amount)
 
 
-def flow_loss(
-    flow: Tensor, clean: Tensor, noise: Tensor, asked: Tensor, thing: Tensor
-) -> dict[str, Tensor]:
+def flow_loss(flow: Tensor, aim: Tensor, asked: Tensor, thing: Tensor) -> dict[str, Tensor]:
     """Weighted mean square error of the flow over the frames that are asked for.
 
     The thing covers a few cells of many, and most of the prompt is about it: its cells weigh
     `THING_WEIGHT` times as much as the rest.
 
-    `flow`, `clean`, `noise`: [B, C, F, h, w]; `asked`: bool [B, F]; `thing`: bool [B, F, h, w].
+    `flow`, `aim`: [B, C, F, h, w]; `asked`: bool [B, F]; `thing`: bool [B, F, h, w].
     """
-    error = (flow.float() - (noise - clean)).square().mean(1)
+    error = (flow.float() - aim).square().mean(1)
     asked = asked.float()[:, :, None, None].expand_as(error)
     weight = asked * torch.where(thing, THING_WEIGHT, 1.0)
     shown = asked * thing
@@ -201,6 +246,30 @@ def load_denoiser(folder: Path, device: torch.device) -> tuple[Denoiser, dict[st
     return denoiser.eval(), described
 
 
+def _begin(
+    options: argparse.Namespace, described: dict[str, Any], device: torch.device
+) -> tuple[Denoiser, dict[str, Any], Teacher | None]:
+    """The model to train, its description, and its teacher if there is one."""
+    streaming = described["streaming"]
+    teacher = None
+    if options.init or options.teacher:
+        denoiser, begun = load_denoiser(options.init or options.teacher, device)
+        described = begun | {"streaming": streaming}
+    else:
+        denoiser = build_denoiser(described, device)
+        if options.reader:
+            denoiser.text.load_state_dict(load_file(options.reader / "model.safetensors"))
+    models = [denoiser]
+    if options.teacher:
+        models.append(load_denoiser(options.teacher, device)[0])
+        teacher = Teacher(models[1], streaming["text_length"], options.guide, options.solver)
+    if not options.no_compile:
+        # Block by block: all blocks share one compilation, a fifth of the whole model's time.
+        for block in (block for model in models for block in model.transformer.blocks):
+            block.compile(dynamic=False)
+    return denoiser, described, teacher
+
+
 def train(options: argparse.Namespace) -> Denoiser | None:
     """Train within the budget and write the model folder; None where it paused."""
     device = join_ranks(options)
@@ -208,11 +277,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     streaming = StreamingConfig(**described["streaming"])
     both = [Clips.load(clips_path(options.data, name), device) for name in ("films", "openings")]
     batches = Batches(both, options, streaming.text_length)
-    if options.init:
-        denoiser, begun = load_denoiser(options.init, device)
-        described = begun | {"streaming": described["streaming"]}
-    else:
-        denoiser = build_denoiser(described, device)
+    denoiser, described, teacher = _begin(options, described, device)
     flow = Flow(denoiser.transformer)
     latent = (both[0].latents.shape[-2], both[0].latents.shape[-1])
     attentions = []
@@ -221,10 +286,6 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         counts = {"clean": chunks - 1, "noisy": chunks, "first": 0}
         attentions.append(chunk_attention(denoiser.transformer, streaming, latent, **counts))
     loop = Loop(loop_config(options, average=options.average, muon=options.muon), denoiser)
-    if not options.no_compile:
-        # Block by block: all blocks share one compilation, a fifth of the whole model's time.
-        for block in denoiser.transformer.blocks:
-            block.compile(dynamic=False)
     on_gpu = device.type == "cuda"
     loader = iter(
         DataLoader(
@@ -236,6 +297,8 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         )
     )
     own = torch.tensor(sampler.sigmas(streaming.steps, streaming.shift), device=device)
+    # A student learns the sampler's own levels and no others.
+    share = 1.0 if teacher else 0.5
 
     def step_loss(step: int) -> dict[str, Tensor]:
         draw = step_generator(options.seed, step, device)
@@ -243,16 +306,21 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         index, ids, mask = (each.to(device, non_blocking=True) for each in vars(batch).values())
         clean = clips.latents[index].float()
         chunks = clean.shape[2] // streaming.chunk
-        sigma = draw_levels(len(clean), chunks, draw, own, streaming.shift)
+        sigma = draw_levels(len(clean), chunks, draw, own, streaming.shift, share)
         asked = torch.arange(chunks, device=device) >= clips.border[index, None]
         sigma, asked = (x.repeat_interleave(streaming.chunk, 1) for x in (sigma, asked))
         noise = torch.randn(clean.shape, generator=draw, device=device)
         noisy = torch.lerp(clean, noise, sigma[:, None, :, None, None])
-        context = jitter(clean[:, :, : -streaming.chunk], options.jitter, draw)
+        # The residual stream is as precise as the latents: here as it will be in use.
+        context = jitter(clean[:, :, : -streaming.chunk], options.jitter, draw).bfloat16()
+        attention, aim = attentions[step % 2], noise - clean
         with torch.autocast(device.type, torch.bfloat16):
+            if teacher:
+                end = teacher.endpoint(context, noisy, sigma, (ids, mask), attention)
+                aim = (noisy - end) / sigma[:, None, :, None, None]
             embeddings = denoiser.embed(ids, mask)
-            predicted = flow(context, noisy, 1000 * sigma, embeddings, attentions[step % 2])
-        losses = flow_loss(predicted, clean, noise, asked, clips.thing[index])
+            predicted = flow(context, noisy, 1000 * sigma, embeddings, attention)
+        losses = flow_loss(predicted, aim, asked, clips.thing[index])
         return losses | {"opening": torch.tensor(step % 2)}
 
     finished = loop.run(step_loss)
@@ -267,8 +335,13 @@ def parser() -> argparse.ArgumentParser:
     add_arguments(result, seconds=600, batch=64, rate=1e-3)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--data", type=Path, required=True, help="folder of the dataset stage")
+    result.add_argument("--reader", type=Path, help="folder of the reader stage to begin from")
+    result.add_argument("--teacher", type=Path, help="a folder of this stage to distil")
+    result.add_argument("--guide", type=float, default=2.0, help="the teacher's guidance")
+    result.add_argument("--solver", type=int, default=8, help="the teacher's steps")
     result.add_argument("--jitter", type=float, default=0.1, help="most noise on what came before")
     result.add_argument("--forget", type=float, default=0.02, help="chance of a word lost")
+    result.add_argument("--mute", type=float, default=0.1, help="chance of no prompt at all")
     result.add_argument("--muon", type=float, default=5e-3, help="peak rate of Muon; 0: AdamW")
     result.add_argument("--average", type=float, default=0.998, help="decay of the average")
     return result

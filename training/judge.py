@@ -20,6 +20,9 @@ from longtake.training.loop import Loop, add_arguments, loop_config, step_genera
 from longtake.training.pool import as_float, clip_pool
 from longtake.training.valley.world import COUNTS, NAMES, is_meaningful
 
+SHIFTS = (-8, -4, -2, 0, 2, 4, 8)
+"""By how many pixels to the right a frame is compared with the one before it."""
+
 
 @dataclass(frozen=True)
 class JudgeConfig:
@@ -27,8 +30,8 @@ class JudgeConfig:
 
     window: int = 32
     stride: int = 2
-    widths: tuple[int, ...] = (32, 64, 128, 192, 256)
-    temporal: int = 256
+    widths: tuple[int, ...] = (32, 64, 96, 128, 192)
+    temporal: int = 192
 
     @property
     def frames(self) -> int:
@@ -51,6 +54,19 @@ class _Stage(nn.Module):
         return F.relu(x + self.second(self.conv(x)))
 
 
+def motion_cost(frames: Tensor) -> Tensor:
+    """How badly each pixel matches one a little to its side in the frame before: the least is where
+    it came from.
+
+    Frames [B, T, 3, H, W] in [0, 1] to [B, T, SHIFTS, H, W] in [0, 1]; 0 in the first frame.
+    """
+    grey = frames.mean(2)
+    before = torch.cat((grey[:, :1], grey[:, :-1]), 1)
+    costs = [(grey - before.roll(shift, -1)).abs() for shift in SHIFTS]
+    costs = [torch.cat((0 * cost[:, :1], cost[:, 1:]), 1) for cost in costs]
+    return torch.stack(costs, 2)
+
+
 class Judge(nn.Module):
     """Frames to one row of logits for each attribute."""
 
@@ -58,8 +74,8 @@ class Judge(nn.Module):
         super().__init__()
         self.config = config
         widths = config.widths
-        # Two more input channels hold each pixel's place: motion is a matter of where.
-        pairs = zip((5, *widths[:-1]), widths, strict=True)
+        # Colours, what moved since the frame before, and each pixel's place.
+        pairs = zip((3 + len(SHIFTS) + 2, *widths[:-1]), widths, strict=True)
         self.stages = nn.Sequential(*(_Stage(a, b) for a, b in pairs))
         self.first = nn.Conv1d(2 * widths[-1], config.temporal, 3, padding=1)
         self.second = nn.Conv1d(config.temporal, config.temporal, 3, padding=1)
@@ -77,8 +93,8 @@ class Judge(nn.Module):
             for size in (width, height)
         )
         place = torch.stack((across.expand(height, -1), down[:, None].expand(-1, width)))
-        pictures = frames.flatten(0, 1) * 2 - 1
-        x = torch.cat((pictures, place.expand(len(pictures), -1, -1, -1)), 1)
+        parts = (frames * 2 - 1, motion_cost(frames), place.expand(batch, steps, -1, -1, -1))
+        x = torch.cat(parts, 2).flatten(0, 1)
         x = self.stages(x.to(memory_format=torch.channels_last))
         pooled = torch.cat((x.mean((2, 3)), x.amax((2, 3))), 1).view(batch, steps, -1)
         over_time = F.relu(self.first(pooled.transpose(1, 2)))

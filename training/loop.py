@@ -27,6 +27,8 @@ from longtake.training.muon import Muon
 
 Module = TypeVar("Module", bound=nn.Module)
 SEED_STRIDE = 1_000_003
+MAX_STEPS = 1 << 40
+"""Where the numbers of steps end; a budget ends a run long before."""
 StepLoss = Callable[[int], dict[str, Tensor]]
 """Step number -> scalars; the one named "loss" is minimised, the others are logged."""
 

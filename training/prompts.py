@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +13,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import UMT5Config, UMT5EncoderModel
 
-from longtake.training.dataset import CHANGE, Clips
+from longtake.training.dataset import CHANGE, SCENE, Clips
 from longtake.training.loop import rank
-from longtake.training.valley.captions import caption, change_caption, draw_mention, vocabulary
+from longtake.training.valley.captions import (
+    caption,
+    change_caption,
+    draw_mention,
+    shown,
+    values_of,
+    vocabulary,
+)
 from longtake.training.valley.world import NAMES
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
@@ -48,12 +55,29 @@ def build_text_encoder(settings: Mapping[str, object], tokenizer: Tokenizer) -> 
     return UMT5EncoderModel(config)
 
 
-def prompt(before: Sequence[int], after: Sequence[int], style: int, rng: random.Random) -> str:
-    """A caption drawn for a clip; it names at least what changes in the clip."""
-    if style == CHANGE:
-        return change_caption(before, after, rng)
+def mention(
+    before: Sequence[int], after: Sequence[int], style: int, rng: random.Random
+) -> frozenset[str]:
+    """The attributes that a caption for a clip names: at least what changes in it."""
     changed = {name for name, a, b in zip(NAMES, before, after, strict=True) if a != b}
-    return caption(after, rng, draw_mention(rng) | changed)
+    drawn = draw_mention(rng) | {"shape"} if style == SCENE else frozenset()
+    named = (drawn | changed) & shown(values_of(after))
+    return named | {"companion"} if style == SCENE and "companion_colour" in named else named
+
+
+def prompt(
+    before: Sequence[int],
+    after: Sequence[int],
+    style: int,
+    named: Collection[str],
+    rng: random.Random,
+    *,
+    held_out: bool = False,
+) -> str:
+    """A caption for a clip; `named` is from `mention`, `held_out` as in `captions`."""
+    if style == CHANGE:
+        return change_caption(before, after, rng, held_out)
+    return caption(after, rng, named, held_out)
 
 
 def tokens(
@@ -102,13 +126,17 @@ class Batches(Dataset[Batch]):
         # noisy ones.
         frames = [clips.latents.shape[2] for clips in sets]
         self.sizes = (options.batch, options.batch * (2 * frames[0] // frames[1] - 1))
-        self.seed, self.forget, self.length = f"{options.seed}/{rank()}", options.forget, length
+        self.seed, self.length = f"{options.seed}/{rank()}", length
+        self.forget, self.mute = options.forget, options.mute
         self.tokenizer = build_tokenizer()
 
     def __getitem__(self, step: int) -> Batch:
         rng = random.Random(f"{self.seed}/{step}")
         rows, size = self.sets[step % 2], self.sizes[step % 2]
         chosen = rng.choices(range(len(rows)), k=size)
-        texts = [prompt(*rows[i], rng) for i in chosen]
+        texts = []
+        for row in (rows[index] for index in chosen):
+            said = mention(*row, rng)
+            texts.append("" if rng.random() < self.mute else prompt(*row, said, rng))
         ids, mask = tokens(self.tokenizer, texts, self.length, self.forget, rng)
         return Batch(torch.tensor(chosen), ids, mask)
