@@ -278,7 +278,8 @@ def drift(
 def _read_clips(judge: Judge, films: Tensor, window: int) -> Tensor:
     """What is read in clip after clip of films [B, clips * window, ...]: int64 [B, clips, 11]."""
     clips = films.unflatten(1, (-1, window))
-    return judge.read(clips.flatten(0, 1)).cpu().unflatten(0, clips.shape[:2])
+    rows: Tensor = judge.read(clips.flatten(0, 1)).cpu().unflatten(0, clips.shape[:2])
+    return rows
 
 
 def spread(read: Tensor, named: Collection[str]) -> float:

@@ -5,6 +5,8 @@ The judge says whether a clip shows what was asked for; whether it also looks ri
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,7 +17,8 @@ from longtake.training.valley.world import HEIGHT, WIDTH
 FRAMES, STRIDE = 4, 4
 """Frames of a clip that is looked at, and how far apart they are: three quarters of a second."""
 FOLDS = 5
-STEPS = 800
+PASSES = 40
+"""Times that a training batch is drawn for every so many clips as it holds."""
 PAIRS = 16
 """Pairs of a generated and a rendered clip of the same attributes in a training batch."""
 CROP = (72, 128)
@@ -29,7 +32,7 @@ class _Classifier(nn.Module):
         super().__init__()
         widths = (3 * FRAMES, 16, 32, 48, 64)
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False)]
             # Over the batch: normalising each clip by itself would hide how strong its edges are.
             layers += [nn.BatchNorm2d(outputs), nn.ReLU()]
@@ -49,9 +52,7 @@ def auc(positive: Tensor, negative: Tensor) -> float:
     return float(above.mean())
 
 
-def realism_auc(
-    generated: Tensor, rendered: Tensor, seed: int, device: torch.device, steps: int = STEPS
-) -> float:
+def realism_auc(generated: Tensor, rendered: Tensor, seed: int, device: torch.device) -> float:
     """How well the network tells generated clips from rendered ones that it never saw.
 
     Both are films uint8 [N, T, 3, HEIGHT, WIDTH] on the CPU, the i-th of both of the same
@@ -74,14 +75,15 @@ def realism_auc(
     for fold in range(FOLDS):
         mine = torch.zeros(len(order), dtype=torch.bool)
         mine[order[fold::FOLDS]] = True
-        network = _trained(clips[:, ~mine].flatten(1, 2), steps, draw, device)
+        network = _trained(clips[:, ~mine].flatten(1, 2), draw, device)
         negative, positive = (_scores(network, side) for side in clips[:, mine].flatten(1, 2))
         areas.append(auc(positive, negative))
     return sum(areas) / FOLDS
 
 
-def _trained(clips: Tensor, steps: int, draw: torch.Generator, device: torch.device) -> _Classifier:
+def _trained(clips: Tensor, draw: torch.Generator, device: torch.device) -> _Classifier:
     """A network trained on clips [2, N, FRAMES, 3, H, W], the renders first."""
+    steps = PASSES * -(-clips.shape[1] // PAIRS)
     labels = torch.arange(2.0, device=device).repeat_interleave(min(PAIRS, clips.shape[1]))
     # Its own random numbers, and the caller's left as they were.
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
