@@ -175,7 +175,7 @@ def measure_switch(bench: Bench) -> dict[str, float]:
     spans = (BEFORE, EARLY, PERSISTED)
     album = Album(StreamCamera(bench.model), STRIPS, COLUMNS)
     made = switching(album, bench.judge, *scenes, spans, bench.seed, new_wording=True)
-    captions = [", then: ".join(script.values()) for script in album.scripts]
+    captions = ["\nthen: ".join(script.values()) for script in album.scripts]
     save_png(sheet(album.strips, captions), bench.picture("switches"))
     true = switching_renders(bench.judge, *scenes, spans, bench.device)
     return {
@@ -231,13 +231,10 @@ def measure_speed(bench: Bench) -> dict[str, float]:
 def ablation_settings(config: StreamingConfig) -> dict[str, dict[str, int | str]]:
     """The rows of the paper's table: what to do at a switch, and how far to look back."""
     rows: dict[str, dict[str, int | str]] = {switch: {"switch": switch} for switch in SWITCHES}
-    other = next(
-        size for size in range(9, 13) if size % config.chunk == 0 and size != config.window
-    )
+    others = [n for n in range(9, 13) if n % config.chunk == 0 and n != config.window]
     rows |= {f"sink{sink}": {"sink": sink} for sink in {0} - {config.sink}}
-    return rows | {
-        f"window{size}": {"window": size} for size in (6, other) if size != config.window
-    }
+    windows = [size for size in (6, *others[:1]) if size != config.window]
+    return rows | {f"window{size}": {"window": size} for size in windows}
 
 
 def measure_ablation(bench: Bench) -> dict[str, float]:
@@ -301,8 +298,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
     pictures = [bench.picture(name) for name in ("films", "switches", "ablation")]
     text = page(result, [picture for picture in pictures if picture.exists()])
     options.out.with_suffix(".md").write_text(text, "utf-8")
-    show(result["metrics"])
-    return metrics
+    measured: dict[str, float] = result["metrics"]
+    show(measured)
+    return measured
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from longtake.training.metrics import contact_sheet
 Point = tuple[float, float]
 
 SIZE = (720, 400)
-MARGINS = (64, 24, 24, 56)
+MARGINS = (48, 52, 24, 52)
 """Of a chart, in pixels: left, top, right, bottom."""
 FINE = 4
 """Charts are drawn so many times larger, then reduced, for smooth lines."""
@@ -32,9 +33,9 @@ def line_chart(
     y_ticks: Sequence[float],
     mark: float,
 ) -> Image.Image:
-    """A chart of `SIZE` pixels with a line for each series, named in a legend.
+    """A chart of `SIZE` pixels with a line for each series, named in a legend above it.
 
-    `series`: points from left to right, over whole numbers; `y_ticks`: in rising order, the first
+    `series`: at most four, of points from left to right; `y_ticks`: in rising order, the first
     and the last are the bottom and the top of the chart; `mark`: where a dashed upright line is.
     """
     image = Image.new("RGB", (SIZE[0] * FINE, SIZE[1] * FINE), "white")
@@ -43,7 +44,7 @@ def line_chart(
     left, top = MARGINS[0] * FINE, MARGINS[1] * FINE
     right, bottom = image.width - MARGINS[2] * FINE, image.height - MARGINS[3] * FINE
     columns = [x for points in series.values() for x, _ in points]
-    first, last = min(columns), max(columns)
+    first, last = math.floor(min(columns)), math.ceil(max(columns))
 
     def place(x: float, y: float) -> Point:
         across = (x - first) / (last - first)
@@ -55,7 +56,7 @@ def line_chart(
         _, y = place(first, tick)
         draw.line(((left, y), (right, y)), GRID, FINE)
         draw.text((left - 8 * FINE, y), f"{tick:.1f}", INK, font, anchor="rm")
-    for tick in range(round(first), round(last) + 1):
+    for tick in range(first, last + 1):
         x, _ = place(tick, y_ticks[0])
         draw.line(((x, bottom), (x, bottom + 4 * FINE)), INK, FINE)
         draw.text((x, bottom + 8 * FINE), f"{tick}", INK, font, anchor="mt")
@@ -64,32 +65,39 @@ def line_chart(
     for y in range(top, bottom, 8 * FINE):
         draw.line(((middle, y), (middle, y + 4 * FINE)), INK, FINE)
     draw.text(((left + right) / 2, image.height - 8 * FINE), x_label, INK, font, anchor="mb")
-    draw.text((left, top - 8 * FINE), y_label, INK, font, anchor="lb")
+    draw.text((left, top - 32 * FINE), y_label, INK, font, anchor="lb")
 
-    for index, (name, points) in enumerate(series.items()):
-        colour = COLOURS[index % len(COLOURS)]
+    x = float(left)
+    for (name, points), colour in zip(series.items(), COLOURS, strict=False):
         placed = [place(*point) for point in points]
         draw.line(placed, colour, 2 * FINE, joint="curve")
-        for x, y in placed:
+        for across, down in placed:
             radius = 3 * FINE
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
-        y = bottom - (20 * (len(series) - index) - 4) * FINE
-        draw.line(((right - 200 * FINE, y), (right - 176 * FINE, y)), colour, 2 * FINE)
-        draw.text((right - 168 * FINE, y), name, INK, font, anchor="lm")
+            draw.ellipse((across - radius, down - radius, across + radius, down + radius), colour)
+        y = top - 18 * FINE
+        draw.line(((x, y), (x + 24 * FINE, y)), colour, 2 * FINE)
+        draw.text((x + 30 * FINE, y), name, INK, font, anchor="lm")
+        x += 54 * FINE + draw.textlength(name, font)
     return image.reduce(FINE)
 
 
 def sheet(strips: Sequence[Tensor], captions: Sequence[str]) -> Image.Image:
-    """A row of frames for each film, uint8 [columns, 3, H, W], with its caption below it."""
+    """A row of frames for each film, uint8 [columns, 3, H, W], with its caption below it.
+
+    A caption may have several lines.
+    """
     rows = []
     font = ImageFont.load_default(11)
     for strip, caption in zip(strips, captions, strict=True):
         picture = Image.fromarray(contact_sheet([strip]).numpy())
         width = COLUMN * len(strip)
         picture = picture.resize((width, round(picture.height * width / picture.width)))
-        row = Image.new("RGB", (width, picture.height + LINE + 4), "white")
+        lines = caption.split("\n")
+        row = Image.new("RGB", (width, picture.height + LINE * len(lines) + 4), "white")
         row.paste(picture)
-        ImageDraw.Draw(row).text((1, row.height - 4), caption, INK, font, anchor="ls")
+        for index, line in enumerate(lines):
+            bottom = picture.height + LINE * (index + 1)
+            ImageDraw.Draw(row).text((1, bottom - 2), line, INK, font, anchor="ls")
         rows.append(row)
     result = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
     down = 0

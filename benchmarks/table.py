@@ -40,8 +40,10 @@ def page(result: Mapping[str, Any], pictures: Sequence[Path]) -> str:
     """
     metrics: Mapping[str, float] = result["metrics"]
     lines = ["# The bundled model, measured", ""]
-    made = {(part["hardware"], part["command"]): None for part in result["parts"].values()}
-    lines += [f"- `{command}` ({hardware})" for hardware, command in made]
+    made: dict[str, list[str]] = {}
+    for name, part in result["parts"].items():
+        made.setdefault(f"`{part['command']}` ({part['hardware']})", []).append(name)
+    lines += [f"- {', '.join(names)}: {how}" for how, names in made.items()]
     if len({part["weights"] for part in result["parts"].values()}) > 1:
         lines += ["", "Not all of it was measured with the same weights: see `parts` in the JSON."]
     lines += ["", "What is in bold is not what it must be.", ""]

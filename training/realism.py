@@ -17,7 +17,7 @@ from longtake.training.valley.world import HEIGHT, WIDTH
 FRAMES, STRIDE = 4, 4
 """Frames of a clip that is looked at, and how far apart they are: three quarters of a second."""
 FOLDS = 5
-PASSES = 40
+PASSES = 50
 """Times that a training batch is drawn for every so many clips as it holds."""
 PAIRS = 16
 """Pairs of a generated and a rendered clip of the same attributes in a training batch."""
