@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before torch is there, as the command line does it.
+    from longtake.app.threads import limit_spinning
+
+    limit_spinning()
+
 import argparse
 import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from longtake.app.api import open_model
-from longtake.benchmarks.report import write_result
+from longtake.benchmarks.report import show, write_result
 
 PROMPTS = (
     "a red ball bounces on green grass on a sunny day",
@@ -22,14 +31,23 @@ PROMPTS = (
 )
 
 
-def generate(seconds: float, *options: str) -> dict[str, Any]:
-    """The summary of one ``generate`` in a process of its own."""
+def generate(
+    seconds: float, *options: str, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The summary of one ``generate`` in a process of its own.
+
+    Args:
+        seconds: length of the film; more than 40, for the last prompt to be in it.
+        options: more of the command line.
+        environment: variables set for the process, besides those of this one.
+    """
     with tempfile.TemporaryDirectory() as folder:
         prompts = [part for prompt in PROMPTS for part in ("--prompt", prompt)]
         code = "import sys; from longtake.app.cli import main; sys.exit(main())"
         command = [sys.executable, "-c", code, "generate", "--json", *prompts, *options]
         command += ["--seconds", str(seconds), "--out", f"{folder}/film.mp4"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        told = {**os.environ, **(environment or {})}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=told)
     summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return summary
 
@@ -65,10 +83,10 @@ def main() -> None:
     for name, extra in (("", ()), ("steps2_", ("--steps", "2")), ("fp32_", ("--dtype", "fp32"))):
         films = [generate(options.seconds, *extra) for _ in range(options.repeats)]
         for key in ("fps", "first_frame_s", "switch_s", "load_s", "peak_memory_mb"):
-            ordered = sorted(film[key] for film in films)
-            metrics[name + key] = ordered[len(ordered) // 2]
+            metrics[name + key] = statistics.median(film[key] for film in films)
     metrics |= memory_growth(options.minutes)
     write_result(options.out, "longtake.benchmarks.film", torch.device("cpu"), metrics)
+    show(metrics)
 
 
 if __name__ == "__main__":

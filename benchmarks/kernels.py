@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before torch is there, as the command line does it.
+    from longtake.app.threads import limit_spinning
+
+    limit_spinning()
+
 import argparse
 import statistics
 import time
@@ -12,7 +18,7 @@ import torch
 from torch import Tensor
 
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
-from longtake.benchmarks.report import write_result
+from longtake.benchmarks.report import show, write_result
 from longtake.kernels import implementations
 from longtake.kernels.registry import OPERATIONS
 
@@ -77,6 +83,7 @@ def main() -> None:
                 if name != "reference":
                     metrics[f"{operation}/{name}_gain"] = times["reference"] / seconds
     write_result(options.out, "longtake.benchmarks.kernels", device, metrics)
+    show(metrics)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,24 +25,41 @@ def hardware(device: torch.device) -> str:
     return f"{name}, {capability}, {torch.get_num_threads()} threads"
 
 
-def write_result(
-    path: Path, module: str, device: torch.device, metrics: Mapping[str, float]
-) -> None:
-    """Write a result as JSON and print its metrics.
-
-    Args:
-        path: the file; its folder is made if need be.
-        module: whose ``python -m`` command, with this process's arguments, made it.
-        device: measured on.
-        metrics: numbers by name.
-    """
-    result = {
+def origin(module: str, device: torch.device) -> dict[str, Any]:
+    """What made a result: ``hardware``, ``versions``, ``command``; see :func:`write_result`."""
+    return {
         "hardware": hardware(device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
-        "metrics": {name: round(value, 4) for name, value in metrics.items()},
     }
+
+
+def write_result(
+    path: Path,
+    module: str,
+    device: torch.device,
+    metrics: Mapping[str, float],
+    **more: object,
+) -> None:
+    """Write a result as JSON.
+
+    Args:
+        path: the file, replaced at once; its folder is made if need be.
+        module: whose ``python -m`` command, with this process's arguments, made it.
+        device: measured on.
+        metrics: numbers by name.
+        more: JSON-like values to be written beside them.
+    """
+    rounded = {name: round(value, 4) for name, value in metrics.items()}
+    result = {**origin(module, device), "metrics": rounded, **more}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    # Beside it first: whoever stops a benchmark half-way keeps what was measured before.
+    half = path.with_suffix(".part")
+    half.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    half.replace(path)
+
+
+def show(metrics: Mapping[str, float]) -> None:
+    """Print metrics, one a line."""
     for name, value in metrics.items():
-        print(f"{name:36} {value:10.4g}")
+        print(f"{name:36} {value:10.4g}", flush=True)

@@ -1,7 +1,8 @@
-"""What every test shares: one thread, and a tiny random model folder."""
+"""What every test shares: one thread, a tiny random model folder, and the stages run as a toy."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,11 @@ from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
 from longtake.models.video.transformer import TransformerConfig, WanTransformer
+from longtake.training import codec, dataset, generator, judge
 
 SENTENCE = "a red blue ball bounces on green grass night falls it starts to snow"
+TOY = Path(__file__).with_name("toy.json")
+LOOP = ["--steps", "3", "--no-compile", "--device", "cpu"]
 WORDS = ["<pad>", "<unk>", *SENTENCE.split()]
 
 
@@ -65,3 +69,37 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     save_generator(folder, transformer, codec, TextEncoder(encoder, tokenizer, 12), config)
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_stage() -> Callable[..., None]:
+    """Train a stage as a toy: `run_stage(root, name, out, *more options)`."""
+
+    def run(root: Path, name: str, out: Path, *more: str) -> None:
+        if name == "judge":
+            wanted = ["--pool", "6", "--test", "2", "--batch", "3"]
+            judge.train(judge.parser().parse_args([*LOOP, "--out", str(out), *wanted, *more]))
+            return
+        wanted = ["--out", str(out), "--config", str(TOY)]
+        if name == "codec":
+            wanted += ["--pool", "6", "--test", "2", "--batch", "6", "--frames", "8"]
+            codec.train(codec.parser().parse_args([*LOOP, *wanted, *more]))
+            return
+        wanted += ["--data", str(root / "data"), "--batch", "3"]
+        generator.train(generator.parser().parse_args([*LOOP, *wanted, *more]))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, run_stage: Callable[..., None]) -> Path:
+    """Every stage run as a toy, each in a folder of its name."""
+    root = tmp_path_factory.mktemp("built")
+    for name in ("judge", "codec"):
+        run_stage(root, name, root / name)
+    data = ["--codec", str(root / "codec"), "--out", str(root / "data"), "--device", "cpu"]
+    data += ["--config", str(TOY)]
+    sizes = ["--clips", "12", "--openings", "6", "--batch", "3"]
+    dataset.build(dataset.parser().parse_args([*data, *sizes]))
+    run_stage(root, "generator", root / "generator")
+    return root

@@ -17,8 +17,19 @@ from PIL import Image
 from longtake.models.video.settings import StreamingConfig
 from longtake.training.codec import load_codec
 from longtake.training.generator import load_denoiser
-from longtake.training.judge import load_judge
-from longtake.training.metrics import adherence, contact_sheet, drift, switching
+from longtake.training.judge import accuracy, load_judge
+from longtake.training.metrics import (
+    EARLY,
+    LATE,
+    Album,
+    contact_sheet,
+    draw_changes,
+    draw_rows,
+    drift,
+    ends,
+    plain_scripts,
+    switching,
+)
 from longtake.training.rollout import BatchCamera
 
 
@@ -30,17 +41,27 @@ def check(options: argparse.Namespace) -> dict[str, float]:
     streaming = replace(streaming, steps=options.steps or streaming.steps)
     codec, judge = load_codec(options.codec, device), load_judge(options.judge, device)
     camera = BatchCamera(denoiser, codec, streaming)
-    metrics: dict[str, float] = {}
-    plain, films = adherence(camera, judge, options.films, options.seed)
-    metrics |= {f"adherence_{name}": value for name, value in plain.items()}
-    switched, changes = switching(camera, judge, options.films, options.seed)
-    metrics |= {f"switch_{name}": value for name, value in switched.items()}
+    plain, changes = Album(camera, 16, 8), Album(camera, 16, 8)
+    rows = draw_rows(options.films, options.seed)
+    clips = ends(plain, plain_scripts(rows, options.seed), judge.config.window, options.seed)
+    read = accuracy(judge.read(clips), rows)
+    metrics = {f"adherence_{name}": value for name, value in read.items()}
+    scenes = draw_changes(options.films, options.seed)
+    switched = switching(changes, judge, *scenes, (EARLY, LATE), options.seed)
+    metrics |= {
+        "switch_early": switched.adherence(EARLY),
+        "switch_late": switched.adherence(LATE),
+        "switch_changed": switched.right(LATE, changed=True),
+        "switch_kept": switched.right(LATE, changed=False),
+        "switch_seam": switched.seam(),
+    }
     if options.long:
-        drifted = drift(camera, judge, options.films // 4, options.long, options.seed)
+        moving = draw_rows(options.films // 4, options.seed, moving=True)
+        drifted = drift(camera, judge, moving, options.long, options.seed)
         metrics |= {f"drift_{name}": value for name, value in drifted.items()}
     (options.generator / "check.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    for name, sheet in (("plain", films), ("switch", changes)):
-        picture = contact_sheet(sheet[:16], 8).numpy()
+    for name, album in (("plain", plain), ("switch", changes)):
+        picture = contact_sheet(album.strips).numpy()
         Image.fromarray(picture).save(options.generator / f"{name}.png")
     print(json.dumps(metrics))
     return metrics

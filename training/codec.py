@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
-from longtake.training.judge import accuracy, load_judge
+from longtake.training.judge import Judge, accuracy, load_judge
 from longtake.training.loop import (
     Loop,
     add_arguments,
@@ -151,24 +151,30 @@ def latent_statistics(
 @torch.no_grad()
 def rebuild(codec: TinyCodec, clips: Tensor, batch: int = 32) -> Tensor:
     """Clips, uint8 [B, T, 3, H, W], through the codec and back."""
+    dtype = next(codec.parameters()).dtype
     parts = []
     for start in range(0, len(clips), batch):
-        frames = as_float(clips[start : start + batch])
+        frames = as_float(clips[start : start + batch]).to(dtype)
         rebuilt, _ = codec.decode(codec.encode(frames))
-        parts.append((rebuilt.clamp(0, 1) * 255 + 0.5).to(torch.uint8))
+        parts.append((rebuilt.float().clamp(0, 1) * 255 + 0.5).to(torch.uint8))
     return torch.cat(parts)
 
 
-def measure(codec: TinyCodec, options: argparse.Namespace) -> dict[str, float]:
-    """PSNR on clips of held-out combinations, and what a judge, if there is one, reads there."""
-    device = torch.device(options.device)
-    fresh = step_generator(options.seed + 1, 0, device)
-    clips, rows = clip_pool(options.test, 32 + WARM, fresh, held_out=True)
+def measure(
+    codec: TinyCodec, judge: Judge | None, count: int, draw: torch.Generator
+) -> dict[str, float]:
+    """PSNR on `count` clips of held-out combinations, and what a judge, if any, reads there.
+
+    All are on the generator's device. `judge_ratio` is the judge's mean accuracy on what was
+    rebuilt over that on the clips themselves.
+    """
+    clips, rows = clip_pool(count, 32 + WARM, draw, held_out=True)
     rebuilt, clips = rebuild(codec, clips)[:, WARM:], clips[:, WARM:]
-    error = as_float(rebuilt) - as_float(clips)
-    metrics = {"psnr": float((-10 * error.square().mean((1, 2, 3, 4)).log10()).mean())}
-    if options.judge:
-        judge = load_judge(options.judge, device)
+    errors = [
+        (as_float(a) - as_float(b)).square().mean() for a, b in zip(rebuilt, clips, strict=True)
+    ]
+    metrics = {"psnr": float((-10 * torch.stack(errors).log10()).mean())}
+    if judge is not None:
         read = accuracy(judge.read(rebuilt), rows)
         metrics |= {f"judge_{name}": value for name, value in read.items()}
         metrics["judge_ratio"] = read["mean"] / accuracy(judge.read(clips), rows)["mean"]
@@ -220,7 +226,8 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
     config = replace(config, latents_mean=mean, latents_std=std)
     save_codec(loop.ema, config, options.out)
     trained = load_codec(options.out, device)
-    metrics = measure(trained, options)
+    judge = load_judge(options.judge, device) if options.judge else None
+    metrics = measure(trained, judge, options.test, step_generator(options.seed + 1, 0, device))
     (options.out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     print(json.dumps(metrics))
     return trained

@@ -161,7 +161,8 @@ def encode(codec: TinyCodec, frames: Tensor) -> Tensor:
 
 def _cells(thing: Tensor, temporal: int) -> Tensor:
     """Cells of frames [B, T, h, w] to those of latent frames."""
-    return thing.unflatten(1, (-1, temporal)).any(2)
+    cells: Tensor = thing.unflatten(1, (-1, temporal)).any(2)
+    return cells
 
 
 def encode_opening(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from longtake.training.valley.film import film, times
 from longtake.training.valley.world import HEIGHT, RATE, WIDTH, Scenes, draw_change, sample_scenes
 
 CLIPS_AT_ONCE = 256
+FILMS_AT_ONCE = 16
 CHANGES = (0.5, 0.3, 0.2)
 """Chances of one, two or three attributes changing in a clip of a pool."""
 
@@ -49,6 +52,21 @@ def clip_pool(
         seconds = times(start[part], frames, stride)
         pool[part] = shoot(before[part], after[part], seconds, change[part])
     return pool, after.attributes
+
+
+def renders(
+    before: Scenes, after: Scenes, *, start: float, frames: int, change: float, device: torch.device
+) -> Iterator[Tensor]:
+    """True films of the scenes, some at a time: uint8 [some, frames, 3, HEIGHT, WIDTH] on the CPU.
+
+    `start`: second of the first frame; `change`: at which the films begin to change.
+    """
+    for first in range(0, len(before), FILMS_AT_ONCE):
+        part = slice(first, first + FILMS_AT_ONCE)
+        old, new = before[part].to(device), after[part].to(device)
+        begin = torch.full((len(old),), start, device=device)
+        changes = torch.full((len(old),), change, device=device)
+        yield shoot(old, new, times(begin, frames), changes).cpu()
 
 
 def as_float(frames: Tensor) -> Tensor:

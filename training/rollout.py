@@ -7,7 +7,7 @@ that rewrites the sinks. The application's own path is measured by `benchmarks/b
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -23,18 +23,25 @@ from longtake.training.prompts import build_tokenizer, tokens
 class BatchCamera:
     """Makes films with a model that is still being trained; see `metrics.Camera`."""
 
-    def __init__(self, denoiser: Denoiser, codec: TinyCodec, streaming: StreamingConfig) -> None:
+    def __init__(
+        self, denoiser: Denoiser, codec: TinyCodec, streaming: StreamingConfig, batch: int = 96
+    ) -> None:
         self.denoiser = denoiser
         self.flow = Flow(denoiser.transformer)
         self.codec = codec
         self.streaming = streaming
+        self.batch = batch
         self.chunk_frames = streaming.chunk * codec.temporal
         self.device = next(denoiser.parameters()).device
         self.tokenizer = build_tokenizer()
 
-    @torch.no_grad()
-    def shoot(self, scripts: Sequence[Script], chunks: int, seed: int) -> Tensor:
+    def shoot(self, scripts: Sequence[Script], chunks: int, seed: int) -> Iterator[Tensor]:
         """See `metrics.Camera.shoot`."""
+        for first in range(0, len(scripts), self.batch):
+            yield self._films(scripts[first : first + self.batch], chunks, seed + first)
+
+    @torch.no_grad()
+    def _films(self, scripts: Sequence[Script], chunks: int, seed: int) -> Tensor:
         config = self.streaming
         draw = torch.Generator(self.device).manual_seed(seed)
         film: list[Tensor] = []

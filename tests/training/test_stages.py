@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.settings import StreamingConfig
-from longtake.training import codec, dataset, generator, judge
+from longtake.training import dataset
 from longtake.training.codec import load_codec
 from longtake.training.dataset import Clips
 from longtake.training.generator import (
@@ -24,7 +25,7 @@ from longtake.training.generator import (
 )
 from longtake.training.judge import accuracy
 from longtake.training.loop import schedule
-from longtake.training.metrics import seam
+from longtake.training.metrics import seams
 from longtake.training.valley.film import render, times
 from longtake.training.valley.world import (
     NAMES,
@@ -35,96 +36,26 @@ from longtake.training.valley.world import (
     shown_changes,
 )
 
-TOY = {
-    "transformer": {
-        "num_attention_heads": 2,
-        "attention_head_dim": 12,
-        "ffn_dim": 32,
-        "num_layers": 2,
-        "in_channels": 8,
-        "out_channels": 8,
-        "text_dim": 16,
-        "freq_dim": 32,
-        "patch_size": [1, 1, 2],
-    },
-    "vae": {
-        "latent_channels": 8,
-        "patch_size": 2,
-        "blocks": 1,
-        "encoder_channels": [4, 4, 4, 4],
-        "encoder_pool": [1, 2, 2],
-        "encoder_stride": [2, 2, 2],
-        "decoder_channels": [4, 4, 4, 4],
-        "decoder_scale": [2, 2, 2],
-        "decoder_grow": [2, 2, 1],
-    },
-    "text_encoder": {
-        "d_model": 16,
-        "d_kv": 8,
-        "d_ff": 32,
-        "num_heads": 2,
-        "num_layers": 1,
-        "feed_forward_proj": "gated-gelu",
-        "dropout_rate": 0.0,
-    },
-    "streaming": {
-        "width": 256,
-        "height": 144,
-        "rate": 16,
-        "chunk": 2,
-        "sink": 2,
-        "window": 6,
-        "steps": 2,
-        "shift": 3.0,
-        "text_length": 48,
-        "positions": "relative",
-        "recache": "causal",
-    },
-}
-STREAMING = StreamingConfig(**TOY["streaming"])  # type: ignore[arg-type]
-LOOP = ["--steps", "3", "--no-compile", "--device", "cpu"]
+TOY = Path(__file__).parents[1] / "toy.json"
+RunStage = Callable[..., None]
+STREAMING = StreamingConfig(**json.loads(TOY.read_text())["streaming"])
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every stage run as a toy, each in a folder of its name."""
-    root = tmp_path_factory.mktemp("built")
-    (root / "toy.json").write_text(json.dumps(TOY))
-    for name in ("judge", "codec"):
-        _stage(root, name, root / name)
-    data = ["--codec", str(root / "codec"), "--out", str(root / "data"), "--device", "cpu"]
-    data += ["--config", str(root / "toy.json")]
-    sizes = ["--clips", "12", "--openings", "6", "--batch", "3"]
-    dataset.build(dataset.parser().parse_args([*data, *sizes]))
-    _stage(root, "generator", root / "generator")
-    return root
-
-
-def _stage(root: Path, name: str, out: Path, *more: str) -> None:
-    if name == "judge":
-        wanted = ["--pool", "6", "--test", "2", "--batch", "3"]
-        judge.train(judge.parser().parse_args([*LOOP, "--out", str(out), *wanted, *more]))
-        return
-    wanted = ["--out", str(out), "--config", str(root / "toy.json")]
-    if name == "codec":
-        wanted += ["--pool", "6", "--test", "2", "--batch", "6", "--frames", "8"]
-        codec.train(codec.parser().parse_args([*LOOP, *wanted, *more]))
-        return
-    wanted += ["--data", str(root / "data"), "--batch", "3"]
-    generator.train(generator.parser().parse_args([*LOOP, *wanted, *more]))
-
-
-def test_the_generator_trains_with_adamw_alone_too(built: Path, tmp_path: Path) -> None:
-    _stage(built, "generator", tmp_path, "--muon", "0")
+def test_the_generator_trains_with_adamw_alone_too(
+    built: Path, tmp_path: Path, run_stage: RunStage
+) -> None:
+    run_stage(built, "generator", tmp_path, "--muon", "0")
     folders = (tmp_path, built / "generator")
     adam, muon = (load_file(folder / "model.safetensors") for folder in folders)
     assert any(not torch.equal(value, muon[key]) for key, value in adam.items())
 
 
 @pytest.mark.parametrize("name", ["judge", "codec", "generator"])
-def test_a_stage_resumed_gives_the_same_weights(built: Path, tmp_path: Path, name: str) -> None:
-    _stage(built, name, tmp_path, "--pause", "2")
-    _stage(built, name, tmp_path, "--resume")
+def test_a_stage_resumed_gives_the_same_weights(
+    built: Path, tmp_path: Path, run_stage: RunStage, name: str
+) -> None:
+    run_stage(built, name, tmp_path, "--pause", "2")
+    run_stage(built, name, tmp_path, "--resume")
     straight = load_file(built / name / "model.safetensors")
     resumed = load_file(tmp_path / "model.safetensors")
     assert straight.keys() == resumed.keys()
@@ -135,9 +66,11 @@ def test_a_stage_resumed_gives_the_same_weights(built: Path, tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("name", ["judge", "codec", "generator"])
-def test_a_stage_can_begin_from_trained_weights(built: Path, tmp_path: Path, name: str) -> None:
+def test_a_stage_can_begin_from_trained_weights(
+    built: Path, tmp_path: Path, run_stage: RunStage, name: str
+) -> None:
     still = ("--muon", "0") if name == "generator" else ()
-    _stage(built, name, tmp_path, "--init", str(built / name), "--rate", "0", *still)
+    run_stage(built, name, tmp_path, "--init", str(built / name), "--rate", "0", *still)
     begun = load_file(tmp_path / "model.safetensors")
     for key, value in load_file(built / name / "model.safetensors").items():
         torch.testing.assert_close(begun[key], value)
@@ -257,10 +190,11 @@ def test_two_processes_train_one_model_together(built: Path, tmp_path: Path) -> 
     """Each draws its own clips; their averaged step is that of one process with both batches."""
     command = [sys.executable, "-P", "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-addr", "127.0.0.1", "--master-port", "29517"]
-    command += ["-m", "longtake.training.codec", *LOOP, "--out", str(tmp_path)]
+    command += ["-m", "longtake.training.codec", "--steps", "3", "--no-compile"]
+    command += ["--device", "cpu", "--out", str(tmp_path)]
     command += [
         "--config",
-        str(built / "toy.json"),
+        str(TOY),
         "--pool",
         "6",
         "--test",
@@ -314,13 +248,13 @@ def test_accuracy_counts_what_shows() -> None:
     assert accuracy(read, rows, rows >= 0)["speed"] == 0.5
 
 
-def test_seam() -> None:
+def test_seams() -> None:
     steps = torch.arange(40) % 2
     frames = (steps * 10)[None, :, None, None, None].expand(1, 40, 3, 8, 8).to(torch.uint8)
-    assert seam(frames, 30) == pytest.approx(1.0)
+    assert seams(frames, 30).item() == pytest.approx(1.0)
     cut = frames.clone()
     cut[:, 31:] += 100
-    assert seam(cut, 31) == pytest.approx(11.0)
+    assert seams(torch.cat((frames, cut)), 31).tolist() == pytest.approx([1.0, 11.0])
 
 
 def test_schedule_rises_then_falls_to_zero() -> None:

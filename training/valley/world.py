@@ -129,13 +129,22 @@ def _pairs(pairs: tuple[tuple[str, str], ...], first: str, second: str) -> Tenso
     return table
 
 
+def in_held_out_pair(attributes: Tensor) -> Tensor:
+    """Bool, shaped as the rows [..., 11]: which attributes belong to a held-out pair."""
+    marks = torch.zeros_like(attributes, dtype=torch.bool)
+    for pairs, first, second in (
+        (HELD_OUT_SHAPE_COLOUR, SHAPE, COLOUR),
+        (HELD_OUT_TIME_GROUND, TIME, GROUND),
+    ):
+        table = _pairs(pairs, NAMES[first], NAMES[second]).to(attributes.device)
+        paired = table[attributes[..., first], attributes[..., second]]
+        marks[..., first] = marks[..., second] = paired
+    return marks
+
+
 def is_held_out(attributes: Tensor) -> Tensor:
     """Bool [...]: which of the attribute rows [..., 11] contain a held-out pair."""
-    device = attributes.device
-    colours = _pairs(HELD_OUT_SHAPE_COLOUR, "shape", "colour").to(device)
-    grounds = _pairs(HELD_OUT_TIME_GROUND, "time", "ground").to(device)
-    columns = attributes.unbind(-1)
-    return colours[columns[SHAPE], columns[COLOUR]] | grounds[columns[TIME], columns[GROUND]]
+    return in_held_out_pair(attributes).any(-1)
 
 
 def sample_attributes(n: int, generator: torch.Generator, held_out: bool | None = False) -> Tensor:

@@ -27,6 +27,19 @@ def test_held_out_pairs_are_never_drawn_for_training() -> None:
         assert len(pairs) == every - len(table)
 
 
+def test_what_belongs_to_a_held_out_pair_is_marked() -> None:
+    rows = torch.tensor(
+        [
+            world.attribute_index(shape="car", colour="pink", time="day", ground="snow"),
+            world.attribute_index(shape="ball", colour="red", time="night", ground="sand"),
+            world.attribute_index(shape="ball", colour="red", time="day", ground="sand"),
+        ]
+    )
+    marks = world.in_held_out_pair(rows)
+    named = [[name for name, m in zip(world.NAMES, row, strict=True) if m] for row in marks]
+    assert named == [["shape", "colour"], ["time", "ground"], []]
+
+
 def test_the_readmes_pairs_are_trained() -> None:
     for shape, colour in (("ball", "red"), ("boat", "blue")):
         assert (shape, colour) not in world.HELD_OUT_SHAPE_COLOUR
