@@ -18,7 +18,7 @@ from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
 from longtake.models.video.transformer import TransformerConfig, WanTransformer
-from longtake.training import codec, dataset, generator, judge
+from longtake.training import codec, dataset, generator, judge, reader
 
 SENTENCE = "a red blue ball bounces on green grass night falls it starts to snow"
 TOY = Path(__file__).with_name("toy.json")
@@ -81,11 +81,15 @@ def run_stage() -> Callable[..., None]:
             judge.train(judge.parser().parse_args([*LOOP, "--out", str(out), *wanted, *more]))
             return
         wanted = ["--out", str(out), "--config", str(TOY)]
+        if name == "reader":
+            wanted += ["--test", "8", "--batch", "4"]
+            reader.train(reader.parser().parse_args([*LOOP, *wanted, *more]))
+            return
         if name == "codec":
             wanted += ["--pool", "6", "--test", "2", "--batch", "6", "--frames", "8"]
             codec.train(codec.parser().parse_args([*LOOP, *wanted, *more]))
             return
-        wanted += ["--data", str(root / "data"), "--batch", "3"]
+        wanted += ["--data", str(root / "data"), "--reader", str(root / "reader"), "--batch", "3"]
         generator.train(generator.parser().parse_args([*LOOP, *wanted, *more]))
 
     return run
@@ -95,11 +99,11 @@ def run_stage() -> Callable[..., None]:
 def built(tmp_path_factory: pytest.TempPathFactory, run_stage: Callable[..., None]) -> Path:
     """Every stage run as a toy, each in a folder of its name."""
     root = tmp_path_factory.mktemp("built")
-    for name in ("judge", "codec"):
+    for name in ("judge", "reader", "codec"):
         run_stage(root, name, root / name)
     data = ["--codec", str(root / "codec"), "--out", str(root / "data"), "--device", "cpu"]
     data += ["--config", str(TOY)]
-    sizes = ["--clips", "12", "--openings", "6", "--batch", "3"]
+    sizes = ["--clips", "12", "--openings", "12", "--batch", "3"]
     dataset.build(dataset.parser().parse_args([*data, *sizes]))
     run_stage(root, "generator", root / "generator")
     return root

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -27,6 +27,7 @@ from longtake.training.loop import (
     Loop,
     add_arguments,
     join_ranks,
+    load_parameters,
     loop_config,
     rank,
     step_generator,
@@ -236,13 +237,7 @@ def load_denoiser(folder: Path, device: torch.device) -> tuple[Denoiser, dict[st
     """A trained model in float32, ready to use, and its description."""
     described: dict[str, Any] = json.loads((folder / "config.json").read_text())
     denoiser = build_denoiser(described, device)
-    stored = load_file(folder / "model.safetensors")
-    parameters = dict(denoiser.named_parameters())
-    if parameters.keys() != stored.keys():
-        raise ValueError(f"{folder}: wrong tensors {sorted(parameters.keys() ^ stored.keys())}")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(stored[name])
+    load_parameters(denoiser, folder)
     return denoiser.eval(), described
 
 
@@ -258,7 +253,7 @@ def _begin(
     else:
         denoiser = build_denoiser(described, device)
         if options.reader:
-            denoiser.text.load_state_dict(load_file(options.reader / "model.safetensors"))
+            load_parameters(denoiser.text, options.reader)
     models = [denoiser]
     if options.teacher:
         models.append(load_denoiser(options.teacher, device)[0])

@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from longtake.training.muon import Muon
@@ -88,6 +89,20 @@ def loop_config(options: argparse.Namespace, **changes: float) -> LoopConfig:
         rate=options.rate,
         **changes,  # type: ignore[arg-type]
     )
+
+
+def load_parameters(module: nn.Module, folder: Path) -> None:
+    """Fill a module's parameters from a folder's `model.safetensors`; those that are tied, once.
+
+    Raises `ValueError` where the two do not have the same ones.
+    """
+    stored = load_file(folder / "model.safetensors")
+    parameters = dict(module.named_parameters())
+    if parameters.keys() != stored.keys():
+        raise ValueError(f"{folder}: wrong tensors {sorted(parameters.keys() ^ stored.keys())}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(stored[name])
 
 
 def step_generator(seed: int, step: int, device: torch.device | str) -> torch.Generator:

@@ -10,7 +10,7 @@ from torch import Tensor
 from longtake.training.valley.film import film, times
 from longtake.training.valley.world import HEIGHT, RATE, WIDTH, Scenes, draw_change, sample_scenes
 
-CLIPS_AT_ONCE = 256
+CLIPS_AT_ONCE = 512
 FILMS_AT_ONCE = 16
 CHANGES = (0.5, 0.3, 0.2)
 """Chances of one, two or three attributes changing in a clip of a pool."""
@@ -20,7 +20,7 @@ def shoot(before: Scenes, after: Scenes, seconds: Tensor, change: Tensor) -> Ten
     """`film` as fast as the device can: thousands of frames at a time where they are launched."""
     if seconds.device.type == "cpu":
         return film(before, after, seconds, change)
-    return film(before, after, seconds, change, dtype=torch.float16, batch=4096)
+    return film(before, after, seconds, change, dtype=torch.float16, batch=8192)
 
 
 def clip_pool(

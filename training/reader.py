@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -24,7 +24,14 @@ from transformers import UMT5EncoderModel
 from longtake.models.video.text import encode_tokens
 from longtake.training.dataset import CAPTION_CHANGES, CHANGE, SCENE, SCENE_CHANGES
 from longtake.training.judge import accuracy
-from longtake.training.loop import MAX_STEPS, SEED_STRIDE, Loop, add_arguments, loop_config
+from longtake.training.loop import (
+    MAX_STEPS,
+    SEED_STRIDE,
+    Loop,
+    add_arguments,
+    load_parameters,
+    loop_config,
+)
 from longtake.training.prompts import build_text_encoder, build_tokenizer, mention, prompt, tokens
 from longtake.training.valley.world import COUNTS, NAMES, draw_change, sample_scenes
 
@@ -100,9 +107,9 @@ def train(options: argparse.Namespace) -> Reader | None:
     length = described["streaming"]["text_length"]
     text = build_text_encoder(described["text_encoder"], build_tokenizer())
     if options.init:
-        text.load_state_dict(load_file(options.init / "model.safetensors"))
+        load_parameters(text, options.init)
     reader = Reader(text).to(device)
-    loop = Loop(loop_config(options, average=0.99), reader)
+    loop = Loop(loop_config(options, average=0.99, muon=options.muon), reader)
     loader = iter(
         DataLoader(
             _Batches(options, length),
@@ -153,6 +160,7 @@ def parser() -> argparse.ArgumentParser:
     add_arguments(result, seconds=60, batch=1024)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--forget", type=float, default=0.02, help="chance of a word lost")
+    result.add_argument("--muon", type=float, default=5e-3, help="peak rate of Muon; 0: AdamW")
     result.add_argument("--test", type=int, default=4096, help="captions in each test")
     return result
 

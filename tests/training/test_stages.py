@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from longtake.training.codec import load_codec
 from longtake.training.dataset import Clips
 from longtake.training.generator import (
     Flow,
+    Teacher,
     chunk_attention,
     draw_levels,
     flow_loss,
@@ -26,6 +28,8 @@ from longtake.training.generator import (
 from longtake.training.judge import accuracy
 from longtake.training.loop import schedule
 from longtake.training.metrics import seams
+from longtake.training.prompts import build_tokenizer, tokens
+from longtake.training.reader import UNSAID, Captions, draw_captions
 from longtake.training.valley.film import render, times
 from longtake.training.valley.world import (
     NAMES,
@@ -50,7 +54,7 @@ def test_the_generator_trains_with_adamw_alone_too(
     assert any(not torch.equal(value, muon[key]) for key, value in adam.items())
 
 
-@pytest.mark.parametrize("name", ["judge", "codec", "generator"])
+@pytest.mark.parametrize("name", ["judge", "reader", "codec", "generator"])
 def test_a_stage_resumed_gives_the_same_weights(
     built: Path, tmp_path: Path, run_stage: RunStage, name: str
 ) -> None:
@@ -65,11 +69,11 @@ def test_a_stage_resumed_gives_the_same_weights(
     assert steps == [1, 2, 3]
 
 
-@pytest.mark.parametrize("name", ["judge", "codec", "generator"])
+@pytest.mark.parametrize("name", ["judge", "reader", "codec", "generator"])
 def test_a_stage_can_begin_from_trained_weights(
     built: Path, tmp_path: Path, run_stage: RunStage, name: str
 ) -> None:
-    still = ("--muon", "0") if name == "generator" else ()
+    still = ("--muon", "0") if name in {"reader", "generator"} else ()
     run_stage(built, name, tmp_path, "--init", str(built / name), "--rate", "0", *still)
     begun = load_file(tmp_path / "model.safetensors")
     for key, value in load_file(built / name / "model.safetensors").items():
@@ -86,7 +90,7 @@ def test_the_dataset_is_made_of_its_seed_alone(built: Path) -> None:
     for name, value in vars(again).items():
         assert torch.equal(value, getattr(clips, name)[3:6]), name
     openings = Clips.load(built / "data" / "openings.0.safetensors", "cpu")
-    assert openings.latents.shape == (6, 8, 2, 9, 16)
+    assert openings.latents.shape == (12, 8, 2, 9, 16)
     assert torch.equal(openings.before, openings.after)
     assert not openings.border.any()
 
@@ -134,24 +138,25 @@ def test_warm_up_makes_a_window_right_after_the_opening_equal_the_whole_film(bui
 
 def test_noise_levels_are_the_samplers_own_in_half() -> None:
     own = torch.tensor([1.0, 0.75])
-    sigma = draw_levels(500, 4, torch.Generator().manual_seed(0), own, 3.0)
+    sigma = draw_levels(500, 4, torch.Generator().manual_seed(0), own, 3.0, 0.5)
     assert sigma.shape == (500, 4)
     assert sigma.min() > 0
     assert sigma.max() <= 1
     assert ((sigma == 1) | (sigma == 0.75)).float().mean() == pytest.approx(0.5, abs=0.05)
+    student = draw_levels(500, 4, torch.Generator().manual_seed(0), own, 3.0, 1.0)
+    assert set(student.flatten().tolist()) == {1.0, 0.75}
 
 
 def test_the_loss_asks_for_nothing_before_the_border() -> None:
     draw = torch.Generator().manual_seed(0)
-    flow, clean, noise = (torch.randn(1, 2, 4, 3, 3, generator=draw) for _ in range(3))
+    flow, aim = (torch.randn(1, 2, 4, 3, 3, generator=draw) for _ in range(2))
     asked = torch.tensor([[False, False, True, True]])
     thing = torch.rand(1, 4, 3, 3, generator=draw) < 0.5
-    losses = flow_loss(flow, clean, noise, asked, thing)
+    losses = flow_loss(flow, aim, asked, thing)
     flow[:, :, :2] += 1
-    again = flow_loss(flow, clean, noise, asked, thing)
-    assert again == losses
+    assert flow_loss(flow, aim, asked, thing) == losses
     flow[:, :, 2:] += 1
-    assert flow_loss(flow, clean, noise, asked, thing)["loss"] != losses["loss"]
+    assert flow_loss(flow, aim, asked, thing)["loss"] != losses["loss"]
 
 
 def test_training_attention_equals_the_cache(built: Path) -> None:
@@ -184,6 +189,57 @@ def test_training_attention_equals_the_cache(built: Path) -> None:
         torch.testing.assert_close(alone, expected[:, :, 6:], atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="chunk 4 cannot follow 3"):
         chunk_attention(transformer, STREAMING, (9, 16), clean=3, noisy=1, first=4)
+
+
+class _Straight(torch.nn.Module):
+    """In place of a `Flow`: straight to a place of each prompt's own, however noisy it is here."""
+
+    def forward(self, clean, noisy, timesteps, embeddings, attention):
+        place = embeddings.mean((1, 2))[:, None, None, None, None]
+        return (noisy - place) / (timesteps / 1000)[:, None, :, None, None]
+
+
+def test_a_teacher_leads_from_every_level_to_where_its_guidance_points(built: Path) -> None:
+    denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
+    tokenizer = build_tokenizer()
+    words = tokens(tokenizer, ["a red ball", "a blue duck"], 48, 0.0, random.Random(0))
+    silent = tokens(tokenizer, ["", ""], 48, 0.0, random.Random(0))
+    noisy = torch.randn(2, 8, 4, 9, 16, generator=torch.Generator().manual_seed(0))
+    sigma = torch.tensor([[1.0, 1.0, 0.5, 0.5], [0.75, 0.75, 1.0, 1.0]])
+    attention = chunk_attention(denoiser.transformer, STREAMING, (9, 16), clean=1, noisy=2, first=0)
+    with torch.no_grad():
+        said, unsaid = (denoiser.embed(*each).mean((1, 2)) for each in (words, silent))
+    for guide in (1.0, 3.0):
+        teacher = Teacher(denoiser, 48, guide, 4)
+        teacher.flow = _Straight()
+        end = teacher.endpoint(noisy[:, :, :2], noisy, sigma, words, attention)
+        place = (unsaid + guide * (said - unsaid))[:, None, None, None, None]
+        torch.testing.assert_close(end, place.expand_as(end), atol=1e-4, rtol=1e-4)
+
+
+def test_a_student_is_taught(built: Path, tmp_path: Path, run_stage: RunStage) -> None:
+    taught = ("--teacher", str(built / "generator"), "--solver", "2")
+    run_stage(built, "generator", tmp_path, *taught)
+    student, teacher = (
+        load_file(folder / "model.safetensors") for folder in (tmp_path, built / "generator")
+    )
+    assert any(not torch.equal(value, teacher[key]) for key, value in student.items())
+
+
+def test_the_reader_is_asked_only_for_what_a_caption_says() -> None:
+    captions = draw_captions(400, 48, 0.0, 1)
+    said = captions.targets != UNSAID
+    assert said.any(1).all()
+    scenes, changes = said[:200].float(), said[200:].float()
+    assert scenes[:, NAMES.index("shape")].all()
+    assert scenes.mean() > 0.5
+    assert changes.sum(1).mean() < 3
+    again = draw_captions(400, 48, 0.0, 1)
+    assert all(torch.equal(a, b) for a, b in zip(*map(vars_of, (captions, again)), strict=True))
+
+
+def vars_of(captions: Captions) -> list[torch.Tensor]:
+    return list(vars(captions).values())
 
 
 def test_two_processes_train_one_model_together(built: Path, tmp_path: Path) -> None:
