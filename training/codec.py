@@ -25,6 +25,7 @@ from longtake.training.loop import (
 )
 from longtake.training.pool import as_float, clip_pool
 
+THING_WEIGHT = 3.0
 WARM = 8
 """Frames that the codec sees before those that count: it remembers the frames before."""
 
@@ -54,7 +55,7 @@ def save_codec(codec: TinyCodec, config: TinyCodecConfig, folder: Path) -> None:
 
 
 def recolour(frames: Tensor, draw: torch.Generator) -> Tensor:
-    """Half of the clips with their colours mixed at random, and half of all mirrored.
+    """Half of the clips with their colours mixed at random.
 
     A codec that has only seen the world's own colours learns them by heart, and rebuilds a pair
     of sky and ground that it never met as one that it did.
@@ -69,14 +70,16 @@ def recolour(frames: Tensor, draw: torch.Generator) -> Tensor:
     mix = torch.eye(3, device=device) + 0.6 * (uniform(3, 3) - 0.5)
     shift = 0.3 * (uniform(1, 3, 1, 1) - 0.5)
     mixed = torch.einsum("bij,btjhw->btihw", mix, frames - 0.5) + 0.5 + shift
-    frames = torch.where(uniform(1, 1, 1, 1) < 0.5, frames, mixed.clamp(0, 1))
-    return torch.where(uniform(1, 1, 1, 1) < 0.5, frames, frames.flip(-1))
+    return torch.where(uniform(1, 1, 1, 1) < 0.5, frames, mixed.clamp(0, 1))
 
 
-def importance(frames: Tensor) -> Tensor:
-    """Where the eye looks: weights [B, T, 1, H, W] of mean 1, high at edges and at what moves.
+def importance(frames: Tensor, things: Tensor) -> Tensor:
+    """Where the eye looks: weights [B, T, 1, H, W] of mean 1.
 
-    `frames`: float [B, T, 3, H, W] in [0, 1].
+    High at edges and at what moves, and most of all where the things are: falling snow has edges
+    and moves too.
+
+    `frames`: float [B, T, 3, H, W] in [0, 1]; `things`: bool, as in `Pool`.
     """
     flat = frames.flatten(0, 1)
     down = F.pad((flat[:, :, 1:] - flat[:, :, :-1]).abs(), (0, 0, 0, 1))
@@ -86,12 +89,17 @@ def importance(frames: Tensor) -> Tensor:
     moves = torch.cat((moves[:, :1], moves), 1)
     weight = F.max_pool2d((edges + moves).flatten(0, 1), 5, stride=1, padding=2)
     weight = 0.25 + 6 * weight.view_as(edges).clamp(max=0.5)
+    cells = torch.where(things, THING_WEIGHT, 1.0)
+    weight = weight * F.interpolate(cells, frames.shape[-2:])[:, :, None]
     return weight / weight.mean()
 
 
-def reconstruction_loss(rebuilt: Tensor, frames: Tensor) -> dict[str, Tensor]:
-    """Weighted L1 and L2, and the L1 of the gradients, of float frames [B, T, 3, H, W]."""
-    weight = importance(frames)
+def reconstruction_loss(rebuilt: Tensor, frames: Tensor, things: Tensor) -> dict[str, Tensor]:
+    """Weighted L1 and L2, and the L1 of the gradients, of float frames [B, T, 3, H, W].
+
+    `things`: as in `importance`.
+    """
+    weight = importance(frames, things)
     error = rebuilt - frames
     absolute = (weight * error.abs()).mean()
     square = (weight * error.square()).mean()
@@ -168,7 +176,7 @@ def measure(
     All are on the generator's device. `judge_ratio` is the judge's mean accuracy on what was
     rebuilt over that on the clips themselves.
     """
-    clips, rows = clip_pool(count, 32 + WARM, draw, held_out=True)
+    clips, rows, _ = clip_pool(count, 32 + WARM, draw, held_out=True)
     rebuilt, clips = rebuild(codec, clips)[:, WARM:], clips[:, WARM:]
     errors = [
         (as_float(a) - as_float(b)).square().mean() for a, b in zip(rebuilt, clips, strict=True)
@@ -194,9 +202,9 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
         # Outputs are clamped to [0, 1], where a clamped pixel learns nothing: start from grey.
         torch.nn.init.constant_(codec.decoder[-1].bias, 0.5)  # type: ignore[arg-type]
     generator = step_generator(options.seed, -1, device)
-    still, _ = clip_pool(options.pool * 5 // 6, options.pool_frames, generator)
-    rest = options.pool - len(still)
-    changing, _ = clip_pool(rest, options.pool_frames, generator, changing=True)
+    rest = options.pool // 6
+    still = clip_pool(options.pool - rest, options.pool_frames, generator)
+    changing = clip_pool(rest, options.pool_frames, generator, changing=True)
     loop = Loop(loop_config(options, average=0.998), codec)
     both = _Autoencoder(codec)
     forward = both if options.no_compile else torch.compile(both)
@@ -207,22 +215,23 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
         draw = step_generator(options.seed, step, device)
         # A sixth of each batch changes scene.
         sizes = (options.batch - options.batch // 6, options.batch // 6)
-        parts = []
+        parts, cells = [], []
         for pool, size in zip((still, changing), sizes, strict=True):
-            clip = torch.randint(len(pool), (size, 1), generator=draw, device=device)
+            clip = torch.randint(len(pool.clips), (size, 1), generator=draw, device=device)
             start = torch.randint(latest, (size, 1), generator=draw, device=device)
-            parts.append(pool[clip, start + window])
-        frames = recolour(as_float(torch.cat(parts)), draw)
+            parts.append(pool.clips[clip, start + window])
+            cells.append(pool.things[clip, start + window])
+        frames, things = recolour(as_float(torch.cat(parts)), draw), torch.cat(cells)
         noise = latent_noise(codec, frames, draw, options.noise)
         with torch.autocast(device.type, torch.bfloat16):
             rebuilt, latents = forward(frames, noise)
-        losses = reconstruction_loss(rebuilt.float(), frames)
+        losses = reconstruction_loss(rebuilt.float(), frames, things)
         losses["loss"] = losses["loss"] + 1e-4 * latents.float().square().mean()
         return losses
 
     if not loop.run(step_loss) or rank():
         return None
-    mean, std = latent_statistics(loop.ema, torch.cat((still[:1000], changing[:200])))
+    mean, std = latent_statistics(loop.ema, torch.cat((still.clips[:1000], changing.clips[:200])))
     config = replace(config, latents_mean=mean, latents_std=std)
     save_codec(loop.ema, config, options.out)
     trained = load_codec(options.out, device)

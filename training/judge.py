@@ -176,7 +176,7 @@ def train(options: argparse.Namespace) -> Judge | None:
     judge = (load_judge(options.init) if options.init else Judge(config)).to(device)
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = step_generator(options.seed, -1, device)
-    clips, rows = clip_pool(
+    clips, rows, _ = clip_pool(
         options.pool, config.frames, generator, stride=config.stride, held_out=None
     )
     # What does not show is no fault: cross entropy passes -100 over.
@@ -207,7 +207,7 @@ def train(options: argparse.Namespace) -> Judge | None:
     metrics = {}
     for side, held_out in (("seen", False), ("held_out", True)):
         fresh = step_generator(options.seed + 1, int(held_out), device)
-        clips, rows = clip_pool(options.test, config.window, fresh, held_out=held_out)
+        clips, rows, _ = clip_pool(options.test, config.window, fresh, held_out=held_out)
         metrics[side] = accuracy(loop.ema.read(clips), rows)
         metrics[f"{side}_half"] = accuracy(loop.ema.read(clips[:, : config.window // 2]), rows)
     (options.out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The bundled model from nothing, in about half an hour on two H100s; more GPUs see more clips.
+# The bundled model from nothing, in about an hour on two H100s; more GPUs see more clips.
 #
 #     training/make.sh WORK [STAGE...]     all stages where none is named
 #
@@ -8,10 +8,11 @@ set -euo pipefail
 
 work=${1:?usage: training/make.sh WORK [STAGE...]}
 shift
-stages=${*:-judge codec dataset generator package check}
+stages=${*:-judge reader codec dataset teacher student package check}
 gpus=${GPUS:-$(python3 -c 'import torch; print(max(1, torch.cuda.device_count()))')}
-# Seconds for each stage, and after how many to leave the generator for a later RESUME=1.
-: "${JUDGE:=75}" "${CODEC:=300}" "${DATASET:=110}" "${GENERATOR:=1000}" "${PAUSE:=}" "${RESUME:=}"
+# Seconds for each stage, and after how many to leave it for a later RESUME=1.
+: "${JUDGE:=300}" "${READER:=90}" "${CODEC:=700}" "${DATASET:=120}" "${TEACHER:=1500}"
+: "${STUDENT:=600}" "${PAUSE:=}" "${RESUME:=}"
 # The folder this is called from may hold one named `longtake`, which is not the package.
 export PYTHONSAFEPATH=1
 
@@ -22,22 +23,25 @@ together() {
 
 for stage in $stages; do
     out=$work/$stage
+    budget=${stage^^}
+    timed=(--out "$out" --seconds "${!budget:-0}" ${PAUSE:+--pause "$PAUSE"} ${RESUME:+--resume})
     case $stage in
-    judge) alone judge --out "$out" --seconds "$JUDGE" --no-compile ;;
-    codec)
-        together codec --out "$out" --seconds "$CODEC" --judge "$work/judge"
-        ;;
+    judge) alone judge "${timed[@]}" --no-compile ;;
+    reader) alone reader "${timed[@]}" ;;
+    codec) together codec "${timed[@]}" --judge "$work/judge" ;;
     dataset) together dataset --out "$out" --codec "$work/codec" --seconds "$DATASET" ;;
-    generator)
-        together generator --out "$out" --data "$work/dataset" --seconds "$GENERATOR" \
-            ${PAUSE:+--pause "$PAUSE"} ${RESUME:+--resume}
+    teacher)
+        together generator "${timed[@]}" --data "$work/dataset" --reader "$work/reader"
+        ;;
+    student)
+        together generator "${timed[@]}" --data "$work/dataset" --teacher "$work/teacher"
         ;;
     package)
-        alone package --generator "$work/generator" --codec "$work/codec" --judge "$work/judge" \
+        alone package --generator "$work/student" --codec "$work/codec" --judge "$work/judge" \
             --out "$out"
         ;;
     check)
-        alone check --generator "$work/generator" --codec "$work/codec" --judge "$work/judge"
+        alone check --generator "$work/student" --codec "$work/codec" --judge "$work/judge"
         ;;
     *)
         echo "there is no stage $stage" >&2

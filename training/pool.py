@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from longtake.training.valley.film import film, times
+from longtake.training.valley.film import film, thing_cells, times
 from longtake.training.valley.world import HEIGHT, RATE, WIDTH, Scenes, draw_change, sample_scenes
 
 CLIPS_AT_ONCE = 512
@@ -23,6 +24,18 @@ def shoot(before: Scenes, after: Scenes, seconds: Tensor, change: Tensor) -> Ten
     return film(before, after, seconds, change, dtype=torch.float16, batch=8192)
 
 
+class Pool(NamedTuple):
+    """Clips in memory.
+
+    `clips`: uint8 [N, T, 3, HEIGHT, WIDTH]; `rows`: the attributes at the end, int64 [N, 11];
+    `things`: bool [N, T, rows, columns], see `thing_cells`.
+    """
+
+    clips: Tensor
+    rows: Tensor
+    things: Tensor
+
+
 def clip_pool(
     clips: int,
     frames: int,
@@ -31,13 +44,11 @@ def clip_pool(
     stride: int = 1,
     held_out: bool | None = False,
     changing: bool = False,
-) -> tuple[Tensor, Tensor]:
+) -> Pool:
     """Clips of every `stride`-th frame, each beginning somewhere in the first 100 seconds.
 
-    `held_out`: as in `sample_attributes`; `changing`: some attributes change on the way.
-
-    Returns uint8 [clips, frames, 3, HEIGHT, WIDTH] and the attributes at the end, int64
-    [clips, 11], both on the generator's device.
+    `held_out`: as in `sample_attributes`; `changing`: some attributes change on the way. All is on
+    the generator's device.
     """
     device = generator.device
     before = sample_scenes(clips, generator, held_out)
@@ -47,11 +58,13 @@ def clip_pool(
     change = start + length * torch.rand(clips, generator=generator, device=device)
     shape = (clips, frames, 3, HEIGHT, WIDTH)
     pool = torch.empty(shape, dtype=torch.uint8, device=device)
+    things = []
     for first in range(0, clips, CLIPS_AT_ONCE):
         part = slice(first, first + CLIPS_AT_ONCE)
         seconds = times(start[part], frames, stride)
         pool[part] = shoot(before[part], after[part], seconds, change[part])
-    return pool, after.attributes
+        things.append(thing_cells(before[part], after[part], seconds, change[part]))
+    return Pool(pool, after.attributes, torch.cat(things))
 
 
 def renders(

@@ -183,7 +183,7 @@ class _Same:
 
 
 def test_the_codecs_ratio_is_what_the_judge_loses() -> None:
-    clips, rows = clip_pool(3, 40, torch.Generator().manual_seed(0), held_out=True)
+    clips, rows, _ = clip_pool(3, 40, torch.Generator().manual_seed(0), held_out=True)
 
     class Knows:
         def read(self, some: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.settings import StreamingConfig
 from longtake.training import dataset
-from longtake.training.codec import load_codec
+from longtake.training.codec import THING_WEIGHT, importance, load_codec
 from longtake.training.dataset import Clips
 from longtake.training.generator import (
     Flow,
@@ -134,6 +134,20 @@ def test_warm_up_makes_a_window_right_after_the_opening_equal_the_whole_film(bui
     expected = dataset.encode(coder, whole)
     # The toy codec remembers no further back than the warm-up.
     torch.testing.assert_close(clips.latents.float(), expected.float(), atol=0.05, rtol=0)
+
+
+def test_the_codec_looks_at_things_more_than_at_falling_snow() -> None:
+    draw = torch.Generator().manual_seed(0)
+    frames = torch.rand(1, 2, 3, 144, 256, generator=draw)
+    things = torch.zeros(1, 2, 9, 16, dtype=torch.bool)
+    even = importance(frames, things)
+    things[:, :, 4, 8] = True
+    weight = importance(frames, things)
+    assert even.mean() == pytest.approx(1.0, abs=1e-4)
+    assert weight.mean() == pytest.approx(1.0, abs=1e-4)
+    cell = (slice(None), slice(None), 0, slice(64, 80), slice(128, 144))
+    gained = (weight / even)[cell] / (weight / even)[0, 0, 0, 0, 0]
+    torch.testing.assert_close(gained, torch.full_like(gained, THING_WEIGHT))
 
 
 def test_noise_levels_are_the_samplers_own_in_half() -> None:
