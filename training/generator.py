@@ -122,7 +122,8 @@ class Teacher:
         """
         prompts = [words]
         if self.guide != 1:
-            prompts.append(tuple(each.expand_as(words[0]) for each in self.silence))
+            ids, mask = (each.expand_as(words[0]) for each in self.silence)
+            prompts.append((ids, mask))
         embeddings = [self.denoiser.embed(*each) for each in prompts]
         latents, level = noisy.float(), sigma[:, None, :, None, None]
         for now, then in pairwise(self.shares):
