@@ -13,6 +13,7 @@ import gc
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -270,7 +271,9 @@ def _optimizers(module: nn.Module, config: LoopConfig) -> list[torch.optim.Optim
     hidden: list[Tensor] = []
     if config.muon:
         linear = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
-        hidden = [layer.weight for name, layer in linear.items() if "proj_out" not in name]
+        # Not the head, nor a text encoder that can read already.
+        kept = re.compile(r"proj_out|^text\.")
+        hidden = [layer.weight for name, layer in linear.items() if not kept.search(name)]
     taken = {id(parameter) for parameter in hidden}
     rest = [parameter for parameter in module.parameters() if id(parameter) not in taken]
     groups: list[dict[str, object]] = [

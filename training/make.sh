@@ -8,11 +8,11 @@ set -euo pipefail
 
 work=${1:?usage: training/make.sh WORK [STAGE...]}
 shift
-stages=${*:-judge reader codec dataset teacher student package check}
+stages=${*:-judge reader codec dataset teacher student tune package check}
 gpus=${GPUS:-$(python3 -c 'import torch; print(max(1, torch.cuda.device_count()))')}
 # Seconds for each stage, and after how many to leave it for a later RESUME=1.
 : "${JUDGE:=300}" "${READER:=90}" "${CODEC:=700}" "${DATASET:=120}" "${TEACHER:=1500}"
-: "${STUDENT:=600}" "${PAUSE:=}" "${RESUME:=}"
+: "${STUDENT:=600}" "${TUNE:=400}" "${PAUSE:=}" "${RESUME:=}"
 # The folder this is called from may hold one named `longtake`, which is not the package.
 export PYTHONSAFEPATH=1
 
@@ -36,12 +36,15 @@ for stage in $stages; do
     student)
         together generator "${timed[@]}" --data "$work/dataset" --teacher "$work/teacher"
         ;;
+    tune)
+        together tune "${timed[@]}" --init "$work/student" --teacher "$work/teacher"
+        ;;
     package)
-        alone package --generator "$work/student" --codec "$work/codec" --judge "$work/judge" \
+        alone package --generator "$work/tune" --codec "$work/codec" --judge "$work/judge" \
             --out "$out"
         ;;
     check)
-        alone check --generator "$work/student" --codec "$work/codec" --judge "$work/judge"
+        alone check --generator "$work/tune" --codec "$work/codec" --judge "$work/judge"
         ;;
     *)
         echo "there is no stage $stage" >&2

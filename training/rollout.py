@@ -15,9 +15,69 @@ from torch import Tensor
 from longtake.models.video import sampler
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.tiny_codec import TinyCodec
+from longtake.models.video.transformer import WanTransformer
+from longtake.training.attention import ChunkCausalAttention
 from longtake.training.generator import Denoiser, Flow, chunk_attention
 from longtake.training.metrics import Script
 from longtake.training.prompts import build_tokenizer, tokens
+
+
+class Rollout:
+    """Films in the making: what of them the next chunk is seen after, and how it is sampled.
+
+    `latent`: channels, rows and columns of a latent frame; `films`: how many side by side.
+    """
+
+    def __init__(
+        self,
+        transformer: WanTransformer,
+        streaming: StreamingConfig,
+        latent: tuple[int, int, int],
+        films: int,
+        draw: torch.Generator,
+    ) -> None:
+        self.flow = Flow(transformer)
+        self.streaming = streaming
+        channels, rows, columns = latent
+        self.shape = (films, channels, streaming.chunk, rows, columns)
+        self.draw = draw
+        self.levels = sampler.sigmas(streaming.steps, streaming.shift)
+        self.context = self._noise()[:, :, :0]
+
+    @property
+    def attention(self) -> ChunkCausalAttention:
+        """Of the next chunk, after the context."""
+        clean = self.context.shape[2] // self.streaming.chunk
+        latent = (self.shape[3], self.shape[4])
+        counts = {"clean": clean, "noisy": 1, "first": clean}
+        return chunk_attention(self.flow.transformer, self.streaming, latent, **counts)
+
+    @torch.no_grad()
+    def sample(self, embeddings: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The next chunk, and what it was at each of `levels`: [films, C, chunk, h, w]."""
+        device, attention = self.draw.device, self.attention
+        noisy, inputs = self._noise(), []
+        for index, sigma in enumerate(self.levels):
+            inputs.append(noisy)
+            timesteps = noisy.new_full((self.shape[0], self.shape[2]), 1000 * sigma)
+            with torch.autocast(device.type, torch.bfloat16):
+                # In the precision that films will be made in.
+                context = self.context.bfloat16()
+                flow = self.flow(context, noisy, timesteps, embeddings, attention).float()
+            noisy = sampler.clean(noisy, flow, sigma)
+            if index + 1 < len(self.levels):
+                noisy = sampler.renoise(noisy, self._noise(), self.levels[index + 1])
+        return noisy, inputs
+
+    def append(self, latents: Tensor) -> None:
+        """Make a chunk part of the films; what is neither sink nor window is forgotten."""
+        sink = self.streaming.sink
+        film = torch.cat((self.context, latents), 2)
+        newest = film[:, :, sink:][:, :, -(self.streaming.window - self.streaming.chunk) :]
+        self.context = torch.cat((film[:, :, :sink], newest), 2)
+
+    def _noise(self) -> Tensor:
+        return torch.randn(self.shape, generator=self.draw, device=self.draw.device)
 
 
 class BatchCamera:
@@ -27,7 +87,6 @@ class BatchCamera:
         self, denoiser: Denoiser, codec: TinyCodec, streaming: StreamingConfig, batch: int = 96
     ) -> None:
         self.denoiser = denoiser
-        self.flow = Flow(denoiser.transformer)
         self.codec = codec
         self.streaming = streaming
         self.batch = batch
@@ -42,42 +101,19 @@ class BatchCamera:
 
     @torch.no_grad()
     def _films(self, scripts: Sequence[Script], chunks: int, seed: int) -> Tensor:
-        config = self.streaming
+        size, spatial = self.streaming, self.codec.spatial
+        latent = (self.codec.channels, size.height // spatial, size.width // spatial)
         draw = torch.Generator(self.device).manual_seed(seed)
-        film: list[Tensor] = []
+        films = Rollout(self.denoiser.transformer, size, latent, len(scripts), draw)
         frames = []
         decoder = self.codec.start()
         for chunk in range(chunks):
             embeddings = self._embed([_in_force(script, chunk) for script in scripts])
-            keep = config.window - config.chunk
-            context = film[: config.sink] + film[config.sink :][-keep:]
-            latents = self._chunk(context, embeddings, draw)
-            film += latents.split(1, dim=2)
+            latents, _ = films.sample(embeddings)
+            films.append(latents)
             pictures, decoder = self.codec.decode(latents, decoder)
             frames.append((pictures.clamp(0, 1) * 255 + 0.5).to("cpu", torch.uint8))
         return torch.cat(frames, 1)
-
-    def _chunk(self, context: list[Tensor], embeddings: Tensor, draw: torch.Generator) -> Tensor:
-        config = self.streaming
-        latent = (config.height // self.codec.spatial, config.width // self.codec.spatial)
-        shape = (len(embeddings), self.codec.channels, config.chunk, *latent)
-        transformer, clean = self.denoiser.transformer, len(context) // config.chunk
-        attention = chunk_attention(transformer, config, latent, clean=clean, noisy=1, first=clean)
-
-        def noise() -> Tensor:
-            return torch.randn(shape, generator=draw, device=self.device)
-
-        before = torch.cat(context, 2) if context else noise()[:, :, :0]
-        levels = sampler.sigmas(config.steps, config.shift)
-        latents = noise()
-        for index, sigma in enumerate(levels):
-            timesteps = latents.new_full((shape[0], config.chunk), 1000 * sigma)
-            with torch.autocast(self.device.type, torch.bfloat16):
-                flow = self.flow(before, latents, timesteps, embeddings, attention).float()
-            latents = sampler.clean(latents, flow, sigma)
-            if index + 1 < len(levels):
-                latents = sampler.renoise(latents, noise(), levels[index + 1])
-        return latents
 
     def _embed(self, texts: list[str]) -> Tensor:
         length = self.streaming.text_length

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.settings import StreamingConfig
-from longtake.training import dataset
+from longtake.training import dataset, tune
 from longtake.training.codec import THING_WEIGHT, importance, load_codec
 from longtake.training.dataset import Clips
 from longtake.training.generator import (
@@ -30,6 +30,7 @@ from longtake.training.loop import schedule
 from longtake.training.metrics import seams
 from longtake.training.prompts import build_tokenizer, tokens
 from longtake.training.reader import UNSAID, Captions, draw_captions
+from longtake.training.rollout import Rollout
 from longtake.training.valley.film import render, times
 from longtake.training.valley.world import (
     NAMES,
@@ -73,7 +74,7 @@ def test_a_stage_resumed_gives_the_same_weights(
 def test_a_stage_can_begin_from_trained_weights(
     built: Path, tmp_path: Path, run_stage: RunStage, name: str
 ) -> None:
-    still = ("--muon", "0") if name in {"reader", "generator"} else ()
+    still = ("--muon", "0") if name == "generator" else ()
     run_stage(built, name, tmp_path, "--init", str(built / name), "--rate", "0", *still)
     begun = load_file(tmp_path / "model.safetensors")
     for key, value in load_file(built / name / "model.safetensors").items():
@@ -238,6 +239,51 @@ def test_a_student_is_taught(built: Path, tmp_path: Path, run_stage: RunStage) -
         load_file(folder / "model.safetensors") for folder in (tmp_path, built / "generator")
     )
     assert any(not torch.equal(value, teacher[key]) for key, value in student.items())
+
+
+def test_a_rollout_sees_its_sinks_and_the_newest(built: Path) -> None:
+    denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
+    draw = torch.Generator().manual_seed(0)
+    films = Rollout(denoiser.transformer, STREAMING, (8, 9, 16), 2, draw)
+    made = []
+    for _ in range(6):
+        latents, inputs = films.sample(torch.randn(2, 48, 16, generator=draw))
+        assert [each.shape for each in (latents, *inputs)] == [(2, 8, 2, 9, 16)] * 3
+        films.append(latents)
+        made.append(latents)
+    # A sink of one chunk, and of the window's three the two before the one to be made.
+    torch.testing.assert_close(films.context, torch.cat([made[0], *made[-2:]], 2))
+    assert films.attention.clean == films.attention.first == 3
+
+
+def test_films_are_rolled_out_with_one_switch_each() -> None:
+    films = tune.Films(3, 9, STREAMING, 0)
+    lengths, words, prompts = [], None, 0
+    for _ in range(60):
+        ids, _ = films.advance()
+        if films.chunk == 1:
+            lengths.append(films.length)
+            assert prompts in {0, 2}
+            prompts = 1
+        elif not torch.equal(ids, words):
+            assert films.chunk == films.switch + 1
+            prompts += 1
+        words = ids
+    assert set(lengths) <= {5, 6, 7, 8, 9}
+    assert len(set(lengths)) > 2
+
+
+def test_a_student_is_tuned_on_its_own_films(built: Path, tmp_path: Path) -> None:
+    folder = str(built / "generator")
+    options = ["--steps", "8", "--no-compile", "--device", "cpu", "--batch", "2", "--solver", "2"]
+    options += ["--init", folder, "--teacher", folder, "--out", str(tmp_path), "--longest", "5"]
+    tune.train(tune.parser().parse_args(options))
+    student, teacher = (
+        load_file(each / "model.safetensors") for each in (tmp_path, built / "generator")
+    )
+    assert any(not torch.equal(value, teacher[key]) for key, value in student.items())
+    chunks = [json.loads(line)["chunk"] for line in (tmp_path / "log.jsonl").open()]
+    assert chunks == [1, 2, 3]
 
 
 def test_the_reader_is_asked_only_for_what_a_caption_says() -> None:

@@ -1,0 +1,150 @@
+"""Streaming long tuning: the student rolls films out and learns from its teacher on its own frames.
+
+As in LongLive (section 3.3) films run on over many steps, each with one switch of the prompt, and
+every step trains the newest chunk alone, after sinks and window that the student made itself. What
+it is to learn is where the teacher would have gone from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from longtake.models.video.settings import StreamingConfig
+from longtake.training.dataset import CAPTION_CHANGES, CHANGE, SCENE, SCENE_CHANGES
+from longtake.training.generator import (
+    Denoiser,
+    Flow,
+    Teacher,
+    flow_loss,
+    load_denoiser,
+    save_denoiser,
+)
+from longtake.training.loop import (
+    Loop,
+    add_arguments,
+    join_ranks,
+    loop_config,
+    rank,
+    step_generator,
+)
+from longtake.training.prompts import build_tokenizer, mention, prompt, tokens
+from longtake.training.rollout import Rollout
+from longtake.training.valley.film import CELL
+from longtake.training.valley.world import HEIGHT, WIDTH, Scenes, draw_change, sample_scenes
+
+
+class Films:
+    """The films that are being rolled out, all in step: a scene each, and a change on the way.
+
+    `longest`: chunks after which they begin anew at the latest.
+    """
+
+    def __init__(self, batch: int, longest: int, streaming: StreamingConfig, seed: int) -> None:
+        self.batch, self.longest, self.streaming = batch, longest, streaming
+        self.rng = random.Random(f"{seed}/{rank()}")
+        self.draw = torch.Generator().manual_seed(seed + 101 * rank())
+        self.tokenizer = build_tokenizer()
+        self.chunk = self.length = self.switch = 0
+        self.scenes: Scenes | None = None
+        self.words: tuple[Tensor, Tensor] | None = None
+
+    def advance(self) -> tuple[Tensor, Tensor]:
+        """Token ids and mask, int64 [batch, length], for the next chunk, number `chunk - 1` then.
+
+        The films have begun anew where that is 0.
+        """
+        before = self.scenes
+        if before is None or self.words is None or self.chunk == self.length:
+            # Long enough that the cache is full when the prompt changes, mostly.
+            full = self.streaming.window // self.streaming.chunk
+            self.length = self.rng.randint(full + 2, max(full + 2, self.longest))
+            self.switch, self.chunk = self.rng.randint(1, self.length - 1), 0
+            self.scenes = sample_scenes(self.batch, self.draw)
+            self.words = self._say(self.scenes, self.scenes, SCENE)
+        elif self.chunk == self.switch:
+            style = self.rng.choice((SCENE, CHANGE))
+            chances = CAPTION_CHANGES if style == CHANGE else SCENE_CHANGES
+            self.scenes = draw_change(before, chances, self.draw)
+            self.words = self._say(before, self.scenes, style)
+        self.chunk += 1
+        return self.words
+
+    def _say(self, before: Scenes, after: Scenes, style: int) -> tuple[Tensor, Tensor]:
+        pairs = zip(before.attributes.tolist(), after.attributes.tolist(), strict=True)
+        texts = [
+            prompt(old, new, style, mention(old, new, style, self.rng), self.rng)
+            for old, new in pairs
+        ]
+        return tokens(self.tokenizer, texts, self.streaming.text_length, 0.0, self.rng)
+
+
+def train(options: argparse.Namespace) -> Denoiser | None:
+    """Train within the budget and write the model folder; None where it paused.
+
+    Films are not part of a checkpoint: a run that goes on begins them anew.
+    """
+    device = join_ranks(options)
+    student, described = load_denoiser(options.init, device)
+    taught, _ = load_denoiser(options.teacher, device)
+    streaming = StreamingConfig(**described["streaming"])
+    teacher = Teacher(taught, streaming.text_length, options.guide, options.solver)
+    flow = Flow(student.transformer)
+    loop = Loop(loop_config(options, average=options.average, muon=options.muon), student)
+    films = Films(options.batch, options.longest, streaming, options.seed + loop.step)
+    latent = (student.transformer.config.in_channels, HEIGHT // CELL, WIDTH // CELL)
+    full = streaming.sink + streaming.window - streaming.chunk
+    rollout: Rollout | None = None
+    if not options.no_compile:
+        for block in (*student.transformer.blocks, *taught.transformer.blocks):
+            block.compile(dynamic=False)
+
+    def step_loss(step: int) -> dict[str, Tensor]:
+        nonlocal rollout
+        draw = step_generator(options.seed, step, device)
+        ids, mask = (each.to(device) for each in films.advance())
+        if rollout is None or films.chunk == 1:
+            rollout = Rollout(student.transformer, streaming, latent, options.batch, draw)
+        rollout.draw = draw
+        context, attention = rollout.context.bfloat16(), rollout.attention
+        # Of the beginnings of films, each of its own length, none is worth a compilation.
+        stance = "default" if context.shape[2] == full else "force_eager"
+        with torch.compiler.set_stance(stance), torch.autocast(device.type, torch.bfloat16):
+            embeddings = student.embed(ids, mask)
+            latents, inputs = rollout.sample(embeddings.detach())
+            level = int(torch.randint(len(inputs), (), generator=draw, device=device))
+            noisy = inputs[level]
+            sigma = noisy.new_full((len(noisy), streaming.chunk), rollout.levels[level])
+            end = teacher.endpoint(context, noisy, sigma, (ids, mask), attention)
+            predicted = flow(context, noisy, 1000 * sigma, embeddings, attention)
+        aim = (noisy - end) / rollout.levels[level]
+        rollout.append(latents)
+        nothing = torch.zeros_like(noisy[:, 0], dtype=torch.bool)
+        losses = flow_loss(predicted, aim, sigma > 0, nothing)
+        return losses | {"chunk": torch.tensor(films.chunk)}
+
+    finished = loop.run(step_loss)
+    if not rank():
+        save_denoiser(loop.ema, described, options.out)
+    return loop.ema if finished else None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of this stage."""
+    result = argparse.ArgumentParser(description=__doc__)
+    add_arguments(result, seconds=400, batch=64, rate=3e-4)
+    result.add_argument("--teacher", type=Path, required=True, help="folder of the teacher")
+    result.add_argument("--guide", type=float, default=2.0, help="the teacher's guidance")
+    result.add_argument("--solver", type=int, default=8, help="the teacher's steps")
+    result.add_argument("--longest", type=int, default=60, help="chunks of a film at most")
+    result.add_argument("--muon", type=float, default=1e-3, help="peak rate of Muon; 0: AdamW")
+    result.add_argument("--average", type=float, default=0.99, help="decay of the average")
+    return result
+
+
+if __name__ == "__main__":
+    train(parser().parse_args())
