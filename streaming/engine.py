@@ -190,11 +190,19 @@ class Engine:
         try:
             while self._work_once():
                 pass
+        except BaseException:
+            # Nobody will serve the other sessions any more, and somebody may be waiting for them.
+            with self._changed:
+                for session in self._sessions:
+                    if session.state is not None:
+                        session.fail(_ended())
+            raise
         finally:
             with self._changed:
                 self._stopping = True
                 while self._requests:
                     self._requests.popleft()[1].set_exception(_ended())
+                self._changed.notify_all()
 
     def _work_once(self) -> bool:
         """Answer a request, run a step or wait; False at the end."""

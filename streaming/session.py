@@ -201,17 +201,18 @@ class Session(Generic[State]):
         Waits for a chunk that is being made. Media still in the outbox is not part of it.
 
         Raises:
-            StreamError: the session has ended.
+            StreamError: the session has ended, or its input within a chunk.
         """
         with self._changed:
             # The next chunk does not begin while somebody waits for the boundary before it.
             self.saving += 1
         try:
             with self._changed:
-                self._changed.wait_for(
-                    lambda: (self.at_boundary and not self.stepping) or self.state is None
-                )
+                self._changed.wait_for(lambda: not self.stepping and self._settled())
                 self._ensure_open()
+                if not self.at_boundary:
+                    problem = "the input has ended within a chunk"
+                    raise StreamError("input_ended", problem, "take a snapshot before it ends")
             return self._call(self._save)
         finally:
             with self._changed:
@@ -309,6 +310,12 @@ class Session(Generic[State]):
         if self.inputs.ended and not self._fed():
             return False
         return not self.at_boundary or (self.status is Status.RUNNING and self.time < self.horizon)
+
+    def _settled(self) -> bool:
+        """Whether, between two steps, no boundary is to be waited for."""
+        if self.state is None or self.at_boundary:
+            return True
+        return self.inputs.ended and not self._fed()
 
     def _ensure_open(self) -> None:
         if self.state is None:

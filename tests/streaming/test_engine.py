@@ -394,6 +394,21 @@ def test_a_call_from_within_a_call_runs_at_once():
         assert engine.call(lambda: engine.call(lambda: "within")) == "within"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_ends_the_worker_is_told_to_every_session(fake_model, make_gate, background):
+    gate = make_gate()
+    with Engine() as engine:
+        other = engine.open(fake_model(), "sea", 1, horizon=0.0)
+        engine.open(fake_model(on_step=gate, error=KeyboardInterrupt, fail_at=0), "sea", 1)
+        gate.wait_until_reached()
+        other.extend(60.0)
+        waiting = background(list, other)
+        gate.open()
+        with pytest.raises(StreamError) as caught:
+            waiting.result()
+    assert caught.value.code == "closed"
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, KeyboardInterrupt])
 def test_what_a_call_raises_goes_to_its_caller_and_the_worker_goes_on(fake_model, film, error):
     def fail():

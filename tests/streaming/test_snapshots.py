@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtake.streaming import Engine, Event, Progress, Status
+from longtake.streaming import Engine, Event, InputFrame, Progress, Status, StreamError
 
 CHUNK = 0.5
 STEPS = 3
@@ -166,6 +166,21 @@ def test_other_sessions_may_be_talked_to_while_one_is_saved(fake_model, make_gat
         assert saving.result()[2] == Progress()
         closing.result()
     assert session.state is None
+
+
+def test_an_input_that_ends_within_a_chunk_tells_whoever_waits_for_a_snapshot(
+    engine, fake_model, background
+):
+    model = fake_model()
+    model.demand = lambda state: 1
+    session = engine.open(model, "sea", 1)
+    session.feed(InputFrame(0.0, 0))
+    assert engine.run_once()
+    saving = background(session.snapshot)
+    session.end_input()
+    with pytest.raises(StreamError) as caught:
+        saving.result()
+    assert caught.value.code == "input_ended"
 
 
 def test_closing_tells_whoever_waits_for_a_snapshot(engine, fake_model, background):
