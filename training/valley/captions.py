@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from longtake.training.valley import words as w
-from longtake.training.valley.world import ATTRIBUTES, NAMES
+from longtake.training.valley.world import ATTRIBUTES, HIDDEN, NAMES
 
 COMPANION_NAMES = frozenset({"companion", "companion_colour"})
 
@@ -22,11 +22,7 @@ def values_of(attributes: Sequence[int]) -> dict[str, str]:
 
 def shown(scene: dict[str, str]) -> frozenset[str]:
     """The attributes that a scene shows at all: `world.is_meaningful` by name."""
-    hidden = set()
-    if scene["companion"] == "none":
-        hidden.add("companion_colour")
-    if scene["motion"] == "rests":
-        hidden.add("speed")
+    hidden = {name for name, (other, value) in HIDDEN.items() if scene[other] == value}
     return frozenset(NAMES) - hidden
 
 

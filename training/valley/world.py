@@ -42,6 +42,9 @@ TIME, GROUND, WEATHER, SHAPE, COLOUR, SIZE, MOTION, SPEED, CAMERA, COMPANION, CO
 )
 """Column of each attribute."""
 
+HIDDEN = {"companion_colour": ("companion", "none"), "speed": ("motion", "rests")}
+"""What a film does not show where another attribute has a certain value; who measures skips it."""
+
 LAYOUT = (
     *("x", "depth", "phase", "pace", "direction", "companion"),
     *("sun", "hills", "cloud", "stars", "texture", "fall"),
@@ -96,14 +99,11 @@ def attribute_index(**values: str) -> list[int]:
 
 
 def is_meaningful(attributes: Tensor) -> Tensor:
-    """Bool, shaped as the rows [..., 11]: which attributes a film shows at all.
-
-    All but the companion's colour where there is none, and the speed of what rests. Whoever
-    measures ignores those.
-    """
+    """Bool, shaped as the rows [..., 11]: which attributes a film shows at all (see `HIDDEN`)."""
     shown = torch.ones_like(attributes, dtype=torch.bool)
-    shown[..., COMPANION_COLOUR] = attributes[..., COMPANION] != 0
-    shown[..., SPEED] = attributes[..., MOTION] != 0
+    for name, (other, value) in HIDDEN.items():
+        there = attributes[..., NAMES.index(other)] != ATTRIBUTES[other].index(value)
+        shown[..., NAMES.index(name)] = there
     return shown
 
 
