@@ -25,6 +25,7 @@ from longtake.training.dataset import Clips, clips_path
 from longtake.training.loop import (
     MAX_STEPS,
     Loop,
+    StepLoss,
     add_arguments,
     join_ranks,
     load_parameters,
@@ -242,6 +243,16 @@ def load_denoiser(folder: Path, device: torch.device) -> tuple[Denoiser, dict[st
     return denoiser.eval(), described
 
 
+def run_and_save(
+    loop: Loop[Denoiser], step_loss: StepLoss, described: dict[str, Any]
+) -> Denoiser | None:
+    """Train, and write the average as it is then; None where the run paused."""
+    finished = loop.run(step_loss)
+    if not rank():
+        save_denoiser(loop.ema, described, loop.config.out)
+    return loop.ema if finished else None
+
+
 def _begin(
     options: argparse.Namespace, described: dict[str, Any], device: torch.device
 ) -> tuple[Denoiser, dict[str, Any], Teacher | None]:
@@ -276,10 +287,12 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     denoiser, described, teacher = _begin(options, described, device)
     flow = Flow(denoiser.transformer)
     latent = (both[0].latents.shape[-2], both[0].latents.shape[-1])
+    # The openings' noisy chunks are enough of a beginning; the films' are those after it.
+    firsts = (streaming.sink // streaming.chunk, 0)
     attentions = []
-    for clips in both:
+    for clips, first in zip(both, firsts, strict=True):
         chunks = clips.latents.shape[2] // streaming.chunk
-        counts = {"clean": chunks - 1, "noisy": chunks, "first": 0}
+        counts = {"clean": chunks - 1, "noisy": chunks - first, "first": first}
         attentions.append(chunk_attention(denoiser.transformer, streaming, latent, **counts))
     loop = Loop(loop_config(options, average=options.average, muon=options.muon), denoiser)
     on_gpu = device.type == "cuda"
@@ -300,15 +313,16 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         draw = step_generator(options.seed, step, device)
         batch, clips = next(loader), both[step % 2]
         index, ids, mask = (each.to(device, non_blocking=True) for each in vars(batch).values())
-        clean = clips.latents[index].float()
-        chunks = clean.shape[2] // streaming.chunk
-        sigma = draw_levels(len(clean), chunks, draw, own, streaming.shift, share)
-        asked = torch.arange(chunks, device=device) >= clips.border[index, None]
+        latents, first = clips.latents[index].float(), firsts[step % 2]
+        places = torch.arange(first, latents.shape[2] // streaming.chunk, device=device)
+        clean = latents[:, :, first * streaming.chunk :]
+        sigma = draw_levels(len(clean), len(places), draw, own, streaming.shift, share)
+        asked = places >= clips.border[index, None]
         sigma, asked = (x.repeat_interleave(streaming.chunk, 1) for x in (sigma, asked))
         noise = torch.randn(clean.shape, generator=draw, device=device)
         noisy = torch.lerp(clean, noise, sigma[:, None, :, None, None])
         # The residual stream is as precise as the latents: here as it will be in use.
-        context = jitter(clean[:, :, : -streaming.chunk], options.jitter, draw).bfloat16()
+        context = jitter(latents[:, :, : -streaming.chunk], options.jitter, draw).bfloat16()
         attention, aim = attentions[step % 2], noise - clean
         with torch.autocast(device.type, torch.bfloat16):
             if teacher:
@@ -316,13 +330,19 @@ def train(options: argparse.Namespace) -> Denoiser | None:
                 aim = (noisy - end) / sigma[:, None, :, None, None]
             embeddings = denoiser.embed(ids, mask)
             predicted = flow(context, noisy, 1000 * sigma, embeddings, attention)
-        losses = flow_loss(predicted, aim, asked, clips.thing[index])
+        thing = clips.thing[index, first * streaming.chunk :]
+        losses = flow_loss(predicted, aim, asked, thing)
         return losses | {"opening": torch.tensor(step % 2)}
 
-    finished = loop.run(step_loss)
-    if not rank():
-        save_denoiser(loop.ema, described, options.out)
-    return loop.ema if finished else None
+    return run_and_save(loop, step_loss, described)
+
+
+def add_student_arguments(parser: argparse.ArgumentParser, muon: float, average: float) -> None:
+    """The options of whoever may learn from a teacher."""
+    parser.add_argument("--guide", type=float, default=2.0, help="the teacher's guidance")
+    parser.add_argument("--solver", type=int, default=8, help="the teacher's steps")
+    parser.add_argument("--muon", type=float, default=muon, help="peak rate of Muon; 0: AdamW")
+    parser.add_argument("--average", type=float, default=average, help="decay of the average")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -333,13 +353,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--data", type=Path, required=True, help="folder of the dataset stage")
     result.add_argument("--reader", type=Path, help="folder of the reader stage to begin from")
     result.add_argument("--teacher", type=Path, help="a folder of this stage to distil")
-    result.add_argument("--guide", type=float, default=2.0, help="the teacher's guidance")
-    result.add_argument("--solver", type=int, default=8, help="the teacher's steps")
     result.add_argument("--jitter", type=float, default=0.1, help="most noise on what came before")
     result.add_argument("--forget", type=float, default=0.02, help="chance of a word lost")
     result.add_argument("--mute", type=float, default=0.1, help="chance of no prompt at all")
-    result.add_argument("--muon", type=float, default=5e-3, help="peak rate of Muon; 0: AdamW")
-    result.add_argument("--average", type=float, default=0.998, help="decay of the average")
+    add_student_arguments(result, muon=5e-3, average=0.998)
     return result
 
 

@@ -122,10 +122,10 @@ class Batches(Dataset[Batch]):
 
     def __init__(self, sets: Sequence[Clips], options: argparse.Namespace, length: int) -> None:
         self.sets = [clips.rows() for clips in sets]
-        # As many frames a step of either: clean ones and noisy ones of films, but of openings only
-        # noisy ones.
-        frames = [clips.latents.shape[2] for clips in sets]
-        self.sizes = (options.batch, options.batch * (2 * frames[0] // frames[1] - 1))
+        # As many frames a step of either: the films' clean ones but for the last chunk, and as many
+        # noisy ones; the openings' are but one chunk and noisy.
+        films, chunk = (clips.latents.shape[2] for clips in sets)
+        self.sizes = (options.batch, options.batch * 2 * (films - chunk) // chunk)
         self.seed, self.length = f"{options.seed}/{rank()}", length
         self.forget, self.mute = options.forget, options.mute
         self.tokenizer = build_tokenizer()

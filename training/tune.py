@@ -20,9 +20,10 @@ from longtake.training.generator import (
     Denoiser,
     Flow,
     Teacher,
+    add_student_arguments,
     flow_loss,
     load_denoiser,
-    save_denoiser,
+    run_and_save,
 )
 from longtake.training.loop import (
     Loop,
@@ -127,10 +128,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         losses = flow_loss(predicted, aim, sigma > 0, nothing)
         return losses | {"chunk": torch.tensor(films.chunk)}
 
-    finished = loop.run(step_loss)
-    if not rank():
-        save_denoiser(loop.ema, described, options.out)
-    return loop.ema if finished else None
+    return run_and_save(loop, step_loss, described)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -138,11 +136,8 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__)
     add_arguments(result, seconds=400, batch=64, rate=3e-4)
     result.add_argument("--teacher", type=Path, required=True, help="folder of the teacher")
-    result.add_argument("--guide", type=float, default=2.0, help="the teacher's guidance")
-    result.add_argument("--solver", type=int, default=8, help="the teacher's steps")
     result.add_argument("--longest", type=int, default=60, help="chunks of a film at most")
-    result.add_argument("--muon", type=float, default=1e-3, help="peak rate of Muon; 0: AdamW")
-    result.add_argument("--average", type=float, default=0.99, help="decay of the average")
+    add_student_arguments(result, muon=1e-3, average=0.99)
     return result
 
 
