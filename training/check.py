@@ -16,7 +16,7 @@ from PIL import Image
 
 from longtake.models.video.settings import StreamingConfig
 from longtake.training.codec import load_codec
-from longtake.training.generator import load_denoiser
+from longtake.training.denoiser import load_denoiser
 from longtake.training.judge import accuracy, load_judge
 from longtake.training.metrics import (
     EARLY,

@@ -1,27 +1,27 @@
-"""Stage 4: the causal video transformer and its text encoder, trained together by flow matching."""
+"""Stage 4: the causal video transformer, by flow matching; or as a student of one that was."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import UMT5EncoderModel
 
 from longtake.models.video import sampler
 from longtake.models.video.settings import StreamingConfig
-from longtake.models.video.text import encode_tokens
-from longtake.models.video.transformer import TransformerConfig, WanTransformer
-from longtake.training.attention import ChunkCausalAttention, training_kernels
 from longtake.training.dataset import Clips, clips_path
+from longtake.training.denoiser import (
+    Denoiser,
+    Flow,
+    build_denoiser,
+    chunk_attention,
+    load_denoiser,
+    save_denoiser,
+)
 from longtake.training.loop import (
     MAX_STEPS,
     Loop,
@@ -33,109 +33,10 @@ from longtake.training.loop import (
     rank,
     step_generator,
 )
-from longtake.training.prompts import Batches, build_text_encoder, build_tokenizer, tokens
+from longtake.training.prompts import Batches
+from longtake.training.teacher import Teacher, add_student_arguments
 
 THING_WEIGHT = 5.0
-
-
-class Denoiser(nn.Module):
-    """The transformer with its text encoder: what is trained, averaged and saved."""
-
-    def __init__(self, transformer: WanTransformer, text: UMT5EncoderModel) -> None:
-        super().__init__()
-        self.transformer = transformer
-        self.text = text
-
-    def embed(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Embeddings [B, length, d_model] of token ids and mask, int64 [B, length]."""
-        return encode_tokens(self.text, ids, mask)
-
-
-class Flow(nn.Module):
-    """One forward from embeddings to flow."""
-
-    def __init__(self, transformer: WanTransformer) -> None:
-        super().__init__()
-        self.transformer = transformer
-
-    def forward(
-        self,
-        clean: Tensor,
-        noisy: Tensor,
-        timesteps: Tensor,
-        embeddings: Tensor,
-        attention: ChunkCausalAttention,
-    ) -> Tensor:
-        """The predicted flow, shaped as `noisy` [B, C, F, h, w], seen after `clean` latents.
-
-        `timesteps`: of `noisy`, [B, F]; `attention` says which chunks they are. `clean` has the
-        dtype of the residual stream.
-        """
-        text = self.transformer.encode_text(embeddings)
-        latents = torch.cat((clean, noisy.to(clean.dtype)), 2)
-        timesteps = F.pad(timesteps, (clean.shape[2], 0))
-        flow: Tensor = self.transformer(latents, timesteps, text, attention)
-        return flow[:, :, clean.shape[2] :]
-
-
-def initialise(transformer: WanTransformer) -> None:
-    """Xavier for the matrices, a silent head.
-
-    Wan starts its embedders at a fiftieth of that; here words have minutes to be heard, not weeks.
-    """
-    for module in transformer.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
-    patches = transformer.patch_embedding
-    nn.init.xavier_uniform_(patches.weight.flatten(1))
-    nn.init.zeros_(transformer.proj_out.weight)
-
-
-class Teacher:
-    """A trained model, whose many steps to clean latents a student learns to go in one.
-
-    From noisy latents the flow's ODE leads to one place; a student that aims there is sharp where
-    one that aims at the data can only be an average. `guide`: how much further than from no prompt
-    to the prompt the teacher goes (classifier-free guidance; 1 is none); `steps`: Euler steps.
-    """
-
-    def __init__(self, denoiser: Denoiser, length: int, guide: float, steps: int) -> None:
-        self.denoiser = denoiser
-        self.flow = Flow(denoiser.transformer)
-        self.guide = guide
-        self.shares = (*sampler.sigmas(steps, 2.0), 0.0)
-        silence = tokens(build_tokenizer(), [""], length, 0.0, random.Random(0))
-        self.silence = [each.to(denoiser.transformer.proj_out.weight.device) for each in silence]
-
-    @torch.no_grad()
-    def endpoint(
-        self,
-        clean: Tensor,
-        noisy: Tensor,
-        sigma: Tensor,
-        words: tuple[Tensor, Tensor],
-        attention: ChunkCausalAttention,
-    ) -> Tensor:
-        """Where `noisy` [B, C, F, h, w] at the levels `sigma` [B, F] leads; see `Flow`.
-
-        `words`: token ids and mask, int64 [B, length].
-        """
-        prompts = [words]
-        if self.guide != 1:
-            ids, mask = (each.expand_as(words[0]) for each in self.silence)
-            prompts.append((ids, mask))
-        embeddings = [self.denoiser.embed(*each) for each in prompts]
-        latents, level = noisy.float(), sigma[:, None, :, None, None]
-        for now, then in pairwise(self.shares):
-            flows = [
-                self.flow(clean, latents, 1000 * now * sigma, each, attention).float()
-                for each in embeddings
-            ]
-            # Where there is but one, this is it.
-            flow = torch.lerp(flows[-1], flows[0], self.guide)
-            latents = latents + (then - now) * level * flow
-        return latents
 
 
 def draw_levels(
@@ -180,67 +81,6 @@ def flow_loss(flow: Tensor, aim: Tensor, asked: Tensor, thing: Tensor) -> dict[s
         "loss_plain": ((error * asked).sum() / asked.sum()).detach(),
         "loss_thing": ((error * shown).sum() / shown.sum().clamp(min=1)).detach(),
     }
-
-
-def transformer_config(described: dict[str, Any]) -> TransformerConfig:
-    """The sizes in a JSON description; lists there are tuples here."""
-    sizes: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in described["transformer"].items()
-    }
-    return TransformerConfig(**sizes)
-
-
-def build_denoiser(described: dict[str, Any], device: torch.device) -> Denoiser:
-    """An untrained model from a JSON description (see `bundled.json`)."""
-    transformer = WanTransformer(transformer_config(described), training_kernels(device))
-    initialise(transformer)
-    text = build_text_encoder(described["text_encoder"], build_tokenizer())
-    return Denoiser(transformer, text).to(device)
-
-
-def chunk_attention(
-    transformer: WanTransformer,
-    streaming: StreamingConfig,
-    latent: tuple[int, int],
-    *,
-    clean: int,
-    noisy: int,
-    first: int,
-) -> ChunkCausalAttention:
-    """The training attention over latents of `latent` rows and columns."""
-    config = transformer.config
-    grid = (latent[0] // config.patch_size[1], latent[1] // config.patch_size[2])
-    device = transformer.proj_out.weight.device
-    return ChunkCausalAttention(
-        transformer.kernels,
-        streaming.chunk,
-        grid,
-        config.attention_head_dim,
-        device,
-        clean=clean,
-        noisy=noisy,
-        first=first,
-    )
-
-
-def save_denoiser(denoiser: Denoiser, described: dict[str, Any], folder: Path) -> None:
-    """Write `model.safetensors` (bfloat16) and the description as `config.json`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n")
-    weights = {
-        name: value.detach().to("cpu", torch.bfloat16).contiguous()
-        for name, value in denoiser.named_parameters()
-    }
-    save_file(weights, folder / "model.safetensors")
-
-
-def load_denoiser(folder: Path, device: torch.device) -> tuple[Denoiser, dict[str, Any]]:
-    """A trained model in float32, ready to use, and its description."""
-    described: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    denoiser = build_denoiser(described, device)
-    load_parameters(denoiser, folder)
-    return denoiser.eval(), described
 
 
 def run_and_save(
@@ -335,14 +175,6 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         return losses | {"opening": torch.tensor(step % 2)}
 
     return run_and_save(loop, step_loss, described)
-
-
-def add_student_arguments(parser: argparse.ArgumentParser, muon: float, average: float) -> None:
-    """The options of whoever may learn from a teacher."""
-    parser.add_argument("--guide", type=float, default=2.0, help="the teacher's guidance")
-    parser.add_argument("--solver", type=int, default=8, help="the teacher's steps")
-    parser.add_argument("--muon", type=float, default=muon, help="peak rate of Muon; 0: AdamW")
-    parser.add_argument("--average", type=float, default=average, help="decay of the average")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from longtake.models.video.load import save_generator
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.training.codec import load_codec
-from longtake.training.generator import load_denoiser
+from longtake.training.denoiser import load_denoiser
 from longtake.training.judge import load_judge, save_judge
 from longtake.training.prompts import build_tokenizer
 

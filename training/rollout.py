@@ -17,7 +17,7 @@ from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.tiny_codec import TinyCodec
 from longtake.models.video.transformer import WanTransformer
 from longtake.training.attention import ChunkCausalAttention
-from longtake.training.generator import Denoiser, Flow, chunk_attention
+from longtake.training.denoiser import Denoiser, Flow, chunk_attention
 from longtake.training.metrics import Script
 from longtake.training.prompts import build_tokenizer, tokens
 

@@ -16,15 +16,8 @@ from torch import Tensor
 
 from longtake.models.video.settings import StreamingConfig
 from longtake.training.dataset import CAPTION_CHANGES, CHANGE, SCENE, SCENE_CHANGES
-from longtake.training.generator import (
-    Denoiser,
-    Flow,
-    Teacher,
-    add_student_arguments,
-    flow_loss,
-    load_denoiser,
-    run_and_save,
-)
+from longtake.training.denoiser import Denoiser, Flow, load_denoiser
+from longtake.training.generator import flow_loss, run_and_save
 from longtake.training.loop import (
     Loop,
     add_arguments,
@@ -35,6 +28,7 @@ from longtake.training.loop import (
 )
 from longtake.training.prompts import build_tokenizer, mention, prompt, tokens
 from longtake.training.rollout import Rollout
+from longtake.training.teacher import Teacher, add_student_arguments
 from longtake.training.valley.film import CELL
 from longtake.training.valley.world import HEIGHT, WIDTH, Scenes, draw_change, sample_scenes
 

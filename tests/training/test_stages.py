@@ -17,20 +17,15 @@ from longtake.models.video.settings import StreamingConfig
 from longtake.training import dataset, tune
 from longtake.training.codec import THING_WEIGHT, importance, load_codec
 from longtake.training.dataset import Clips
-from longtake.training.generator import (
-    Flow,
-    Teacher,
-    chunk_attention,
-    draw_levels,
-    flow_loss,
-    load_denoiser,
-)
+from longtake.training.denoiser import Flow, chunk_attention, load_denoiser
+from longtake.training.generator import draw_levels, flow_loss
 from longtake.training.judge import accuracy
 from longtake.training.loop import schedule
 from longtake.training.metrics import seams
 from longtake.training.prompts import build_tokenizer, tokens
 from longtake.training.reader import UNSAID, Captions, draw_captions
 from longtake.training.rollout import Rollout
+from longtake.training.teacher import Teacher
 from longtake.training.valley.film import render, times
 from longtake.training.valley.world import (
     NAMES,

@@ -1,0 +1,69 @@
+"""A teacher: a trained model, guided, in many steps; what it reaches is what a student aims at."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from longtake.models.video import sampler
+from longtake.training.attention import ChunkCausalAttention
+from longtake.training.denoiser import Denoiser, Flow
+from longtake.training.prompts import build_tokenizer, tokens
+
+
+class Teacher:
+    """A trained model, whose many steps to clean latents a student learns to go in one.
+
+    From noisy latents the flow's ODE leads to one place; a student that aims there is sharp where
+    one that aims at the data can only be an average. `guide`: how much further than from no prompt
+    to the prompt the teacher goes (classifier-free guidance; 1 is none); `steps`: Euler steps.
+    """
+
+    def __init__(self, denoiser: Denoiser, length: int, guide: float, steps: int) -> None:
+        self.denoiser = denoiser
+        self.flow = Flow(denoiser.transformer)
+        self.guide = guide
+        self.shares = (*sampler.sigmas(steps, 2.0), 0.0)
+        silence = tokens(build_tokenizer(), [""], length, 0.0, random.Random(0))
+        self.silence = [each.to(denoiser.transformer.proj_out.weight.device) for each in silence]
+
+    @torch.no_grad()
+    def endpoint(
+        self,
+        clean: Tensor,
+        noisy: Tensor,
+        sigma: Tensor,
+        words: tuple[Tensor, Tensor],
+        attention: ChunkCausalAttention,
+    ) -> Tensor:
+        """Where `noisy` [B, C, F, h, w] at the levels `sigma` [B, F] leads; see `Flow`.
+
+        `words`: token ids and mask, int64 [B, length].
+        """
+        prompts = [words]
+        if self.guide != 1:
+            ids, mask = (each.expand_as(words[0]) for each in self.silence)
+            prompts.append((ids, mask))
+        embeddings = [self.denoiser.embed(*each) for each in prompts]
+        latents, level = noisy.float(), sigma[:, None, :, None, None]
+        for now, then in pairwise(self.shares):
+            flows = [
+                self.flow(clean, latents, 1000 * now * sigma, each, attention).float()
+                for each in embeddings
+            ]
+            # Where there is but one, this is it.
+            flow = torch.lerp(flows[-1], flows[0], self.guide)
+            latents = latents + (then - now) * level * flow
+        return latents
+
+
+def add_student_arguments(parser: argparse.ArgumentParser, muon: float, average: float) -> None:
+    """The options of whoever may learn from a teacher."""
+    parser.add_argument("--guide", type=float, default=2.0, help="the teacher's guidance")
+    parser.add_argument("--solver", type=int, default=8, help="the teacher's steps")
+    parser.add_argument("--muon", type=float, default=muon, help="peak rate of Muon; 0: AdamW")
+    parser.add_argument("--average", type=float, default=average, help="decay of the average")
