@@ -29,12 +29,11 @@ from longtake.training.loop import (
     add_arguments,
     join_ranks,
     load_parameters,
-    loop_config,
     rank,
     step_generator,
 )
 from longtake.training.prompts import Batches
-from longtake.training.teacher import Teacher, add_student_arguments
+from longtake.training.teacher import Teacher, add_student_arguments, student_loop
 
 THING_WEIGHT = 5.0
 
@@ -134,7 +133,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         chunks = clips.latents.shape[2] // streaming.chunk
         counts = {"clean": chunks - 1, "noisy": chunks - first, "first": first}
         attentions.append(chunk_attention(denoiser.transformer, streaming, latent, **counts))
-    loop = Loop(loop_config(options, average=options.average, muon=options.muon), denoiser)
+    loop = Loop(student_loop(options), denoiser)
     on_gpu = device.type == "cuda"
     loader = iter(
         DataLoader(
@@ -188,7 +187,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--jitter", type=float, default=0.1, help="most noise on what came before")
     result.add_argument("--forget", type=float, default=0.02, help="chance of a word lost")
     result.add_argument("--mute", type=float, default=0.1, help="chance of no prompt at all")
-    add_student_arguments(result, muon=5e-3, average=0.998)
+    add_student_arguments(result, muon=2e-3, average=0.998)
     return result
 
 

@@ -42,7 +42,8 @@ class LoopConfig:
     `seconds`: the budget; `steps`: a budget in steps that replaces it; `pause`: leave after that
     much of the same unit in this process, to go on later with `resume`. `warmup`: share of the
     budget in which the rate rises to `rate`. `muon`: peak rate of the hidden matrices under Muon;
-    at 0 they are AdamW's like the rest. `average`: decay of the averaged weights.
+    at 0 they are AdamW's like the rest; `adam`: a pattern of the names of those that always are.
+    `average`: decay of the averaged weights.
     """
 
     out: Path
@@ -55,6 +56,7 @@ class LoopConfig:
     decay: float = 0.01
     clip: float = 1.0
     muon: float = 0.0
+    adam: str = "proj_out"
     average: float = 0.999
     log_every: int = 51  # odd, to show both where a stage takes two kinds of batch by turns
     save_every: float = 150.0
@@ -79,7 +81,7 @@ def add_arguments(
     parser.add_argument("--no-compile", action="store_true", help="run the models eagerly")
 
 
-def loop_config(options: argparse.Namespace, **changes: float) -> LoopConfig:
+def loop_config(options: argparse.Namespace, **changes: float | str) -> LoopConfig:
     """The loop's settings from parsed options."""
     return LoopConfig(
         out=options.out,
@@ -271,8 +273,7 @@ def _optimizers(module: nn.Module, config: LoopConfig) -> list[torch.optim.Optim
     hidden: list[Tensor] = []
     if config.muon:
         linear = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
-        # Not the head, nor a text encoder that can read already.
-        kept = re.compile(r"proj_out|^text\.")
+        kept = re.compile(config.adam)
         hidden = [layer.weight for name, layer in linear.items() if not kept.search(name)]
     taken = {id(parameter) for parameter in hidden}
     rest = [parameter for parameter in module.parameters() if id(parameter) not in taken]

@@ -1,9 +1,9 @@
 """The text encoder learns to read: from a caption back to the attributes that it names.
 
 Which of two things is meant by a colour is hard to learn from pictures alone, and a model that has
-not learned it swaps them. From attributes it is learned in a minute (after a plateau of a thousand
-steps, which Muon makes longer). The heads that read the encoder's output are thrown away; the
-generator goes on from the encoder.
+not learned it swaps them. From attributes it is learned in a minute, after a plateau: a small
+encoder left it after 600 steps of Muon at 1e-3, 800 of AdamW, and not in 3,300 of Muon at 5e-3. The
+heads that read the encoder's output are thrown away; the generator goes on from the encoder.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def train(options: argparse.Namespace) -> Reader | None:
     if options.init:
         load_parameters(text, options.init)
     reader = Reader(text).to(device)
-    loop = Loop(loop_config(options, average=0.99), reader)
+    loop = Loop(loop_config(options, average=0.99, muon=options.muon), reader)
     loader = iter(
         DataLoader(
             _Batches(options, length),
@@ -161,6 +161,7 @@ def parser() -> argparse.ArgumentParser:
     add_arguments(result, seconds=60, batch=1024)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--forget", type=float, default=0.02, help="chance of a word lost")
+    result.add_argument("--muon", type=float, default=1e-3, help="peak rate of Muon; 0: AdamW")
     result.add_argument("--test", type=int, default=4096, help="captions in each test")
     return result
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from longtake.models.video import sampler
 from longtake.training.attention import ChunkCausalAttention
 from longtake.training.denoiser import Denoiser, Flow
+from longtake.training.loop import LoopConfig, loop_config
 from longtake.training.prompts import build_tokenizer, tokens
 
 
@@ -67,3 +68,10 @@ def add_student_arguments(parser: argparse.ArgumentParser, muon: float, average:
     parser.add_argument("--solver", type=int, default=8, help="the teacher's steps")
     parser.add_argument("--muon", type=float, default=muon, help="peak rate of Muon; 0: AdamW")
     parser.add_argument("--average", type=float, default=average, help="decay of the average")
+
+
+def student_loop(options: argparse.Namespace) -> LoopConfig:
+    """The loop's settings; a text encoder that can read already is not shaken by Muon."""
+    return loop_config(
+        options, average=options.average, muon=options.muon, adam=r"proj_out|^text\."
+    )

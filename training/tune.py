@@ -22,13 +22,12 @@ from longtake.training.loop import (
     Loop,
     add_arguments,
     join_ranks,
-    loop_config,
     rank,
     step_generator,
 )
 from longtake.training.prompts import build_tokenizer, mention, prompt, tokens
 from longtake.training.rollout import Rollout
-from longtake.training.teacher import Teacher, add_student_arguments
+from longtake.training.teacher import Teacher, add_student_arguments, student_loop
 from longtake.training.valley.film import CELL
 from longtake.training.valley.world import HEIGHT, WIDTH, Scenes, draw_change, sample_scenes
 
@@ -89,7 +88,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     streaming = StreamingConfig(**described["streaming"])
     teacher = Teacher(taught, streaming.text_length, options.guide, options.solver)
     flow = Flow(student.transformer)
-    loop = Loop(loop_config(options, average=options.average, muon=options.muon), student)
+    loop = Loop(student_loop(options), student)
     films = Films(options.batch, options.longest, streaming, options.seed + loop.step)
     latent = (student.transformer.config.in_channels, HEIGHT // CELL, WIDTH // CELL)
     full = streaming.sink + streaming.window - streaming.chunk

@@ -20,7 +20,7 @@ from longtake.training.dataset import Clips
 from longtake.training.denoiser import Flow, chunk_attention, load_denoiser
 from longtake.training.generator import draw_levels, flow_loss
 from longtake.training.judge import accuracy
-from longtake.training.loop import schedule
+from longtake.training.loop import Loop, LoopConfig, schedule
 from longtake.training.metrics import seams
 from longtake.training.prompts import build_tokenizer, tokens
 from longtake.training.reader import UNSAID, Captions, draw_captions
@@ -69,7 +69,7 @@ def test_a_stage_resumed_gives_the_same_weights(
 def test_a_stage_can_begin_from_trained_weights(
     built: Path, tmp_path: Path, run_stage: RunStage, name: str
 ) -> None:
-    still = ("--muon", "0") if name == "generator" else ()
+    still = ("--muon", "0") if name in {"reader", "generator"} else ()
     run_stage(built, name, tmp_path, "--init", str(built / name), "--rate", "0", *still)
     begun = load_file(tmp_path / "model.safetensors")
     for key, value in load_file(built / name / "model.safetensors").items():
@@ -225,6 +225,16 @@ def test_a_teacher_leads_from_every_level_to_where_its_guidance_points(built: Pa
         end = teacher.endpoint(noisy[:, :, :2], noisy, sigma, words, attention)
         place = (unsaid + guide * (said - unsaid))[:, None, None, None, None]
         torch.testing.assert_close(end, place.expand_as(end), atol=1e-4, rtol=1e-4)
+
+
+def test_muon_leaves_alone_what_is_adams(tmp_path: Path) -> None:
+    model = torch.nn.ModuleDict({"text": torch.nn.Linear(2, 3), "mind": torch.nn.Linear(3, 2)})
+    config = LoopConfig(tmp_path, 1, steps=1, muon=1e-3, adam="^text")
+    adam, muon = Loop(config, model).optimizers
+    taken = [p for group in muon.param_groups for p in group["params"]]
+    assert [id(p) for p in taken] == [id(model["mind"].weight)]
+    rest = {id(p) for group in adam.param_groups for p in group["params"]}
+    assert rest == {id(p) for p in model.parameters()} - {id(model["mind"].weight)}
 
 
 def test_a_student_is_taught(built: Path, tmp_path: Path, run_stage: RunStage) -> None:
