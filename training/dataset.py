@@ -31,8 +31,10 @@ from longtake.training.valley.world import HEIGHT, RATE, WIDTH, Scenes, draw_cha
 
 SCENE, CHANGE = 0, 1
 """Caption styles: the whole scene, or only what changed."""
-SCENE_CHANGES = (0.15, 0.18, 0.18, 0.15, 0.1, 0.09, 0.07, 0.05, 0.03)
-CAPTION_CHANGES = (0.6, 0.3, 0.1)
+STYLE_CHANGES = {
+    SCENE: (0.15, 0.18, 0.18, 0.15, 0.1, 0.09, 0.07, 0.05, 0.03),
+    CHANGE: (0.6, 0.3, 0.1),
+}
 EARLIER_CHANGES = (0.4, 0.3, 0.2, 0.1)
 """Chances of one, two, three... attributes changing: by caption style, and before the window."""
 LONGEST_GAP = 60.0
@@ -124,8 +126,8 @@ def draw_plan(size: int, streaming: StreamingConfig, temporal: int, draw: torch.
     before = sample_scenes(size, draw)
     changed = _where(
         style == CHANGE,
-        draw_change(before, CAPTION_CHANGES, draw),
-        draw_change(before, SCENE_CHANGES, draw),
+        draw_change(before, STYLE_CHANGES[CHANGE], draw),
+        draw_change(before, STYLE_CHANGES[SCENE], draw),
     )
     after = _where(kind != PLAIN, changed, before)
     # Where the scene changed before the window, there has to have been time for it.

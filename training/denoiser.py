@@ -116,6 +116,12 @@ def chunk_attention(
     )
 
 
+def compile_blocks(denoiser: Denoiser) -> None:
+    """Compile block by block: all share one compilation, a fifth of the whole model's time."""
+    for block in denoiser.transformer.blocks:
+        block.compile(dynamic=False)
+
+
 def save_denoiser(denoiser: Denoiser, described: dict[str, Any], folder: Path) -> None:
     """Write `model.safetensors` (bfloat16) and the description as `config.json`."""
     folder.mkdir(parents=True, exist_ok=True)

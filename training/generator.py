@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from longtake.models.video import sampler
 from longtake.models.video.settings import StreamingConfig
@@ -19,21 +18,22 @@ from longtake.training.denoiser import (
     Flow,
     build_denoiser,
     chunk_attention,
+    compile_blocks,
     load_denoiser,
     save_denoiser,
 )
 from longtake.training.loop import (
-    MAX_STEPS,
     Loop,
     StepLoss,
     add_arguments,
     join_ranks,
     load_parameters,
     rank,
+    step_batches,
     step_generator,
 )
 from longtake.training.prompts import Batches
-from longtake.training.teacher import Teacher, add_student_arguments, student_loop
+from longtake.training.teacher import Teacher, add_student_arguments, load_teacher, student_loop
 
 THING_WEIGHT = 5.0
 
@@ -105,14 +105,10 @@ def _begin(
         denoiser = build_denoiser(described, device)
         if options.reader:
             load_parameters(denoiser.text, options.reader)
-    models = [denoiser]
     if options.teacher:
-        models.append(load_denoiser(options.teacher, device)[0])
-        teacher = Teacher(models[1], streaming["text_length"], options.guide, options.solver)
+        teacher = load_teacher(options, streaming["text_length"], device)
     if not options.no_compile:
-        # Block by block: all blocks share one compilation, a fifth of the whole model's time.
-        for block in (block for model in models for block in model.transformer.blocks):
-            block.compile(dynamic=False)
+        compile_blocks(denoiser)
     return denoiser, described, teacher
 
 
@@ -134,16 +130,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         counts = {"clean": chunks - 1, "noisy": chunks - first, "first": first}
         attentions.append(chunk_attention(denoiser.transformer, streaming, latent, **counts))
     loop = Loop(student_loop(options), denoiser)
-    on_gpu = device.type == "cuda"
-    loader = iter(
-        DataLoader(
-            batches,
-            batch_size=None,
-            sampler=range(loop.step, MAX_STEPS),
-            num_workers=4 if on_gpu else 0,
-            pin_memory=on_gpu,
-        )
-    )
+    loader = step_batches(batches, loop.step, device, workers=4)
     own = torch.tensor(sampler.sigmas(streaming.steps, streaming.shift), device=device)
     # A student learns the sampler's own levels and no others.
     share = 1.0 if teacher else 0.5

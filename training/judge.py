@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from longtake.training.valley.world import COUNTS, NAMES, is_meaningful
 
 SHIFTS = (-8, -4, -2, 0, 2, 4, 8)
 """By how many pixels to the right a frame is compared with the one before it."""
+UNASKED = -100
+"""In place of a value that nobody can be asked for; cross entropy passes it over."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,13 @@ class Judge(nn.Module):
         seen = clips[:, :: self.config.stride]
         for start in range(0, len(seen), batch):
             logits = self(as_float(seen[start : start + batch].to(device)))
-            rows.append(torch.stack([each.argmax(1) for each in logits], 1))
+            rows.append(likeliest(logits))
         return torch.cat(rows)
+
+
+def likeliest(logits: Sequence[Tensor]) -> Tensor:
+    """The row int64 [B, attributes] that logits [B, values] for each attribute speak for."""
+    return torch.stack([each.argmax(1) for each in logits], 1)
 
 
 def accuracy(read: Tensor, wanted: Tensor, counted: Tensor | None = None) -> dict[str, float]:
@@ -179,8 +187,8 @@ def train(options: argparse.Namespace) -> Judge | None:
     clips, rows, _ = clip_pool(
         options.pool, config.frames, generator, stride=config.stride, held_out=None
     )
-    # What does not show is no fault: cross entropy passes -100 over.
-    targets = torch.where(is_meaningful(rows), rows, -100)
+    # What does not show is no fault.
+    targets = torch.where(is_meaningful(rows), rows, UNASKED)
     loop = Loop(loop_config(options), judge)
     forward = judge if options.no_compile else torch.compile(judge)
 

@@ -15,7 +15,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -24,10 +24,12 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from longtake.training.muon import Muon
 
 Module = TypeVar("Module", bound=nn.Module)
+Batch = TypeVar("Batch")
 SEED_STRIDE = 1_000_003
 MAX_STEPS = 1 << 40
 """Where the numbers of steps end; a budget ends a run long before."""
@@ -91,6 +93,25 @@ def loop_config(options: argparse.Namespace, **changes: float | str) -> LoopConf
         resume=options.resume,
         rate=options.rate,
         **changes,  # type: ignore[arg-type]
+    )
+
+
+def step_batches(
+    batches: Dataset[Batch], first: int, device: torch.device, workers: int
+) -> Iterator[Batch]:
+    """The batches of the steps from `first` on, made from their numbers.
+
+    Beside a GPU, so many processes of their own make them ahead; on a CPU this one does.
+    """
+    on_gpu = device.type == "cuda"
+    return iter(
+        DataLoader(
+            batches,
+            batch_size=None,
+            sampler=range(first, MAX_STEPS),
+            num_workers=workers if on_gpu else 0,
+            pin_memory=on_gpu,
+        )
     )
 
 

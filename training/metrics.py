@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from longtake.training.dataset import CAPTION_CHANGES
+from longtake.training.dataset import CHANGE, STYLE_CHANGES
 from longtake.training.judge import Judge, accuracy
 from longtake.training.pool import as_float, renders
 from longtake.training.valley.captions import caption, change_caption
@@ -167,7 +167,7 @@ def draw_changes(films: int, seed: int) -> tuple[Scenes, Scenes]:
     """Scenes of the training side, before and after a change as people type them."""
     draw = torch.Generator().manual_seed(seed)
     before = sample_scenes(films, draw)
-    return before, draw_change(before, CAPTION_CHANGES, draw)
+    return before, draw_change(before, STYLE_CHANGES[CHANGE], draw)
 
 
 def switching(

@@ -19,25 +19,22 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from transformers import UMT5EncoderModel
 
 from longtake.models.video.text import encode_tokens
-from longtake.training.dataset import CAPTION_CHANGES, CHANGE, SCENE, SCENE_CHANGES
-from longtake.training.judge import accuracy
+from longtake.training.dataset import STYLE_CHANGES
+from longtake.training.judge import UNASKED, accuracy, likeliest
 from longtake.training.loop import (
-    MAX_STEPS,
     SEED_STRIDE,
     Loop,
     add_arguments,
     load_parameters,
     loop_config,
+    step_batches,
 )
 from longtake.training.prompts import build_text_encoder, build_tokenizer, mention, prompt, tokens
 from longtake.training.valley.world import COUNTS, NAMES, draw_change, sample_scenes
-
-UNSAID = -100
-"""In place of a value that the caption does not tell; cross entropy passes it over."""
 
 
 class Reader(nn.Module):
@@ -61,7 +58,7 @@ class Reader(nn.Module):
 
 @dataclass(frozen=True)
 class Captions:
-    """Captions as tokens, and what they name: `UNSAID` where they do not, int64 [B, 11]."""
+    """Captions as tokens, and what they name: `UNASKED` where they do not, int64 [B, 11]."""
 
     ids: Tensor
     mask: Tensor
@@ -75,7 +72,7 @@ def draw_captions(
     draw, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     before = sample_scenes(n, draw, held_out)
     texts, targets = [], []
-    for style, chances in ((SCENE, SCENE_CHANGES), (CHANGE, CAPTION_CHANGES)):
+    for style, chances in STYLE_CHANGES.items():
         some = before[style::2]
         after = draw_change(some, chances, draw)
         pairs = zip(some.attributes.tolist(), after.attributes.tolist(), strict=True)
@@ -83,7 +80,7 @@ def draw_captions(
             said = mention(old, new, style, rng)
             texts.append(prompt(old, new, style, said, rng, held_out=held_out))
             told = zip(NAMES, new, strict=True)
-            targets.append([value if name in said else UNSAID for name, value in told])
+            targets.append([value if name in said else UNASKED for name, value in told])
     ids, mask = tokens(build_tokenizer(), texts, length, forget, rng)
     return Captions(ids, mask, torch.tensor(targets))
 
@@ -111,14 +108,7 @@ def train(options: argparse.Namespace) -> Reader | None:
         load_parameters(text, options.init)
     reader = Reader(text).to(device)
     loop = Loop(loop_config(options, average=0.99, muon=options.muon), reader)
-    loader = iter(
-        DataLoader(
-            _Batches(options, length),
-            batch_size=None,
-            sampler=range(loop.step, MAX_STEPS),
-            num_workers=8 if device.type == "cuda" else 0,
-        )
-    )
+    loader = step_batches(_Batches(options, length), loop.step, device, workers=8)
 
     def step_loss(step: int) -> dict[str, Tensor]:  # noqa: ARG001
         batch = next(loader)
@@ -129,7 +119,7 @@ def train(options: argparse.Namespace) -> Reader | None:
         losses = [
             F.cross_entropy(x.float(), targets[:, i], reduction="sum") for i, x in enumerate(logits)
         ]
-        return {"loss": torch.stack(losses).sum() / (targets != UNSAID).sum()}
+        return {"loss": torch.stack(losses).sum() / (targets != UNASKED).sum()}
 
     if not loop.run(step_loss):
         return None
@@ -151,8 +141,7 @@ def measure(reader: Reader, n: int, length: int, seed: int, *, held_out: bool) -
     captions = draw_captions(n, length, 0.0, seed * SEED_STRIDE, held_out=held_out)
     device = reader.queries.device
     logits = reader(captions.ids.to(device), captions.mask.to(device))
-    read = torch.stack([each.argmax(1) for each in logits], 1).cpu()
-    return accuracy(read, captions.targets, captions.targets != UNSAID)
+    return accuracy(likeliest(logits).cpu(), captions.targets, captions.targets != UNASKED)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longtake.models.video import sampler
 from longtake.training.attention import ChunkCausalAttention
-from longtake.training.denoiser import Denoiser, Flow
+from longtake.training.denoiser import Denoiser, Flow, compile_blocks, load_denoiser
 from longtake.training.loop import LoopConfig, loop_config
 from longtake.training.prompts import build_tokenizer, tokens
 
@@ -68,6 +68,14 @@ def add_student_arguments(parser: argparse.ArgumentParser, muon: float, average:
     parser.add_argument("--solver", type=int, default=8, help="the teacher's steps")
     parser.add_argument("--muon", type=float, default=muon, help="peak rate of Muon; 0: AdamW")
     parser.add_argument("--average", type=float, default=average, help="decay of the average")
+
+
+def load_teacher(options: argparse.Namespace, length: int, device: torch.device) -> Teacher:
+    """The teacher that the options name; `length`: of prompts in tokens."""
+    denoiser, _ = load_denoiser(options.teacher, device)
+    if not options.no_compile:
+        compile_blocks(denoiser)
+    return Teacher(denoiser, length, options.guide, options.solver)
 
 
 def student_loop(options: argparse.Namespace) -> LoopConfig:

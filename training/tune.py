@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from longtake.models.video.settings import StreamingConfig
-from longtake.training.dataset import CAPTION_CHANGES, CHANGE, SCENE, SCENE_CHANGES
-from longtake.training.denoiser import Denoiser, Flow, load_denoiser
+from longtake.training.dataset import CHANGE, SCENE, STYLE_CHANGES
+from longtake.training.denoiser import Denoiser, Flow, compile_blocks, load_denoiser
 from longtake.training.generator import flow_loss, run_and_save
 from longtake.training.loop import (
     Loop,
@@ -27,7 +27,7 @@ from longtake.training.loop import (
 )
 from longtake.training.prompts import build_tokenizer, mention, prompt, tokens
 from longtake.training.rollout import Rollout
-from longtake.training.teacher import Teacher, add_student_arguments, student_loop
+from longtake.training.teacher import add_student_arguments, load_teacher, student_loop
 from longtake.training.valley.film import CELL
 from longtake.training.valley.world import HEIGHT, WIDTH, Scenes, draw_change, sample_scenes
 
@@ -62,8 +62,7 @@ class Films:
             self.words = self._say(self.scenes, self.scenes, SCENE)
         elif self.chunk == self.switch:
             style = self.rng.choice((SCENE, CHANGE))
-            chances = CAPTION_CHANGES if style == CHANGE else SCENE_CHANGES
-            self.scenes = draw_change(before, chances, self.draw)
+            self.scenes = draw_change(before, STYLE_CHANGES[style], self.draw)
             self.words = self._say(before, self.scenes, style)
         self.chunk += 1
         return self.words
@@ -84,9 +83,8 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     """
     device = join_ranks(options)
     student, described = load_denoiser(options.init, device)
-    taught, _ = load_denoiser(options.teacher, device)
     streaming = StreamingConfig(**described["streaming"])
-    teacher = Teacher(taught, streaming.text_length, options.guide, options.solver)
+    teacher = load_teacher(options, streaming.text_length, device)
     flow = Flow(student.transformer)
     loop = Loop(student_loop(options), student)
     films = Films(options.batch, options.longest, streaming, options.seed + loop.step)
@@ -94,8 +92,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     full = streaming.sink + streaming.window - streaming.chunk
     rollout: Rollout | None = None
     if not options.no_compile:
-        for block in (*student.transformer.blocks, *taught.transformer.blocks):
-            block.compile(dynamic=False)
+        compile_blocks(student)
 
     def step_loss(step: int) -> dict[str, Tensor]:
         nonlocal rollout

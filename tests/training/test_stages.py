@@ -19,11 +19,11 @@ from longtake.training.codec import THING_WEIGHT, importance, load_codec
 from longtake.training.dataset import Clips
 from longtake.training.denoiser import Flow, chunk_attention, load_denoiser
 from longtake.training.generator import draw_levels, flow_loss
-from longtake.training.judge import accuracy
+from longtake.training.judge import UNASKED, accuracy
 from longtake.training.loop import Loop, LoopConfig, schedule
 from longtake.training.metrics import seams
 from longtake.training.prompts import build_tokenizer, tokens
-from longtake.training.reader import UNSAID, Captions, draw_captions
+from longtake.training.reader import Captions, draw_captions
 from longtake.training.rollout import Rollout
 from longtake.training.teacher import Teacher
 from longtake.training.valley.film import render, times
@@ -293,7 +293,7 @@ def test_a_student_is_tuned_on_its_own_films(built: Path, tmp_path: Path) -> Non
 
 def test_the_reader_is_asked_only_for_what_a_caption_says() -> None:
     captions = draw_captions(400, 48, 0.0, 1)
-    said = captions.targets != UNSAID
+    said = captions.targets != UNASKED
     assert said.any(1).all()
     scenes, changes = said[:200].float(), said[200:].float()
     assert scenes[:, NAMES.index("shape")].all()
