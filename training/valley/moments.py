@@ -38,6 +38,9 @@ COLOURS = (
     (1.00, 0.50, 0.74),
     (0.97, 0.97, 0.97),
 )
+# Per time: the height at its earliest hour, and how much later its last one is.
+HEIGHT = (0.0, 0.85, 1.75)
+HOURS = (0.35, 0.3, 0.25)
 # Per weather: how grey the sky is, and how much rain, snow and fog there is.
 OVERCAST = (0.0, 1.0, 0.85, 0.6)
 RAIN = (0.0, 1.0, 0.0, 0.0)
@@ -58,12 +61,12 @@ COMPANION_SCALE = 0.42
 class Moments:
     """All that N frames show; float64 [N] on one device unless it says otherwise.
 
-    `layout`: float32 [N, 12], as in `Scenes`; `clock`: seconds; `day`: [N, 3], the shares of day,
-    sunset and night; `height`: 0 by day, 1 at sunset, 2 at night; `overcast`, `rain`, `snow`,
-    `fog`: in [0, 1]; `ground`, `coming`: int64, the ground and the one that spreads over it, by
-    `spread` in [0, 1]; `pan`: pixels of the nearest ground that the camera has travelled; `zoom`:
-    from 1 up; `shape`: int64; `colour`: [N, 3] in [0, 1]; `pose`: of the thing;
-    `companion`: int64, a shape; `companion_colour`: [N, 3]; `companion_x`: pixels;
+    `layout`: float32 [N, 13], as in `Scenes`; `clock`: seconds; `day`: [N, 3], the shares of day,
+    sunset and night; `height`: from 0 at noon over 1, when the sun sets, to 2 in deep night;
+    `overcast`, `rain`, `snow`, `fog`: in [0, 1]; `ground`, `coming`: int64, the ground and the one
+    that spreads over it, by `spread` in [0, 1]; `pan`: pixels of the nearest ground that the camera
+    has travelled; `zoom`: from 1 up; `shape`: int64; `colour`: [N, 3] in [0, 1]; `pose`: of the
+    thing; `companion`: int64, a shape; `companion_colour`: [N, 3]; `companion_x`: pixels;
     `risen`: in [0, 1], how much of the companion stands above the ground.
     """
 
@@ -106,7 +109,10 @@ class Moments:
 def moments(before: Scenes, after: Scenes, seconds: Tensor, change: Tensor) -> Moments:
     """The moments of films at `seconds` [B, T], which change at `change` [B]; N is B * T."""
     clock, begun = seconds.double(), change.double()[:, None]
-    height = _mixed(before, after, TIME, (0.0, 1.0, 2.0), eased(clock - begun, 2.0))
+    dusk = eased(clock - begun, 2.0)
+    hour = before.named("hour")[:, None]
+    height = _mixed(before, after, TIME, HEIGHT, dusk)
+    height = height + hour * _mixed(before, after, TIME, HOURS, dusk)
     day = torch.stack([(1 - (height - k).abs()).clamp(min=0) for k in range(3)], -1)
     weather = eased(clock - begun, 1.8)
     spread = eased(clock - begun, 1.8)

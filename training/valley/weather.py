@@ -26,7 +26,7 @@ def rain(canvas: Canvas, picture: Tensor, _which: Tensor) -> Tensor:
     now, colour = canvas.moments, canvas.by_day(RAIN)
     wet = canvas.number(now.rain)
     for number, (pitch, length, long, wide, speed, strength) in enumerate(
-        ((15.0, 62.0, 14.0, 1.7, 5.2, 0.56), (10.0, 46.0, 10.0, 1.2, 5.0, 0.34))
+        ((26.0, 68.0, 15.0, 1.8, 4.2, 0.56), (17.0, 52.0, 11.0, 1.3, 4.0, 0.34))
     ):
         across = (x + 0.22 * y) / pitch - 0.05
         lane, u = canvas.cells(across, 5 * canvas.layout("fall"))
@@ -47,7 +47,7 @@ def snow(canvas: Canvas, picture: Tensor, _which: Tensor) -> Tensor:
     x, y = _pixels(canvas)
     now, colour = canvas.moments, canvas.by_day(FLAKES)
     for number, (pitch, radius, speed, strength) in enumerate(
-        ((16.0, 2.1, 1.35, 0.75), (26.0, 3.2, 1.25, 0.95))
+        ((27.0, 2.2, 0.75, 0.8), (41.0, 3.6, 0.7, 0.95))
     ):
         fallen = speed * now.clock + 50 * canvas.layout("fall")
         row, v = canvas.cells(y / pitch, -fallen)

@@ -47,7 +47,7 @@ HIDDEN = {"companion_colour": ("companion", "none"), "speed": ("motion", "rests"
 
 LAYOUT = (
     *("x", "depth", "phase", "pace", "direction", "companion"),
-    *("sun", "hills", "cloud", "stars", "texture", "fall"),
+    *("hour", "sun", "hills", "cloud", "stars", "texture", "fall"),
 )
 """Columns of the layout: what a caption never says. Each is uniform in [0, 1)."""
 
@@ -66,7 +66,7 @@ class Scenes:
     """A batch of scenes.
 
     `attributes`: int64 [B, 11], a value index per column of `ATTRIBUTES`.
-    `layout`: float32 [B, 12], columns named by `LAYOUT`, each in [0, 1).
+    `layout`: float32 [B, 13], columns named by `LAYOUT`, each in [0, 1).
     """
 
     attributes: Tensor
@@ -166,7 +166,7 @@ def sample_attributes(n: int, generator: torch.Generator, held_out: bool | None 
 
 
 def sample_layout(n: int, generator: torch.Generator) -> Tensor:
-    """Free layouts, float32 [n, 12] on the generator's device."""
+    """Free layouts, float32 [n, 13] on the generator's device."""
     return torch.rand(n, len(LAYOUT), generator=generator, device=generator.device)
 
 
