@@ -19,21 +19,25 @@ from torch.nn import functional as F
 
 from longtake.training.loop import Loop, add_arguments, loop_config, step_generator
 from longtake.training.pool import as_float, clip_pool
+from longtake.training.valley.film import CELL
 from longtake.training.valley.world import COUNTS, NAMES, is_meaningful
 
-SHIFTS = (-8, -4, -2, 0, 2, 4, 8)
-"""By how many pixels to the right a frame is compared with the one before it."""
+SHIFTS = {1: range(-6, 7), 4: range(-18, 19, 3), 8: range(-12, 13, 2)}
+"""How many frames earlier each one is compared with, and by how many pixels that one is shifted."""
 UNASKED = -100
 """In place of a value that nobody can be asked for; cross entropy passes it over."""
 
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """`window`: frames that a reading spans at best; every `stride`-th of them is looked at."""
+    """`window`: frames that a reading spans at best; every `stride`-th of them is looked at;
+    `widths`, `motion`, `temporal`: channels of what looks at colours, at movement and over time.
+    """
 
     window: int = 32
     stride: int = 2
     widths: tuple[int, ...] = (32, 64, 96, 128, 192)
+    motion: int = 96
     temporal: int = 192
 
     @property
@@ -57,17 +61,40 @@ class _Stage(nn.Module):
         return F.relu(x + self.second(self.conv(x)))
 
 
-def motion_cost(frames: Tensor) -> Tensor:
-    """How badly each pixel matches one a little to its side in the frame before: the least is where
-    it came from.
+def matching_costs(frames: Tensor) -> Tensor:
+    """How badly each cell matches earlier frames shifted to the side, which tells how it moved.
 
-    Frames [B, T, 3, H, W] in [0, 1] to [B, T, SHIFTS, H, W] in [0, 1]; 0 in the first frame.
+    A cell's costs are relative to their mean over the shifts, so that they mean the same in strong
+    and in faint texture; that mean comes after them.
+
+    Frames [B, T, 3, H, W] in [0, 1] to [B, T, costs, H / CELL, W / CELL].
     """
-    grey = frames.mean(2)
-    before = torch.cat((grey[:, :1], grey[:, :-1]), 1)
-    costs = [(grey - before.roll(shift, -1)).abs() for shift in SHIFTS]
-    costs = [torch.cat((0 * cost[:, :1], cost[:, 1:]), 1) for cost in costs]
-    return torch.stack(costs, 2)
+    # Nothing moves so slowly up and down that every row were needed.
+    grey = F.avg_pool2d(frames.mean(2), (2, 1))
+    parts = []
+    for gap, shifts in SHIFTS.items():
+        first = grey[:, :1].expand(-1, min(gap, grey.shape[1]), -1, -1)
+        earlier = torch.cat((first, grey[:, :-gap]), 1)
+        costs = [(grey - earlier.roll(shift, -1)).abs() for shift in shifts]
+        pooled = torch.stack([F.avg_pool2d(cost, (CELL // 2, CELL)) for cost in costs], 2)
+        mean = pooled.mean(2, keepdim=True)
+        parts += [pooled / (mean + 1 / 255) - 1, (20 * mean).clamp(max=2)]
+    return torch.cat(parts, 2)
+
+
+def _places(like: Tensor) -> Tensor:
+    """Column and row in [-1, 1] of each place of pictures [..., H, W]: [2, H, W]."""
+    height, width = like.shape[-2:]
+    across, down = (
+        torch.linspace(-1, 1, size, device=like.device, dtype=like.dtype)
+        for size in (width, height)
+    )
+    return torch.stack((across.expand(height, -1), down[:, None].expand(-1, width)))
+
+
+def _pooled(x: Tensor) -> Tensor:
+    """Mean and maximum over the places of [N, C, H, W]: [N, 2 C]."""
+    return torch.cat((x.mean((2, 3)), x.amax((2, 3))), 1)
 
 
 class Judge(nn.Module):
@@ -77,12 +104,20 @@ class Judge(nn.Module):
         super().__init__()
         self.config = config
         widths = config.widths
-        # Colours, what moved since the frame before, and each pixel's place.
-        pairs = zip((3 + len(SHIFTS) + 2, *widths[:-1]), widths, strict=True)
+        # Colours and each pixel's place; beside them what moved, and where.
+        pairs = zip((3 + 2, *widths[:-1]), widths, strict=True)
         self.stages = nn.Sequential(*(_Stage(a, b) for a, b in pairs))
-        self.first = nn.Conv1d(2 * widths[-1], config.temporal, 3, padding=1)
+        costs = sum(len(shifts) + 1 for shifts in SHIFTS.values())
+        self.motion = nn.Sequential(
+            nn.Conv2d(costs + 2, config.motion, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(config.motion, config.motion, 3, padding=1),
+            nn.ReLU(),
+        )
+        seen = 2 * (widths[-1] + config.motion)
+        self.first = nn.Conv1d(seen, config.temporal, 3, padding=1)
         self.second = nn.Conv1d(config.temporal, config.temporal, 3, padding=1)
-        features = 2 * widths[-1] + 2 * config.temporal
+        features = seen + 2 * config.temporal
         self.heads = nn.ModuleList(nn.Linear(features, count) for count in COUNTS)
 
     def forward(self, frames: Tensor) -> list[Tensor]:
@@ -90,16 +125,15 @@ class Judge(nn.Module):
 
         `frames`: float [B, T, 3, H, W] in [0, 1], `stride` apart.
         """
-        batch, steps, _, height, width = frames.shape
-        across, down = (
-            torch.linspace(-1, 1, size, device=frames.device, dtype=frames.dtype)
-            for size in (width, height)
+        batch, steps = frames.shape[:2]
+        costs = matching_costs(frames)
+        colours, moved = (
+            torch.cat((x, _places(x).expand(batch, steps, -1, -1, -1)), 2).flatten(0, 1)
+            for x in (frames * 2 - 1, costs)
         )
-        place = torch.stack((across.expand(height, -1), down[:, None].expand(-1, width)))
-        parts = (frames * 2 - 1, motion_cost(frames), place.expand(batch, steps, -1, -1, -1))
-        x = torch.cat(parts, 2).flatten(0, 1)
-        x = self.stages(x.to(memory_format=torch.channels_last))
-        pooled = torch.cat((x.mean((2, 3)), x.amax((2, 3))), 1).view(batch, steps, -1)
+        colours = colours.to(memory_format=torch.channels_last)
+        parts = (_pooled(self.stages(colours)), _pooled(self.motion(moved)))
+        pooled = torch.cat(parts, 1).view(batch, steps, -1)
         over_time = F.relu(self.first(pooled.transpose(1, 2)))
         over_time = F.relu(self.second(over_time))
         features = torch.cat((pooled.mean(1), over_time.mean(2), over_time.amax(2)), 1)
@@ -190,7 +224,10 @@ def train(options: argparse.Namespace) -> Judge | None:
     # What does not show is no fault.
     targets = torch.where(is_meaningful(rows), rows, UNASKED)
     loop = Loop(loop_config(options), judge)
-    forward = judge if options.no_compile else torch.compile(judge)
+    if not options.no_compile:
+        # By turns clips are whole and half, but the frames of a batch are as many.
+        judge.stages.compile(dynamic=False)
+        judge.motion.compile(dynamic=False)
 
     def step_loss(step: int) -> dict[str, Tensor]:
         draw = step_generator(options.seed, step, device)
@@ -205,7 +242,7 @@ def train(options: argparse.Namespace) -> Judge | None:
             some = some[torch.arange(size, device=device)[:, None], picked]
         frames = degrade(as_float(some), draw)
         with torch.autocast(device.type, torch.bfloat16):
-            logits = forward(frames)
+            logits = judge(frames)
         losses = [F.cross_entropy(x.float(), targets[index, i]) for i, x in enumerate(logits)]
         return {"loss": torch.stack(losses).sum(), "motion": losses[NAMES.index("motion")]}
 

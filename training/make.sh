@@ -26,7 +26,7 @@ for stage in $stages; do
     budget=${stage^^}
     timed=(--out "$out" --seconds "${!budget:-0}" ${PAUSE:+--pause "$PAUSE"} ${RESUME:+--resume})
     case $stage in
-    judge) alone judge "${timed[@]}" --no-compile ;;
+    judge) alone judge "${timed[@]}" ;;
     reader) alone reader "${timed[@]}" ;;
     codec) together codec "${timed[@]}" --judge "$work/judge" ;;
     dataset) together dataset --out "$out" --codec "$work/codec" --seconds "$DATASET" ;;
