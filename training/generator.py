@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from longtake.models.video import sampler
 from longtake.models.video.settings import StreamingConfig
+from longtake.training.attention import ChunkCausalAttention
 from longtake.training.dataset import Clips, clips_path
 from longtake.training.denoiser import (
     Denoiser,
@@ -22,6 +24,7 @@ from longtake.training.denoiser import (
     load_denoiser,
     save_denoiser,
 )
+from longtake.training.graphs import GraphedLoss, Loss
 from longtake.training.loop import (
     Loop,
     StepLoss,
@@ -135,7 +138,8 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     # A student learns the sampler's own levels and no others.
     share = 1.0 if teacher else 0.5
 
-    def step_loss(step: int) -> dict[str, Tensor]:
+    def draw_inputs(step: int) -> tuple[Tensor, ...]:
+        """What `loss` takes but for the attention, made at random."""
         draw = step_generator(options.seed, step, device)
         batch, clips = next(loader), both[step % 2]
         index, ids, mask = (each.to(device, non_blocking=True) for each in vars(batch).values())
@@ -146,19 +150,39 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         asked = places >= clips.border[index, None]
         sigma, asked = (x.repeat_interleave(streaming.chunk, 1) for x in (sigma, asked))
         noise = torch.randn(clean.shape, generator=draw, device=device)
-        noisy = torch.lerp(clean, noise, sigma[:, None, :, None, None])
         # The residual stream is as precise as the latents: here as it will be in use.
         context = jitter(latents[:, :, : -streaming.chunk], options.jitter, draw).bfloat16()
-        attention, aim = attentions[step % 2], noise - clean
+        thing = clips.thing[index, first * streaming.chunk :]
+        return context, clean, noise, sigma, asked, thing, ids, mask
+
+    def loss(
+        attention: ChunkCausalAttention,
+        context: Tensor,
+        clean: Tensor,
+        noise: Tensor,
+        sigma: Tensor,
+        asked: Tensor,
+        thing: Tensor,
+        ids: Tensor,
+        mask: Tensor,
+    ) -> dict[str, Tensor]:
+        level = sigma[:, None, :, None, None]
+        noisy, aim = torch.lerp(clean, noise, level), noise - clean
         with torch.autocast(device.type, torch.bfloat16):
             if teacher:
                 end = teacher.endpoint(context, noisy, sigma, (ids, mask), attention)
-                aim = (noisy - end) / sigma[:, None, :, None, None]
+                aim = (noisy - end) / level
             embeddings = denoiser.embed(ids, mask)
             predicted = flow(context, noisy, 1000 * sigma, embeddings, attention)
-        thing = clips.thing[index, first * streaming.chunk :]
-        losses = flow_loss(predicted, aim, asked, thing)
-        return losses | {"opening": torch.tensor(step % 2)}
+        return flow_loss(predicted, aim, asked, thing)
+
+    losses: list[Loss] = [partial(loss, attention) for attention in attentions]
+    if device.type == "cuda" and not options.no_compile:
+        losses = [GraphedLoss(each, denoiser.parameters()) for each in losses]
+
+    def step_loss(step: int) -> dict[str, Tensor]:
+        scalars = losses[step % 2](*draw_inputs(step))
+        return scalars | {"opening": torch.tensor(step % 2)}
 
     return run_and_save(loop, step_loss, described)
 

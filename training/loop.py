@@ -34,7 +34,8 @@ SEED_STRIDE = 1_000_003
 MAX_STEPS = 1 << 40
 """Where the numbers of steps end; a budget ends a run long before."""
 StepLoss = Callable[[int], dict[str, Tensor]]
-"""Step number -> scalars; the one named "loss" is minimised, the others are logged."""
+"""Step number -> scalars; the one named "loss" is minimised, the others are logged. Where it needs
+no gradient any more, the parameters have theirs already (see `GraphedLoss`)."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,8 @@ class Loop(Generic[Module]):
             for group in optimizer.param_groups:
                 group["lr"] = share * group["peak"]
         scalars = step_loss(self.step)
-        scalars["loss"].backward()
+        if scalars["loss"].requires_grad:
+            scalars["loss"].backward()
         self._average_gradients()
         scalars["gradient"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
         for optimizer in self.optimizers:
