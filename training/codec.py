@@ -223,7 +223,8 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
             cells.append(pool.things[clip, start + window])
         frames, things = recolour(as_float(torch.cat(parts)), draw), torch.cat(cells)
         noise = latent_noise(codec, frames, draw, options.noise)
-        with torch.autocast(device.type, torch.bfloat16):
+        # Not every processor has bfloat16; the others take ten times as long with it.
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             rebuilt, latents = forward(frames, noise)
         losses = reconstruction_loss(rebuilt.float(), frames, things)
         losses["loss"] = losses["loss"] + 1e-4 * latents.float().square().mean()

@@ -241,7 +241,8 @@ def train(options: argparse.Namespace) -> Judge | None:
             picked = begin + torch.arange(half, device=device)
             some = some[torch.arange(size, device=device)[:, None], picked]
         frames = degrade(as_float(some), draw)
-        with torch.autocast(device.type, torch.bfloat16):
+        # Not every processor has bfloat16; the others take ten times as long with it.
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = judge(frames)
         losses = [F.cross_entropy(x.float(), targets[index, i]) for i, x in enumerate(logits)]
         return {"loss": torch.stack(losses).sum(), "motion": losses[NAMES.index("motion")]}
