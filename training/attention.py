@@ -53,13 +53,45 @@ class ChunkCausalAttention:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
         """See `longtake.models.video.transformer.SelfAttention`."""
         q, k = self.kernels.rope(q, self.rotation), self.kernels.rope(k, self.rotation)
+        return self.attend(q, k, v, 0)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
+        """Rotated queries of the chunks from index `start` on, over keys and values of all."""
         parts = []
-        for index, start in enumerate(range(0, q.shape[1], self.tokens)):
-            own = slice(start, start + self.tokens)
+        for index in range(start, k.shape[1] // self.tokens):
+            own = slice(index * self.tokens, (index + 1) * self.tokens)
             before = index if index < self.clean else self.first + index - self.clean
             keys, values = (_seen(x, before * self.tokens, own) for x in (k, v))
-            parts.append(self.kernels.attention(q[:, own], keys, values))
+            queries = q[:, own.start - start * self.tokens :][:, : self.tokens]
+            parts.append(self.kernels.attention(queries, keys, values))
         return torch.cat(parts, 1)
+
+
+class RememberingAttention:
+    """The attention of several forwards after the same clean chunks, which only the first one gets.
+
+    It keeps their keys and values, as the cache does in use.
+    """
+
+    def __init__(self, attention: ChunkCausalAttention) -> None:
+        self.attention = attention
+        self.memory: list[tuple[Tensor, Tensor]] = []
+
+    # What it keeps is for each layer another; a compiler that looked inside would compile each.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See `longtake.models.video.transformer.SelfAttention`."""
+        every = self.attention
+        start = every.clean if layer < len(self.memory) else 0
+        rotation = every.rotation[start * every.tokens :]
+        q, k = every.kernels.rope(q, rotation), every.kernels.rope(k, rotation)
+        if start:
+            keys, values = self.memory[layer]
+            k, v = torch.cat((keys, k), 1), torch.cat((values, v), 1)
+        elif every.clean:
+            kept = every.clean * every.tokens
+            self.memory.append((k[:, :kept], v[:, :kept]))
+        return every.attend(q, k, v, start)
 
 
 def _seen(x: Tensor, before: int, own: slice) -> Tensor:

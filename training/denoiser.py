@@ -15,7 +15,7 @@ from transformers import UMT5EncoderModel
 
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import encode_tokens
-from longtake.models.video.transformer import TransformerConfig, WanTransformer
+from longtake.models.video.transformer import SelfAttention, TransformerConfig, WanTransformer
 from longtake.training.attention import ChunkCausalAttention, training_kernels
 from longtake.training.loop import load_parameters
 from longtake.training.prompts import build_text_encoder, build_tokenizer
@@ -47,7 +47,7 @@ class Flow(nn.Module):
         noisy: Tensor,
         timesteps: Tensor,
         embeddings: Tensor,
-        attention: ChunkCausalAttention,
+        attention: SelfAttention,
     ) -> Tensor:
         """The predicted flow, shaped as `noisy` [B, C, F, h, w], seen after `clean` latents.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from longtake.models.video import sampler
-from longtake.training.attention import ChunkCausalAttention
+from longtake.training.attention import ChunkCausalAttention, RememberingAttention
 from longtake.training.denoiser import Denoiser, Flow, compile_blocks, load_denoiser
 from longtake.training.loop import LoopConfig, loop_config
 from longtake.training.prompts import build_tokenizer, tokens
@@ -50,12 +50,15 @@ class Teacher:
             ids, mask = (each.expand_as(words[0]) for each in self.silence)
             prompts.append((ids, mask))
         embeddings = [self.denoiser.embed(*each) for each in prompts]
+        memories = [RememberingAttention(attention) for _ in prompts]
         latents, level = noisy.float(), sigma[:, None, :, None, None]
         for now, then in pairwise(self.shares):
             flows = [
-                self.flow(clean, latents, 1000 * now * sigma, each, attention).float()
-                for each in embeddings
+                self.flow(clean, latents, 1000 * now * sigma, each, memory).float()
+                for each, memory in zip(embeddings, memories, strict=True)
             ]
+            # From here on the memories stand for it.
+            clean = clean[:, :, :0]
             # Where there is but one, this is it.
             flow = torch.lerp(flows[-1], flows[0], self.guide)
             latents = latents + (then - now) * level * flow

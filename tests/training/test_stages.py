@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.settings import StreamingConfig
 from longtake.training import dataset, tune
+from longtake.training.attention import RememberingAttention
 from longtake.training.codec import THING_WEIGHT, importance, load_codec
 from longtake.training.dataset import Clips
 from longtake.training.denoiser import Flow, chunk_attention, load_denoiser
@@ -225,6 +226,28 @@ def test_a_teacher_leads_from_every_level_to_where_its_guidance_points(built: Pa
         end = teacher.endpoint(noisy[:, :, :2], noisy, sigma, words, attention)
         place = (unsaid + guide * (said - unsaid))[:, None, None, None, None]
         torch.testing.assert_close(end, place.expand_as(end), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("clean", "first"), [(0, 0), (2, 0), (2, 1), (2, 2)])
+def test_clean_chunks_are_remembered_as_they_would_be_seen(
+    built: Path, clean: int, first: int
+) -> None:
+    denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
+    counts = {"clean": clean, "noisy": 1 + clean - first, "first": first}
+    attention = chunk_attention(denoiser.transformer, STREAMING, (9, 16), **counts)
+    draw = torch.Generator().manual_seed(0)
+    context = torch.randn(2, 8, 2 * clean, 9, 16, generator=draw)
+    embeddings = torch.randn(2, 7, denoiser.text.config.d_model, generator=draw)
+    flow, memory = Flow(denoiser.transformer), RememberingAttention(attention)
+    given = context
+    for level in (1000.0, 500.0, 250.0):
+        noisy = torch.randn(2, 8, 2 * counts["noisy"], 9, 16, generator=draw)
+        timesteps = torch.full(noisy.shape[:3:2], level)
+        with torch.no_grad():
+            expected = flow(context, noisy, timesteps, embeddings, attention)
+            got = flow(given, noisy, timesteps, embeddings, memory)
+        torch.testing.assert_close(got, expected)
+        given = context[:, :, :0]
 
 
 def test_muon_leaves_alone_what_is_adams(tmp_path: Path) -> None:
