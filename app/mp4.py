@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from longtake.app.outputs import keep_existing, reason, unwritable
 from longtake.streaming import StreamError
 
 # Fragments go to disk twice a second, so a kill costs half a second; closing the file properly
@@ -66,7 +66,7 @@ class Mp4Writer:
         try:
             self._container = av.open(str(path), "w", format="mp4", options=_CONTAINER)
         except OSError as error:
-            raise _unwritable(path, error) from None
+            raise unwritable(path, error) from None
         self._container.metadata["longtake"] = json.dumps(dict(about), ensure_ascii=False)
         self._stream = self._container.add_stream("libx264", rate=rate, options=_ENCODER)
         self._stream.width, self._stream.height = width, height
@@ -115,9 +115,8 @@ class Mp4Writer:
 
     def _interrupted(self, error: OSError) -> StreamError:
         if not self.frames:  # the file is made with its first frame
-            return _unwritable(self.path, error)
-        reason = error.strerror or str(error)
-        problem = f"writing {self.path} failed after {self.frames} frames ({reason})"
+            return unwritable(self.path, error)
+        problem = f"writing {self.path} failed after {self.frames} frames ({reason(error)})"
         return StreamError("bad_output", problem, "make room; what was written stays playable")
 
 
@@ -144,47 +143,3 @@ def chapter_list(
             zip(chapters, [*starts[1:], frames], strict=True)
         )
     ]
-
-
-def check_output(path: Path) -> None:
-    """Refuse a place where no file can be written, before anything is made.
-
-    Raises:
-        StreamError: ``bad_output``.
-    """
-    if not path.parent.is_dir():
-        problem = f"there is no folder {path.parent}"
-        raise StreamError("bad_output", problem, "make it, or choose another place")
-    if path.is_dir():
-        raise StreamError("bad_output", f"{path} is a folder", "add a file name")
-    if path.suffix.lower() != ".mp4":
-        raise StreamError("bad_output", f"{path} does not end in .mp4", "films are MP4 files")
-    if not os.access(path.parent, os.W_OK):
-        problem = f"the folder {path.parent} is read-only"
-        raise StreamError("bad_output", problem, "choose another place")
-
-
-def keep_existing(path: Path) -> Path | None:
-    """Rename a file that is in the way, ``take.mp4`` to ``take.1.mp4``, so nothing is lost.
-
-    Returns:
-        Its new name, or None where there was none.
-
-    Raises:
-        StreamError: ``bad_output``: the place does not fit, or renaming is not allowed.
-    """
-    check_output(path)
-    if not path.exists():
-        return None
-    numbers = (path.with_suffix(f".{number}{path.suffix}") for number in range(1, 1_000_000))
-    kept = next(candidate for candidate in numbers if not candidate.exists())
-    try:
-        path.rename(kept)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    return kept
-
-
-def _unwritable(path: Path, error: OSError) -> StreamError:
-    reason = error.strerror or str(error)
-    return StreamError("bad_output", f"{path} cannot be written ({reason})", "choose another place")

@@ -13,7 +13,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from longtake.app.mp4 import Mp4Writer, chapter_list, keep_existing
+from longtake.app.mp4 import Mp4Writer, chapter_list
+from longtake.app.outputs import keep_existing
 from longtake.streaming import StreamError
 
 
