@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import tempfile
 import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -19,9 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from longtake.app.devices import choose_device, choose_dtype
+from longtake.app.export import save_film
 from longtake.app.probe import probe
 from longtake.app.recording import Recording
 from longtake.app.snapshots import read_snapshot, write_snapshot
+from longtake.app.stored import read_take
 from longtake.models.folder import folder_digest
 from longtake.models.video.generator import FilmState, VideoGenerator
 from longtake.models.video.load import load_generator
@@ -211,6 +215,7 @@ class Take:
         self._about = about
         self._pending = deque(pending or [])
         self._delivered = delivered
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._recording: Recording | None = None
         self._prompt: str = about["prompt"]
         self._seen = 0
@@ -276,7 +281,7 @@ class Take:
         """
         recording = self._begin_recording()
         for frame in self.frames(seconds):
-            recording.write(frame.pixels, frame.prompt)
+            recording.write(frame.pixels, frame.index, self._session.progress.log)
 
     def save(self, path: str | Path) -> None:
         """Write what :meth:`run` made so far as an MP4, a chapter for each prompt; then go on.
@@ -286,7 +291,9 @@ class Take:
         Raises:
             StreamError: nothing was run yet, or the file cannot be written.
         """
-        self._begin_recording().save(Path(path), self.about)
+        recording = self._begin_recording()
+        recording.cut()
+        save_film(read_take(recording.folder), Path(path))
 
     def snapshot(self, path: str | Path) -> None:
         """Save everything needed to go on later: see :meth:`Model.restore`.
@@ -320,14 +327,20 @@ class Take:
     def close(self) -> None:
         """End the take and free its memory; what was saved stays, what was not is deleted."""
         self._session.close()
-        if self._recording is not None:
-            self._recording.close()
-            self._recording = None
+        if self._recording is not None and self._folder is not None:
+            with suppress(StreamError):  # a full disk: it is deleted anyway
+                self._recording.close()
+            self._folder.cleanup()
+            self._recording = self._folder = None
 
     def _begin_recording(self) -> Recording:
         if self._recording is None:
-            config = self.model.generator.config
-            self._recording = Recording(config.width, config.height, config.rate)
+            config, model = self.model.generator.config, self.model
+            self._folder = tempfile.TemporaryDirectory(prefix="longtake-")
+            folder = Path(self._folder.name)
+            self._recording = Recording(
+                folder, config.width, config.height, config.rate, self.about, model.folder
+            )
         return self._recording
 
     def _hand_out(self, pixels: NDArray[np.uint8]) -> Frame:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from longtake.app.outputs import keep_existing, reason, unwritable
+from longtake.app.outputs import error_code, keep_existing, reason, unwritable
 from longtake.streaming import StreamError
 
 # Fragments go to disk twice a second, so a kill costs half a second; closing the file properly
@@ -31,8 +33,43 @@ _ENCODER = {
 }
 
 
+class H264File:
+    """H.264 (yuv420p) in an MP4, a key frame each second at least.
+
+    Every method may raise an OSError; what was written before stays playable.
+
+    Args:
+        path: the file; its folder exists. It is made with the first frame.
+        width: pixels, even.
+        height: pixels, even.
+        rate: frames a second.
+    """
+
+    def __init__(self, path: Path, width: int, height: int, rate: int) -> None:
+        self.path = path
+        self.frames = 0
+        self.container = av.open(str(path), "w", format="mp4", options=_CONTAINER)
+        self._stream = self.container.add_stream("libx264", rate=rate, options=_ENCODER)
+        self._stream.width, self._stream.height = width, height
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, rate)
+        self._stream.codec_context.gop_size = rate
+
+    def write(self, pixels: NDArray[np.uint8]) -> None:
+        """Add a frame: uint8 RGB, [height, width, 3]."""
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        frame.pts = self.frames
+        self.container.mux(self._stream.encode(frame))
+        self.frames += 1
+
+    def close(self) -> None:
+        """Turn it into an ordinary MP4 with an index."""
+        self.container.mux(self._stream.encode(None))
+        self.container.close()
+
+
 class Mp4Writer:
-    """Writes H.264 (yuv420p) with a chapter for each prompt.
+    """Writes a film with a chapter for each prompt.
 
     Args:
         path: the file; its folder exists. A file of that name is kept under another (``kept``).
@@ -57,22 +94,16 @@ class Mp4Writer:
         with_prompts: bool = True,
     ) -> None:
         self.path = path
-        self.frames = 0
         self.kept = keep_existing(path)
         self._rate = rate
         self._with_prompts = with_prompts
         self._closed = False
-        self.chapters: list[tuple[int, str]] = []
+        self._chapters: list[tuple[int, str]] = []
         try:
-            self._container = av.open(str(path), "w", format="mp4", options=_CONTAINER)
+            self._film = H264File(path, width, height, rate)
         except OSError as error:
             raise unwritable(path, error) from None
-        self._container.metadata["longtake"] = json.dumps(dict(about), ensure_ascii=False)
-        self._stream = self._container.add_stream("libx264", rate=rate, options=_ENCODER)
-        self._stream.width, self._stream.height = width, height
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.time_base = Fraction(1, rate)
-        self._stream.codec_context.gop_size = rate
+        self._film.container.metadata["longtake"] = json.dumps(dict(about), ensure_ascii=False)
 
     def write(self, pixels: NDArray[np.uint8], prompt: str) -> None:
         """Add a frame.
@@ -82,42 +113,89 @@ class Mp4Writer:
             prompt: in force; a new one begins a chapter.
 
         Raises:
-            StreamError: ``bad_output``: the disk is full, say; what was written stays playable.
+            StreamError: ``disk_full`` or ``bad_output``; what was written stays playable.
         """
-        if not self.chapters or self.chapters[-1][1] != prompt:
-            self.chapters.append((self.frames, prompt))
-            if self.frames == 0 and self._with_prompts:
-                self._container.metadata["title"] = prompt
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        frame.pts = self.frames
+        if not self._chapters or self._chapters[-1][1] != prompt:
+            self._chapters.append((self._film.frames, prompt))
+            if self._film.frames == 0 and self._with_prompts:
+                self._film.container.metadata["title"] = prompt
         try:
-            self._container.mux(self._stream.encode(frame))
+            self._film.write(pixels)
         except OSError as error:
             raise self._interrupted(error) from None
-        self.frames += 1
 
     def close(self) -> None:
         """Finish the file: chapters and index. May be repeated.
 
         Raises:
-            StreamError: ``bad_output``: the disk is full, say; what was written stays playable.
+            StreamError: ``disk_full`` or ``bad_output``; what was written stays playable.
         """
         if self._closed:
             return
         self._closed = True
+        film = self._film
         if self._with_prompts:
-            self._container.set_chapters(chapter_list(self.chapters, self.frames, self._rate))
+            film.container.set_chapters(chapter_list(self._chapters, film.frames, self._rate))
         try:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
+            film.close()
         except OSError as error:
             raise self._interrupted(error) from None
 
     def _interrupted(self, error: OSError) -> StreamError:
-        if not self.frames:  # the file is made with its first frame
+        frames = self._film.frames
+        if not frames:  # the file is made with its first frame
             return unwritable(self.path, error)
-        problem = f"writing {self.path} failed after {self.frames} frames ({reason(error)})"
-        return StreamError("bad_output", problem, "make room; what was written stays playable")
+        problem = f"writing {self.path} failed after {frames} frames ({reason(error)})"
+        hint = "make room; what was written stays playable"
+        return StreamError(error_code(error), problem, hint)
+
+
+def packets(path: Path) -> Iterator[Any]:
+    """The coded frames of a film, in order, up to where it is torn.
+
+    Args:
+        path: written by :class:`H264File`, perhaps still or by a process that was killed.
+
+    Yields:
+        Whole video packets as PyAV has them; none where the file does not even have a header.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    source: str | io.BytesIO = str(path)
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        whole = _whole_boxes(file, size)
+        if whole < size:
+            # FFmpeg refuses all of a file whose last box is torn at certain bytes.
+            file.seek(0)
+            source = io.BytesIO(file.read(whole))
+    if not whole:
+        return
+    try:
+        with av.open(source, format="mp4") as film:
+            for packet in film.demux(*film.streams.video):
+                # The last one only flushes; our streams hold nothing back.
+                if packet.dts is None or packet.is_corrupt:
+                    return
+                yield packet
+    except (av.error.InvalidDataError, av.error.EOFError):
+        return
+
+
+def _whole_boxes(file: io.BufferedReader, size: int) -> int:
+    """The length of an MP4 without a torn box at its end; torn media may hold whole frames."""
+    start = 0
+    while start + 8 <= size:
+        file.seek(start)
+        header = file.read(16)
+        length, kind = int.from_bytes(header[:4]), header[4:8]
+        if length == 1:
+            length = int.from_bytes(header[8:])
+        if length < 8 or (start + length > size and kind != b"mdat"):
+            break
+        start += length
+    return min(start, size)
 
 
 def chapter_list(

@@ -1,114 +1,278 @@
-"""A film kept while it is made, to be saved at any time and gone on with."""
+"""A take written to a folder while it is made: short films one after another, and a journal."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Mapping
-from fractions import Fraction
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from longtake.app.mp4 import Mp4Writer, chapter_list
-from longtake.app.outputs import keep_existing
-from longtake.streaming import StreamError
+from longtake.app.journal import Journal
+from longtake.app.mp4 import H264File, packets
+from longtake.app.outputs import error_code, reason
+from longtake.streaming import Applied, StreamError
+
+JOURNAL = "journal.jsonl"
+SEGMENT_SECONDS = 5
+# Frames that may wait for a slow disk: at 256x144 half a minute of them, at 832x480 a few seconds.
+WAITING_BYTES = 64 << 20
 
 
 class Recording:
-    """Frames encoded to disk as they come; memory stays constant however long the film.
+    """One take on its way to disk; memory stays constant however long it is.
 
-    Every :meth:`save` ends a segment and joins all so far, without encoding anything twice.
+    Frames go into segments of a few seconds, each an MP4 named after the film's frame it begins
+    with. A process that is killed loses the newest half second at most. A frame whose number does
+    not follow on begins a segment too, so a film may be recorded with gaps.
 
     Args:
+        folder: exists and is empty.
         width: pixels, even.
         height: pixels, even.
         rate: frames a second.
+        about: what makes the film, JSON-like; ``prompt`` is the first one.
+        model: the model's folder, for :func:`.command_line`.
+        make_room: called with the bytes recorded so far before a segment begins; may refuse it.
+
+    Attributes:
+        folder: of the take; it may be renamed.
+        size: bytes of the segments that have ended.
+
+    Raises:
+        StreamError: ``disk_full`` or ``bad_output``: the journal cannot be written.
     """
 
-    def __init__(self, width: int, height: int, rate: int) -> None:
-        self._size = (width, height, rate)
-        self._folder = tempfile.TemporaryDirectory(prefix="longtake-")
-        self._segments: list[Mp4Writer] = []
-        self._open: Mp4Writer | None = None
+    def __init__(
+        self,
+        folder: Path,
+        width: int,
+        height: int,
+        rate: int,
+        about: Mapping[str, Any],
+        model: Path,
+        make_room: Callable[[int], None] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.size = 0
+        self._format = (width, height, rate)
+        self._make_room = make_room
+        self._frames = 0
+        self._next = 0
+        self._noted = 0
+        self._segment: H264File | None = None
+        self._closed = False
+        with self._failures_said():
+            self._journal = Journal(folder / JOURNAL)
+            self._journal.append(
+                version=1,
+                began=time.time(),
+                width=width,
+                height=height,
+                rate=rate,
+                model=str(model.absolute()),
+                about=dict(about),
+            )
 
-    def write(self, pixels: NDArray[np.uint8], prompt: str) -> None:
+    @property
+    def frames(self) -> int:
+        """Recorded so far; gaps are not counted."""
+        return self._frames + (self._segment.frames if self._segment else 0)
+
+    def write(self, pixels: NDArray[np.uint8], index: int, log: Sequence[Applied] = ()) -> None:
         """Add a frame.
 
         Args:
             pixels: uint8 RGB, [height, width, 3].
-            prompt: in force; a new one begins a chapter.
-        """
-        if self._open is None:
-            path = Path(self._folder.name) / f"{len(self._segments)}.mp4"
-            self._open = Mp4Writer(path, *self._size, about={})
-            self._segments.append(self._open)
-        self._open.write(pixels, prompt)
-
-    def save(self, path: Path, about: Mapping[str, Any]) -> Path | None:
-        """Write everything recorded so far as one MP4 with chapters.
-
-        Args:
-            path: the file. A file of that name is kept under another.
-            about: what made the film, JSON-like; stored under the metadata key ``longtake``.
-
-        Returns:
-            The name under which an existing file was kept, or None.
+            index: its number in the film, above that of the frame before.
+            log: every prompt and setting applied to the film so far; what is new is noted.
 
         Raises:
-            StreamError: ``nothing_recorded``, or ``bad_output``: the file cannot be written.
+            StreamError: ``disk_full``, ``takes_full`` or ``bad_output``; what was recorded before
+                is kept, and the next frame is tried anew.
+            ValueError: the number does not rise.
         """
-        if not self._segments:
-            problem = "nothing has been recorded"
-            raise StreamError("nothing_recorded", problem, "call run() before save()")
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-        kept = keep_existing(path)
-        try:
-            self._join(path, about)
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            reason = error.strerror or str(error)
-            problem = f"{path} cannot be written ({reason})"
-            hint = "nothing recorded is lost: make room or save elsewhere"
-            raise StreamError("bad_output", problem, hint) from None
-        return kept
+        if index < self._next:  # its segment could overwrite an earlier one
+            raise ValueError(f"frame {index} comes after frame {self._next - 1}")
+        with self._failures_said():
+            for entry in log[self._noted :]:
+                self._noted += 1
+                event = entry.event
+                self._journal.append(
+                    applied=event.field, value=event.value, chunk=entry.chunk, time=entry.time
+                )
+            segment, rate = self._segment, self._format[2]
+            if segment and (index != self._next or segment.frames >= SEGMENT_SECONDS * rate):
+                self._end_segment(segment)
+            if self._segment is None:
+                if self._make_room:
+                    self._make_room(self.size)
+                self._segment = H264File(self.folder / f"{index:08d}.mp4", *self._format)
+            self._segment.write(pixels)
+            self._next = index + 1
+
+    def cut(self) -> None:
+        """End the segment, so that everything so far is on disk.
+
+        Raises:
+            StreamError: as in :meth:`write`.
+        """
+        with self._failures_said():
+            if self._segment:
+                self._end_segment(self._segment)
 
     def close(self) -> None:
-        """Delete what was recorded; what was saved stays."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-        self._folder.cleanup()
+        """Finish the take. May be repeated.
 
-    def _join(self, path: Path, about: Mapping[str, Any]) -> None:
-        rate = self._size[2]
-        chapters: list[tuple[int, str]] = []
-        offset = 0
-        options = {"movflags": "use_metadata_tags"}
-        with av.open(str(path), "w", format="mp4", options=options) as film:
-            film.metadata["longtake"] = json.dumps(dict(about), ensure_ascii=False)
-            stream = None
-            for segment in self._segments:
-                for start, prompt in segment.chapters:
-                    if not chapters or chapters[-1][1] != prompt:
-                        chapters.append((offset + start, prompt))
-                with av.open(str(segment.path)) as source:
-                    track = source.streams.video[0]
-                    if stream is None:
-                        film.metadata["title"] = chapters[0][1]
-                        stream = film.add_stream_from_template(track)
-                    shift = int(offset * Fraction(1, rate) / track.time_base)
-                    for packet in source.demux(track):
-                        if packet.dts is None:
-                            continue
-                        packet.pts += shift
-                        packet.dts += shift
-                        packet.stream = stream
-                        film.mux(packet)
-                offset += segment.frames
-            film.set_chapters(chapter_list(chapters, offset, rate))
+        Raises:
+            StreamError: as in :meth:`write`; it is closed all the same.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.cut()
+        finally:
+            with self._failures_said():
+                try:
+                    self._journal.append(finished=True)
+                finally:
+                    self._journal.close()
+
+    def _end_segment(self, segment: H264File) -> None:
+        segment.close()
+        self._count(segment, segment.frames)
+
+    def _count(self, segment: H264File, frames: int) -> None:
+        self._segment = None
+        self._frames += frames
+        self.size += segment.path.stat().st_size
+        self._journal.append(segment=segment.path.name, frames=frames)
+
+    @contextmanager
+    def _failures_said(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._give_up_segment()
+            seconds = self.frames / self._format[2]
+            kept = f"{seconds:g} s of this take are kept in {self.folder}"
+            code = error_code(error)
+            if code == "disk_full":
+                hint = "make room, with  python launch.py takes --clean  for example"
+                raise StreamError(code, f"the disk is full; {kept}", hint) from None
+            problem = f"the take cannot be written ({reason(error)}); {kept}"
+            raise StreamError(code, problem, "see to its folder") from None
+
+    def _give_up_segment(self) -> None:
+        """Count what of the segment did reach the disk, since not all that was written did."""
+        if (segment := self._segment) is None:
+            return
+        self._segment = None
+        with suppress(OSError):
+            segment.container.close()
+        with suppress(OSError):
+            if frames := sum(1 for _ in packets(segment.path)):
+                self._count(segment, frames)
+            else:
+                segment.path.unlink(missing_ok=True)
+
+
+class BackgroundRecording:
+    """A recording that never keeps its caller waiting, for a live view.
+
+    Frames wait in memory for the thread that writes them. Where the disk or the encoder cannot
+    keep up and ``capacity`` is reached, the frames that come are left out and counted (``lost``),
+    until all that waited is written: one gap, instead of many. The film on screen goes on.
+
+    After an error no frame is taken until :meth:`resume`; those left out count as lost too.
+
+    Args:
+        recording: not used by anybody else from now on.
+        capacity: bytes of frames that may wait.
+
+    Attributes:
+        lost: frames left out so far.
+        error: why nothing is written any more, or None.
+    """
+
+    def __init__(self, recording: Recording, capacity: int = WAITING_BYTES) -> None:
+        self.lost = 0
+        self.error: StreamError | None = None
+        self._recording = recording
+        self._capacity = capacity
+        self._waiting = 0
+        self._behind = False
+        self._lock = threading.Lock()
+        self._writer = ThreadPoolExecutor(1, "longtake-recording")
+
+    @property
+    def folder(self) -> Path:
+        """Of the take."""
+        return self._recording.folder
+
+    def write(self, pixels: NDArray[np.uint8], index: int, log: Sequence[Applied] = ()) -> None:
+        """Add a frame, or leave it out and count it; see :meth:`Recording.write`.
+
+        Args:
+            pixels: uint8 RGB, [height, width, 3]; not to be changed afterwards.
+            index: its number in the film, above that of the frame before.
+            log: every prompt and setting applied to the film so far; it may grow meanwhile.
+        """
+        with self._lock:
+            self._behind = self._waiting > 0 and (
+                self._behind or self._waiting + pixels.nbytes > self._capacity
+            )
+            if self._behind or self.error:
+                self.lost += 1
+                return
+            self._waiting += pixels.nbytes
+        self._writer.submit(self._write, pixels, index, log)
+
+    def resume(self) -> None:
+        """Take frames again after an error, when there is room on the disk, say."""
+        self.error = None
+
+    def cut(self) -> None:
+        """Wait until every frame taken so far is on disk.
+
+        Raises:
+            StreamError: not all are, see :meth:`Recording.write`.
+        """
+        self._writer.submit(self._recording.cut).result()
+        if self.error:
+            raise self.error
+
+    def close(self) -> None:
+        """Write what waits and finish the take. May be repeated.
+
+        Raises:
+            StreamError: not all was written, see :meth:`Recording.write`.
+        """
+        self._writer.shutdown()
+        try:
+            self._recording.close()
+        finally:
+            if self.error:  # the first one says what happened
+                raise self.error
+
+    def _write(self, pixels: NDArray[np.uint8], index: int, log: Sequence[Applied]) -> None:
+        error = self.error
+        if error is None:
+            try:
+                self._recording.write(pixels, index, log)
+            except StreamError as caught:
+                error = caught
+            except Exception as caught:  # nobody else would hear of it
+                problem = f"the take cannot be written ({caught!r})"
+                error = StreamError("bad_output", problem, "report this")
+        with self._lock:
+            self._waiting -= pixels.nbytes
+            if error:
+                self.lost += 1
+                self.error = error

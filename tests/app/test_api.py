@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 import warnings
 
@@ -12,6 +14,7 @@ from safetensors.torch import save_file
 import longtake
 from longtake.app import api
 from longtake.app.devices import choose_device, choose_dtype
+from longtake.app.mp4 import H264File
 from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec
@@ -146,6 +149,41 @@ def test_a_run_is_saved_with_its_chapters_and_what_made_it(model, tmp_path, read
     assert {"time": 2.0, "prompt": "night falls"} in about["applied"]
     assert about["conditions"]["dtype"] == "float32"
     assert len(about["conditions"]["weights"]) == 64
+
+
+def test_what_is_not_run_is_not_saved_and_chapters_are_where_they_are_seen(
+    model, tmp_path, read_film
+):
+    take = model.take("a red ball")
+    take.prompt("snow", at=2.0)
+    take.prompt("night falls", at=4.0)
+    take.run(1)
+    list(take.frames(2))
+    take.run(2)
+    take.save(tmp_path / "film.mp4")
+    film = read_film(tmp_path / "film.mp4")
+    assert film.frames == 24
+    assert film.chapters == [(0.0, "a red ball"), (1.0, "snow"), (2.0, "night falls")]
+
+
+def test_a_full_disk_ends_a_run_and_what_was_made_is_saved(model, tmp_path, read_film, monkeypatch):
+    def fail(film, pixels):
+        if film.frames == 12:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(film, pixels)
+
+    write = H264File.write
+    take = model.take("a red ball")
+    with monkeypatch.context() as full:
+        full.setattr(H264File, "write", fail)
+        with pytest.raises(StreamError, match=r"the disk is full; 1\.5 s of this take") as caught:
+            take.run(3)
+    assert caught.value.code == "disk_full"
+    take.save(tmp_path / "film.mp4")
+    assert read_film(tmp_path / "film.mp4").frames == 12
+    take.run(1)
+    take.save(tmp_path / "more.mp4")
+    assert read_film(tmp_path / "more.mp4").frames == 20
 
 
 @pytest.mark.parametrize("seconds", [None, 0])

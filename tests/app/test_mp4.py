@@ -9,8 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from longtake.app.mp4 import Mp4Writer
-from longtake.app.recording import Recording
+from longtake.app.mp4 import H264File, Mp4Writer, packets
 from longtake.streaming import StreamError
 
 
@@ -129,24 +128,35 @@ def test_a_full_disk_is_said_and_what_was_written_stays_playable(tmp_path):
     assert count_whole_frames(path) > 4
 
 
-def test_a_recording_is_saved_again_and_again_while_it_goes_on(tmp_path, read_film):
-    recording = Recording(48, 32, 8)
-    for index in range(10):
-        recording.write(picture(index), "day")
-    assert recording.save(tmp_path / "a.mp4", {"seed": 1}) is None
-    for index in range(10, 25):
-        recording.write(picture(index), "day" if index < 16 else "night")
-    recording.save(tmp_path / "b.mp4", {"seed": 1})
-    assert recording.save(tmp_path / "a.mp4", {"seed": 1}) == tmp_path / "a.1.mp4"
-    recording.close()
-    assert read_film(tmp_path / "a.1.mp4").frames == 10
-    for name in ("a.mp4", "b.mp4"):
-        film = read_film(tmp_path / name)
-        assert film.times == [index / 8 for index in range(25)]
-        assert film.chapters == [(0.0, "day"), (2.0, "night")]
-        assert (film.title, film.about) == ("day", {"seed": 1})
+def test_a_film_torn_at_any_byte_keeps_every_whole_frame(tmp_path):
+    """While it is written, and while it is being closed: its index is put behind what is there."""
+    film = H264File(tmp_path / "film.mp4", 48, 32, 8)
+    for index in range(16):
+        film.write(picture(index))
+    opened = film.path.read_bytes()
+    film.close()
+    closed = film.path.read_bytes()
+    # The last thing that closing does is a patch of the beginning.
+    closing = opened + closed[len(opened) :]
+    torn = tmp_path / "torn.mp4"
+    whole = 0
+    for size in range(len(closing) + 1):
+        torn.write_bytes(closing[:size])
+        read = list(packets(torn))
+        assert len(read) >= whole
+        whole = len(read)
+    assert whole == 16
+    film.path.write_bytes(closed)
+    assert len(list(packets(film.path))) == 16
 
 
-def test_an_empty_recording_cannot_be_saved(tmp_path):
-    with pytest.raises(StreamError, match="nothing has been recorded"):
-        Recording(48, 32, 8).save(tmp_path / "a.mp4", {})
+def test_torn_packets_are_not_decoded(tmp_path):
+    film = H264File(tmp_path / "film.mp4", 48, 32, 8)
+    for index in range(16):
+        film.write(picture(index))
+    opened = film.path.read_bytes()
+    film.close()
+    for size in range(0, len(opened) + 1, 7):
+        film.path.write_bytes(opened[:size])
+        for packet in packets(film.path):
+            assert len(packet.decode()) == 1
