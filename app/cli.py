@@ -13,33 +13,44 @@ from longtake.app.threads import limit_spinning
 from longtake.streaming import StreamError
 
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
     began = time.perf_counter()
-    options = _parser().parse_args(arguments)
-    limit_spinning()
-    # Torch and the rest load here, so that --help and mistyped options answer at once.
-    from longtake.app.generate import EXIT_INTERRUPTED, generate  # noqa: PLC0415
-
+    options = parser().parse_args(arguments)
     # A polite kill ends a film as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return generate(options, began)
+        return _run(options, began)
     except StreamError as error:
         print(f"longtake: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("longtake: stopped before there was a first frame", file=sys.stderr)
+        made = " before there was a first frame" if options.command == "generate" else ""
+        print(f"longtake: stopped{made}", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _run(options: argparse.Namespace, began: float) -> int:
+    # Torch and the rest load here, so that --help and mistyped options answer at once.
+    if options.command == "takes":
+        from longtake.app.list_takes import list_takes  # noqa: PLC0415
+
+        return list_takes(options)
+    limit_spinning()
+    from longtake.app.generate import generate  # noqa: PLC0415
+
+    return generate(options, began)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
+    top = argparse.ArgumentParser(
         prog="longtake", description="One continuous shot that you steer while it is being shot."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _add_generate(
         commands.add_parser(
             "generate",
@@ -47,7 +58,14 @@ def _parser() -> argparse.ArgumentParser:
             description="Make a film from prompts and their times, as an MP4 of any length.",
         )
     )
-    return parser
+    _add_takes(
+        commands.add_parser(
+            "takes",
+            help="list, export and remove the takes that were saved as they were made",
+            description="List the takes that were saved as they were made, and where they are.",
+        )
+    )
+    return top
 
 
 def _steps(value: str) -> int | str:
@@ -112,3 +130,34 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-metadata", action="store_true", help="leave the prompts out of the MP4"
     )
+
+
+def _add_takes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where they are (default: $LONGTAKE_TAKES, or longtake/takes in your data folder)",
+    )
+    actions = parser.add_mutually_exclusive_group()
+    actions.add_argument(
+        "--export",
+        nargs=2,
+        metavar=("NAME", "FILE"),
+        help="save a take as FILE: .mp4, .png (its last frame), .webp or .gif (its last 3 s)",
+    )
+    actions.add_argument(
+        "--command-line",
+        metavar="NAME",
+        help="print the command that makes the same film",
+    )
+    actions.add_argument(
+        "--keep", metavar="NAME", help="never remove a take to make room for others"
+    )
+    actions.add_argument(
+        "--clean",
+        nargs="*",
+        metavar="NAME",
+        help="remove these takes, or all but those kept or being made; asks first",
+    )
+    parser.add_argument("--last", type=float, metavar="SECONDS", help="export no more than that")
+    parser.add_argument("--yes", action="store_true", help="clean without asking")
