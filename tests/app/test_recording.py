@@ -11,9 +11,10 @@ from unittest.mock import Mock
 
 import pytest
 
+from longtake.app.background import BackgroundRecording
 from longtake.app.export import save_film
 from longtake.app.mp4 import H264File, packets
-from longtake.app.recording import BackgroundRecording, Recording
+from longtake.app.recording import Recording
 from longtake.app.stored import read_take
 from longtake.streaming import Applied, Event, StreamError
 
