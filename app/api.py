@@ -233,7 +233,7 @@ class Take:
     @property
     def about(self) -> dict[str, Any]:
         """What made the film: seed, prompts, settings, model and conditions."""
-        applied = [{"time": entry.time, entry.event.field: entry.event.value} for entry in self.log]
+        applied = [entry.note() for entry in self.log]
         model = {"model": self.model.folder.name, "conditions": self.model.conditions}
         return self._about | {"applied": applied} | model
 

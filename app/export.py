@@ -152,10 +152,7 @@ def _pictures(take: StoredTake, start: int) -> Iterator[Image.Image]:
 def _join(take: StoredTake, start: int, path: Path) -> None:
     """Copy the packets from the last key frame at or before a frame on."""
     begin = _key_frame(take, start)
-    about = dict(take.about)
-    about["applied"] = [
-        {"time": entry.time, entry.event.field: entry.event.value} for entry in take.applied
-    ]
+    about = {**take.about, "applied": [entry.note() for entry in take.applied]}
     if begin:
         about["begins"] = begin / take.rate
     # Of the chapters up to the beginning the last one stays.

@@ -69,11 +69,7 @@ def _remarks_on_frames(take: StoredTake) -> list[str]:
 
 def _cues(take: StoredTake) -> list[Cue]:
     """The prompts, one a chunk."""
-    prompts = {0.0: take.about["prompt"]}
-    prompts |= {
-        each.time: each.event.value for each in take.applied if each.event.field == "prompt"
-    }
-    return [Cue(_at(time), prompt) for time, prompt in prompts.items()]
+    return [Cue(_at(time), prompt) for time, prompt in take.prompts.items()]
 
 
 def _at(time: float) -> float:

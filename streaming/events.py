@@ -38,6 +38,10 @@ class Applied:
     chunk: int
     time: float
 
+    def note(self) -> dict[str, Any]:
+        """As it is told in a film's metadata: its time, and its value under the field's name."""
+        return {"time": self.time, self.event.field: self.event.value}
+
     def again(self) -> Event:
         """The event that applies at the same chunk when the log is replayed."""
         return replace(self.event, at=self.time, chunk=self.chunk)

@@ -52,8 +52,12 @@ class ChunkCausalAttention:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
         """See `longtake.models.video.transformer.SelfAttention`."""
-        q, k = self.kernels.rope(q, self.rotation), self.kernels.rope(k, self.rotation)
-        return self.attend(q, k, v, 0)
+        return self.attend(*self.rotate(q, k, 0), v, 0)
+
+    def rotate(self, q: Tensor, k: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        """Queries and keys of the chunks from index `start` on, rotated to their places."""
+        rotation = self.rotation[start * self.tokens :]
+        return self.kernels.rope(q, rotation), self.kernels.rope(k, rotation)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
         """Rotated queries of the chunks from index `start` on, over keys and values of all."""
@@ -83,8 +87,7 @@ class RememberingAttention:
         """See `longtake.models.video.transformer.SelfAttention`."""
         every = self.attention
         start = every.clean if layer < len(self.memory) else 0
-        rotation = every.rotation[start * every.tokens :]
-        q, k = every.kernels.rope(q, rotation), every.kernels.rope(k, rotation)
+        q, k = every.rotate(q, k, start)
         if start:
             keys, values = self.memory[layer]
             k, v = torch.cat((keys, k), 1), torch.cat((values, v), 1)

@@ -18,6 +18,7 @@ from longtake.training.judge import Judge, accuracy, load_judge
 from longtake.training.loop import (
     Loop,
     add_arguments,
+    half_precision,
     join_ranks,
     loop_config,
     rank,
@@ -223,8 +224,7 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
             cells.append(pool.things[clip, start + window])
         frames, things = recolour(as_float(torch.cat(parts)), draw), torch.cat(cells)
         noise = latent_noise(codec, frames, draw, options.noise)
-        # Not every processor has bfloat16; the others take ten times as long with it.
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with half_precision(device):
             rebuilt, latents = forward(frames, noise)
         losses = reconstruction_loss(rebuilt.float(), frames, things)
         losses["loss"] = losses["loss"] + 1e-4 * latents.float().square().mean()

@@ -24,7 +24,7 @@ from torch import Tensor
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.tiny_codec import TinyCodec
 from longtake.training.codec import WARM, load_codec
-from longtake.training.loop import join_ranks, rank, step_generator
+from longtake.training.loop import half_precision, join_ranks, rank, step_generator
 from longtake.training.pool import as_float, shoot
 from longtake.training.valley.film import CELL, thing_cells, times
 from longtake.training.valley.world import HEIGHT, RATE, WIDTH, Scenes, draw_change, sample_scenes
@@ -155,8 +155,7 @@ def draw_plan(size: int, streaming: StreamingConfig, temporal: int, draw: torch.
 @torch.no_grad()
 def encode(codec: TinyCodec, frames: Tensor) -> Tensor:
     """Latents bfloat16 [B, channels, T / temporal, h, w] of uint8 frames, some clips at a time."""
-    device = frames.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    with half_precision(frames.device):
         parts = [codec.encode(as_float(part)).to(torch.bfloat16) for part in frames.split(32)]
     return torch.cat(parts).contiguous()
 

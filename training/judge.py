@@ -17,7 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longtake.training.loop import Loop, add_arguments, loop_config, step_generator
+from longtake.training.loop import (
+    Loop,
+    add_arguments,
+    half_precision,
+    loop_config,
+    step_generator,
+)
 from longtake.training.pool import as_float, clip_pool
 from longtake.training.valley.film import CELL
 from longtake.training.valley.world import COUNTS, NAMES, is_meaningful
@@ -241,8 +247,7 @@ def train(options: argparse.Namespace) -> Judge | None:
             picked = begin + torch.arange(half, device=device)
             some = some[torch.arange(size, device=device)[:, None], picked]
         frames = degrade(as_float(some), draw)
-        # Not every processor has bfloat16; the others take ten times as long with it.
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with half_precision(device):
             logits = judge(frames)
         losses = [F.cross_entropy(x.float(), targets[index, i]) for i, x in enumerate(logits)]
         return {"loss": torch.stack(losses).sum(), "motion": losses[NAMES.index("motion")]}

@@ -128,13 +128,19 @@ def test_a_full_disk_is_said_and_what_was_written_stays_playable(tmp_path):
     assert count_whole_frames(path) > 4
 
 
-def test_a_film_torn_at_any_byte_keeps_every_whole_frame(tmp_path):
-    """While it is written, and while it is being closed: its index is put behind what is there."""
-    film = H264File(tmp_path / "film.mp4", 48, 32, 8)
+def two_seconds(path):
+    """A closed film of 16 frames, and its bytes from just before it was closed."""
+    film = H264File(path, 48, 32, 8)
     for index in range(16):
         film.write(picture(index))
     opened = film.path.read_bytes()
     film.close()
+    return film, opened
+
+
+def test_a_film_torn_at_any_byte_keeps_every_whole_frame(tmp_path):
+    """While it is written, and while it is being closed: its index is put behind what is there."""
+    film, opened = two_seconds(tmp_path / "film.mp4")
     closed = film.path.read_bytes()
     # The last thing that closing does is a patch of the beginning.
     closing = opened + closed[len(opened) :]
@@ -151,11 +157,7 @@ def test_a_film_torn_at_any_byte_keeps_every_whole_frame(tmp_path):
 
 
 def test_torn_packets_are_not_decoded(tmp_path):
-    film = H264File(tmp_path / "film.mp4", 48, 32, 8)
-    for index in range(16):
-        film.write(picture(index))
-    opened = film.path.read_bytes()
-    film.close()
+    film, opened = two_seconds(tmp_path / "film.mp4")
     for size in range(0, len(opened) + 1, 7):
         film.path.write_bytes(opened[:size])
         for packet in packets(film.path):
