@@ -74,18 +74,25 @@ class ChunkCausalAttention:
 class RememberingAttention:
     """The attention of several forwards after the same clean chunks, which only the first one gets.
 
-    It keeps their keys and values, as the cache does in use.
+    It keeps their keys and values, as the cache does in use. `layers`: calls in a forward.
     """
 
-    def __init__(self, attention: ChunkCausalAttention) -> None:
+    def __init__(self, attention: ChunkCausalAttention, layers: int) -> None:
         self.attention = attention
+        self.layers = layers
+        self.calls = 0
         self.memory: list[tuple[Tensor, Tensor]] = []
 
-    # What it keeps is for each layer another; a compiler that looked inside would compile each.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
         """See `longtake.models.video.transformer.SelfAttention`."""
-        every = self.attention
+        return self._remember(q, k, v)
+
+    # What it keeps is for each layer another; a compiler that looked inside, or at the layer's
+    # number, would compile each anew. So layers are counted here.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _remember(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        every, layer = self.attention, self.calls % self.layers
+        self.calls += 1
         start = every.clean if layer < len(self.memory) else 0
         q, k = every.rotate(q, k, start)
         if start:

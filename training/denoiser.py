@@ -119,6 +119,9 @@ def chunk_attention(
 
 def compile_blocks(denoiser: Denoiser) -> None:
     """Compile block by block: all share one compilation, a fifth of the whole model's time."""
+    # Where an attention is not to be compiled, a break in the block itself would hand it the number
+    # of its layer, and so compile each layer anew.
+    torch._dynamo.config.nested_graph_breaks = True
     # Where they are not tuned, the compiler's guess at a kernel is ten times too slow at times.
     options: dict[str, str | int | bool | Callable[..., object]] = {"max_autotune_pointwise": True}
     for block in denoiser.transformer.blocks:

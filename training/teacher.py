@@ -50,7 +50,8 @@ class Teacher:
             ids, mask = (each.expand_as(words[0]) for each in self.silence)
             prompts.append((ids, mask))
         embeddings = [self.denoiser.embed(*each) for each in prompts]
-        memories = [RememberingAttention(attention) for _ in prompts]
+        layers = len(self.denoiser.transformer.blocks)
+        memories = [RememberingAttention(attention, layers) for _ in prompts]
         latents, level = noisy.float(), sigma[:, None, :, None, None]
         for now, then in pairwise(self.shares):
             flows = [

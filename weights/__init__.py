@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from pathlib import Path
 
-GENERATOR = Path(__file__).parent / "meadow"
+GENERATOR = Path(__file__).parent / "valley"
 JUDGE = Path(__file__).parent / "judge"

@@ -1,0 +1,189 @@
+"""The teacher's forward, and who learns from it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from functools import partialmethod
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch._dynamo.testing import CompileCounter
+
+from longtake.models.video.kv_cache import CacheSettings, KVCache
+from longtake.models.video.settings import StreamingConfig
+from longtake.training import tune
+from longtake.training.attention import RememberingAttention
+from longtake.training.denoiser import (
+    Flow,
+    chunk_attention,
+    compile_blocks,
+    load_denoiser,
+)
+from longtake.training.prompts import build_tokenizer, tokens
+from longtake.training.rollout import Rollout
+from longtake.training.teacher import Teacher
+
+TOY = Path(__file__).parents[1] / "toy.json"
+RunStage = Callable[..., None]
+STREAMING = StreamingConfig(**json.loads(TOY.read_text())["streaming"])
+
+
+def test_training_attention_equals_the_cache(built: Path) -> None:
+    """Every noisy chunk of a training forward is what the cached model makes of it."""
+    denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
+    transformer, cpu = denoiser.transformer, torch.device("cpu")
+    draw = torch.Generator().manual_seed(0)
+    for parameter in transformer.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=draw)
+    clean, noisy = (torch.randn(1, 8, 8, 9, 16, generator=draw) for _ in range(2))
+    embeddings = torch.randn(1, 48, 16, generator=draw)
+    timesteps = torch.tensor([[700.0, 700, 300, 300, 900, 900, 500, 500]])
+    counts = {"clean": 3, "noisy": 4, "first": 0}
+    attention = chunk_attention(transformer, STREAMING, (9, 16), **counts)
+    settings = CacheSettings(STREAMING.sink, STREAMING.window, STREAMING.chunk)
+    cache = KVCache(transformer.config, settings, (9, 8), transformer.kernels, cpu, torch.float32)
+    with torch.no_grad():
+        expected = Flow(transformer)(clean[:, :, :6], noisy, timesteps, embeddings, attention)
+        prompt = transformer.encode_text(embeddings)
+        for start in range(0, 8, 2):
+            cache.stage(range(start, start + 2))
+            part = slice(start, start + 2)
+            out = transformer(noisy[:, :, part], timesteps[:, part], prompt, cache)
+            torch.testing.assert_close(out, expected[:, :, part], atol=1e-4, rtol=1e-4)
+            transformer(clean[:, :, part], 0 * timesteps[:, part], prompt, cache)
+            cache.commit()
+        last = chunk_attention(transformer, STREAMING, (9, 16), clean=3, noisy=1, first=3)
+        end = (clean[:, :, :6], noisy[:, :, 6:], timesteps[:, 6:], embeddings)
+        alone = Flow(transformer)(*end, last)
+        torch.testing.assert_close(alone, expected[:, :, 6:], atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="chunk 4 cannot follow 3"):
+        chunk_attention(transformer, STREAMING, (9, 16), clean=3, noisy=1, first=4)
+
+
+class _Straight(torch.nn.Module):
+    """In place of a `Flow`: straight to a place of each prompt's own, however noisy it is here."""
+
+    def forward(self, clean, noisy, timesteps, embeddings, attention):
+        place = embeddings.mean((1, 2))[:, None, None, None, None]
+        return (noisy - place) / (timesteps / 1000)[:, None, :, None, None]
+
+
+def test_a_teacher_leads_from_every_level_to_where_its_guidance_points(built: Path) -> None:
+    denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
+    tokenizer = build_tokenizer()
+    words = tokens(tokenizer, ["a red ball", "a blue duck"], 48, 0.0, random.Random(0))
+    silent = tokens(tokenizer, ["", ""], 48, 0.0, random.Random(0))
+    noisy = torch.randn(2, 8, 4, 9, 16, generator=torch.Generator().manual_seed(0))
+    sigma = torch.tensor([[1.0, 1.0, 0.5, 0.5], [0.75, 0.75, 1.0, 1.0]])
+    attention = chunk_attention(denoiser.transformer, STREAMING, (9, 16), clean=1, noisy=2, first=0)
+    with torch.no_grad():
+        said, unsaid = (denoiser.embed(*each).mean((1, 2)) for each in (words, silent))
+    for guide in (1.0, 3.0):
+        teacher = Teacher(denoiser, 48, guide, 4)
+        teacher.flow = _Straight()
+        end = teacher.endpoint(noisy[:, :, :2], noisy, sigma, words, attention)
+        place = (unsaid + guide * (said - unsaid))[:, None, None, None, None]
+        torch.testing.assert_close(end, place.expand_as(end), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("clean", "first"), [(0, 0), (2, 0), (2, 1), (2, 2)])
+def test_clean_chunks_are_remembered_as_they_would_be_seen(
+    built: Path, clean: int, first: int
+) -> None:
+    denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
+    counts = {"clean": clean, "noisy": 1 + clean - first, "first": first}
+    attention = chunk_attention(denoiser.transformer, STREAMING, (9, 16), **counts)
+    draw = torch.Generator().manual_seed(0)
+    context = torch.randn(2, 8, 2 * clean, 9, 16, generator=draw)
+    embeddings = torch.randn(2, 7, denoiser.text.config.d_model, generator=draw)
+    flow, memory = Flow(denoiser.transformer), RememberingAttention(attention, 2)
+    given = context
+    for level in (1000.0, 500.0, 250.0):
+        noisy = torch.randn(2, 8, 2 * counts["noisy"], 9, 16, generator=draw)
+        timesteps = torch.full(noisy.shape[:3:2], level)
+        with torch.no_grad():
+            expected = flow(context, noisy, timesteps, embeddings, attention)
+            got = flow(given, noisy, timesteps, embeddings, memory)
+        torch.testing.assert_close(got, expected)
+        given = context[:, :, :0]
+
+
+def _compile(module: torch.nn.Module, backend: CompileCounter, *, dynamic: bool, **_: object):
+    module._compiled_call_impl = torch.compile(module._call_impl, dynamic=dynamic, backend=backend)
+
+
+def test_a_memory_does_not_make_every_layer_a_compilation_of_its_own(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
+    counts = {"clean": 1, "noisy": 1, "first": 1}
+    attention = chunk_attention(denoiser.transformer, STREAMING, (9, 16), **counts)
+    compiled = CompileCounter()
+    torch.compiler.reset()
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(_compile, compiled))
+    compile_blocks(denoiser)
+    with torch.no_grad():
+        latents = torch.randn(1, 8, 2, 9, 16)
+        embeddings = torch.randn(1, 7, denoiser.text.config.d_model)
+        memory = RememberingAttention(attention, len(denoiser.transformer.blocks))
+        Flow(denoiser.transformer)(latents, latents, torch.zeros(1, 2), embeddings, memory)
+    # What is before the attention, and what is after.
+    assert compiled.frame_count == 2
+
+
+def test_a_student_is_taught(built: Path, tmp_path: Path, run_stage: RunStage) -> None:
+    taught = ("--teacher", str(built / "generator"), "--solver", "2")
+    run_stage(built, "generator", tmp_path, *taught)
+    student, teacher = (
+        load_file(folder / "model.safetensors") for folder in (tmp_path, built / "generator")
+    )
+    assert any(not torch.equal(value, teacher[key]) for key, value in student.items())
+
+
+def test_a_rollout_sees_its_sinks_and_the_newest(built: Path) -> None:
+    denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
+    draw = torch.Generator().manual_seed(0)
+    films = Rollout(denoiser.transformer, STREAMING, (8, 9, 16), 2, draw)
+    made = []
+    for _ in range(6):
+        latents, inputs = films.sample(torch.randn(2, 48, 16, generator=draw))
+        assert [each.shape for each in (latents, *inputs)] == [(2, 8, 2, 9, 16)] * 3
+        films.append(latents)
+        made.append(latents)
+    # A sink of one chunk, and of the window's three the two before the one to be made.
+    torch.testing.assert_close(films.context, torch.cat([made[0], *made[-2:]], 2))
+    assert films.attention.clean == films.attention.first == 3
+
+
+def test_films_are_rolled_out_with_one_switch_each() -> None:
+    films = tune.Films(3, 9, STREAMING, 0)
+    lengths, words, prompts = [], None, 0
+    for _ in range(60):
+        ids, _ = films.advance()
+        if films.chunk == 1:
+            lengths.append(films.length)
+            assert prompts in {0, 2}
+            prompts = 1
+        elif not torch.equal(ids, words):
+            assert films.chunk == films.switch + 1
+            prompts += 1
+        words = ids
+    assert set(lengths) <= {5, 6, 7, 8, 9}
+    assert len(set(lengths)) > 2
+
+
+def test_a_student_is_tuned_on_its_own_films(built: Path, tmp_path: Path) -> None:
+    folder = str(built / "generator")
+    options = ["--steps", "8", "--no-compile", "--device", "cpu", "--batch", "2", "--solver", "2"]
+    options += ["--init", folder, "--teacher", folder, "--out", str(tmp_path), "--longest", "5"]
+    tune.train(tune.parser().parse_args(options))
+    student, teacher = (
+        load_file(each / "model.safetensors") for each in (tmp_path, built / "generator")
+    )
+    assert any(not torch.equal(value, teacher[key]) for key, value in student.items())
+    chunks = [json.loads(line)["chunk"] for line in (tmp_path / "log.jsonl").open()]
+    assert chunks == [1, 2, 3]
