@@ -1,0 +1,1 @@
+"""The studio: a page to steer a film while it is being shot."""

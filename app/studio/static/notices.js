@@ -1,0 +1,38 @@
+// What stands over the picture while there is none, or none to come.
+
+const REASONS = {
+  asked: "The session has ended. The take is saved.",
+  refused: "The server refused the connection.",
+  replaced: "This film goes on in another window.",
+  idle: "The session ended because nothing was asked for a while. The take is saved.",
+  time_up: "Your time is up, and others wait. The take is saved.",
+};
+
+/**
+ * @param {Session} session
+ * @param {object} take as the page knows it.
+ * @param {boolean} shows whether a picture of the take is on the screen.
+ * @returns {{text: string, action?: string}} the sentence, empty if there is nothing to say, and
+ *   what its button says.
+ */
+export function notice({ phase, reason, position, error }, { number, failure }, shows) {
+  const why = error ? `${error.message}. ${error.hint}` : "";
+  switch (phase) {
+    case "connecting":
+      return { text: "Connecting…" };
+    case "warming":
+      return { text: "Warming up…" };
+    case "queued":
+      return { text: `Others are filming. Your place in the queue: ${position}` };
+    case "lost":
+      return { text: why || "The connection is lost. Trying again…", action: "Try now" };
+    case "ended":
+      return {
+        text: why || REASONS[reason],
+        action: reason === "replaced" ? "Take it back" : "Begin again",
+      };
+  }
+  if (failure) return { text: failure, action: "Begin again" };
+  if (number === null || !shows) return { text: "The first frames are being made…" };
+  return { text: "" };
+}

@@ -1,0 +1,275 @@
+"""A server that speaks the protocol and shows a drawn picture: what the page is tested against."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from PIL import Image, ImageDraw
+
+from longtake.app.wire import (
+    Ack,
+    Applied,
+    Codec,
+    EncodedFrame,
+    Error,
+    Goodbye,
+    Limits,
+    Metrics,
+    Queued,
+    Ready,
+    SavedFile,
+    Settings,
+)
+from longtake.app.wire_coding import decode_client, encode, pack_frame
+
+WIDTH, HEIGHT, RATE, CHUNK = 96, 54, 16, 8
+LIMITS = Limits(transition=4, ahead=48, requests=20, kept=600, stall=20, grace=60, idle=900)
+SETTINGS = Settings(steps=4, window=9, sink=3, switch="recache")
+
+
+def colour(prompt: str) -> tuple[int, int, int]:
+    """That of the whole picture: the one which the prompt names, or one of its own."""
+    named = {"red": (200, 30, 30), "blue": (30, 30, 200), "green": (30, 160, 30)}
+    for name, value in named.items():
+        if name in prompt:
+            return value
+    number = zlib.crc32(prompt.encode())
+    return number & 127, number >> 8 & 127, number >> 16 & 127
+
+
+def picture(prompt: str, index: int) -> bytes:
+    image = Image.new("RGB", (WIDTH, HEIGHT), colour(prompt))
+    left = 4 * index % WIDTH
+    ImageDraw.Draw(image).ellipse((left, 20, left + 14, 34), fill=(240, 240, 230))
+    coded = io.BytesIO()
+    image.save(coded, "JPEG", quality=85)
+    return coded.getvalue()
+
+
+class FakeServer:
+    """One session. Tests set what it does next and read what it was told.
+
+    Attributes:
+        queue: positions told to the next one who connects.
+        speed: as in ``metrics``.
+        refuse: answers ``prompt`` with this error.
+        told: every message that came, but ``playback`` and ``hello``.
+        resumed: how often the session was resumed.
+        shown: the last frame that the page reported.
+    """
+
+    def __init__(self) -> None:
+        self.queue: list[int] = []
+        self.speed = 1.0
+        self.refuse: Error | None = None
+        self.told: list[Any] = []
+        self.shown: Any = None
+        self.resumed = 0
+        self.socket: WebSocket | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.sessions = itertools.count(1)
+        self._new_session()
+
+    def _new_session(self) -> None:
+        self.session = f"s-{next(self.sessions)}"
+        self.received = self.take = self.chunk = 0
+        self.prompt = ""
+        self.begun: asyncio.Event = asyncio.Event()
+        self.running = True
+        self.due: list[tuple[float, int, str]] = []
+
+    # For tests, which run in another thread.
+
+    def say(self, message: Any) -> None:
+        """Send a message to the page."""
+        assert self.loop is not None
+        assert self.socket is not None
+        asyncio.run_coroutine_threadsafe(self.socket.send_text(encode(message)), self.loop).result()
+
+    def drop(self) -> None:
+        """Close the connection without a word."""
+        assert self.loop is not None
+        assert self.socket is not None
+        asyncio.run_coroutine_threadsafe(self.socket.close(), self.loop).result()
+
+    def forget(self) -> None:
+        """Give the session up."""
+        self._new_session()
+
+    def messages(self, kind: str) -> list[Any]:
+        """Those of a type that came."""
+        return [message for message in self.told if message.type == kind]
+
+    # The protocol.
+
+    async def serve(self, socket: WebSocket) -> None:
+        """A connection from its beginning to its end."""
+        await socket.accept()
+        self.loop, self.socket = asyncio.get_running_loop(), socket
+        try:
+            if not await self._greet(socket):
+                return
+            film = asyncio.create_task(self._film(socket))
+            try:
+                while True:
+                    await self._answer(socket, decode_client(await socket.receive_text()))
+            finally:
+                film.cancel()
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+
+    async def _greet(self, socket: WebSocket) -> bool:
+        hello = decode_client(await socket.receive_text())
+        if hello.resume is not None and hello.resume.session != self.session:
+            error = Error(
+                id=hello.id, code="no_session", message="gone", retryable=False, hint="begin anew"
+            )
+            await socket.send_text(encode(error))
+            await socket.send_text(encode(Goodbye(reason="refused")))
+            await socket.close()
+            return False
+        await socket.send_text(encode(Ack(id=hello.id)))
+        for position in self.queue:
+            await socket.send_text(encode(Queued(position=position)))
+            await asyncio.sleep(0.5)
+        if hello.resume is None:
+            self._new_session()
+        else:
+            self.resumed += 1
+        ready = Ready(
+            version=1,
+            session=self.session,
+            resume_token="secret",
+            received=self.received,
+            model="drawn",
+            width=WIDTH,
+            height=HEIGHT,
+            rate=RATE,
+            chunk=CHUNK,
+            limits=LIMITS,
+        )
+        await socket.send_text(encode(ready))
+        if hello.resume is not None and hello.resume.last is None and self.take:
+            await self._applied(socket, 1, SETTINGS)
+        return True
+
+    async def _applied(self, socket: WebSocket, request: int, settings: Settings | None) -> None:
+        applied = Applied(
+            id=request,
+            take=self.take,
+            chunk=self.chunk,
+            time=self.chunk * CHUNK / RATE,
+            prompt=self.prompt,
+            settings=settings,
+        )
+        await socket.send_text(encode(applied))
+
+    async def _answer(self, socket: WebSocket, message: Any) -> None:
+        self.received = message.id
+        if message.type == "playback":
+            self.shown = message.frame
+            await socket.send_text(encode(Ack(id=message.id)))
+            return
+        self.told.append(message)
+        await socket.send_text(encode(await self._carry_out(socket, message)))
+        if message.type in {"open", "restart"}:
+            await self._applied(socket, message.id, SETTINGS)
+            self.begun.set()
+
+    async def _carry_out(self, socket: WebSocket, message: Any) -> Ack | Error:
+        following = {"chunk": self.chunk, "time": self.chunk * CHUNK / RATE}
+        match message.type:
+            case "open" | "restart":
+                self.take, self.chunk, self.running, self.due = self.take + 1, 0, True, []
+                self.prompt = getattr(message, "prompt", self.prompt)
+                return Ack(id=message.id, take=self.take)
+            case "prompt" if self.refuse is not None:
+                return self.refuse.model_copy(update={"id": message.id})
+            case "prompt":
+                self.due.append((message.at, message.id, message.text))
+                if message.at > following["time"]:
+                    chunk = -int(-message.at * RATE // CHUNK)
+                    following = {"chunk": chunk, "time": chunk * CHUNK / RATE}
+                return Ack(id=message.id, **following)
+            case "pause" | "resume":
+                self.running = message.type == "resume"
+                return Ack(id=message.id, **following)
+            case "save":
+                file = SavedFile(url="/files/take-1.mp4", size=4, seconds=message.seconds or 3)
+                return Ack(id=message.id, file=file)
+            case "still":
+                return Ack(id=message.id, file=SavedFile(url="/files/still.png", size=4, seconds=0))
+            case "set":
+                applied = Applied(id=message.id, take=self.take, settings=message.settings,
+                                  **following)  # fmt: skip
+                await socket.send_text(encode(applied))
+                return Ack(id=message.id, **following)
+        return Ack(id=message.id)
+
+    async def _film(self, socket: WebSocket) -> None:
+        await self.begun.wait()
+        while True:
+            if self.running:
+                await self._chunk(socket)
+            await asyncio.sleep(CHUNK / RATE / self.speed)
+
+    async def _chunk(self, socket: WebSocket) -> None:
+        time_now = self.chunk * CHUNK / RATE
+        due = [each for each in self.due if each[0] <= time_now]
+        if due:
+            *_, (_, request, self.prompt) = sorted(due)
+            self.due = [each for each in self.due if each not in due]
+            await self._applied(socket, request, None)
+        for index in range(self.chunk * CHUNK, (self.chunk + 1) * CHUNK):
+            frame = EncodedFrame(
+                codec=Codec.JPEG,
+                take=self.take,
+                chunk=self.chunk,
+                index=index,
+                pts=round(1e6 * index / RATE),
+                payload=picture(self.prompt, index),
+            )
+            await socket.send_bytes(pack_frame(frame))
+        self.chunk += 1
+        metrics = Metrics(chunks=self.chunk, frames=self.chunk * CHUNK, fps=38.2 * self.speed,
+                          speed=self.speed, first_frame=0.2, chunk_p50=0.31, chunk_p95=0.34,
+                          reaction=0.7, reaction_max=0.8, unsent=0, waiting=0)  # fmt: skip
+        await socket.send_text(encode(metrics))
+
+
+class Running:
+    """An app served on a free port of 127.0.0.1, in a thread, until it is stopped."""
+
+    def __init__(self, app: FastAPI) -> None:
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=0, log_level="warning", ws="websockets-sansio",
+            lifespan="on", timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        wait_for(lambda: self.server.started)
+        self.port = self.server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+
+    def stop(self) -> None:
+        """Close it."""
+        self.server.should_exit = True
+        self.thread.join()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Until something holds, which it does soon unless something is wrong."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited for too long"
+        time.sleep(0.02)
