@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,10 @@ from fastapi import FastAPI, Query
 from fastapi.staticfiles import StaticFiles
 
 from longtake.app.api import Model
+from longtake.app.studio.stored_takes import add_take_routes
+from longtake.app.takes import TakesFolder
 from longtake.app.wire import MAX_PROMPT
+from longtake.weights import GENERATOR
 
 HERE = Path(__file__).parent
 EXAMPLES = (
@@ -23,20 +27,23 @@ EXAMPLES = (
     "it starts to rain",
     "make it blue",
 )
+BUNDLED = "a tiny bundled model of a drawn world, not a general text-to-video model."
 _HEAD = """
 <meta name="color-scheme" content="light dark">
 <link rel="stylesheet" href="studio/studio.css">
 <script type="module" src="studio/studio.js"></script>
+<script type="module" src="studio/drawer.js"></script>
 """
 
 
-def mount_page(app: FastAPI, model: Model) -> FastAPI:
+def mount_page(app: FastAPI, model: Model, takes: TakesFolder) -> FastAPI:
     """Add the page, its files and the routes it asks to a server.
 
     Args:
         app: has a ``/stream`` that speaks the protocol. What is added to it later is hidden by
             the page, which answers every path that is not taken.
         model: that makes the films; asked for the words it knows.
+        takes: where they are recorded.
 
     Returns:
         The app.
@@ -49,11 +56,13 @@ def mount_page(app: FastAPI, model: Model) -> FastAPI:
         """Words that the model never met, each with the nearest it knows; in a thread."""
         return {"unknown": model.unknown_words(text)}
 
+    add_take_routes(app, takes)
     app.mount("/studio", StaticFiles(directory=HERE / "static"))
-    known = [example for example in EXAMPLES if not model.unknown_words(example)] or EXAMPLES[:1]
+    examples = [each for each in EXAMPLES if not model.unknown_words(each)] or EXAMPLES[:1]
+    about = BUNDLED if model.folder == GENERATOR else ""
     return gr.mount_gradio_app(
         app,
-        _blocks(known),
+        _blocks(examples, about),
         "/",
         footer_links=[],
         run_history=False,
@@ -67,11 +76,16 @@ def mount_page(app: FastAPI, model: Model) -> FastAPI:
     )
 
 
-def _blocks(examples: Sequence[str]) -> gr.Blocks:
+def _blocks(examples: Sequence[str], about: str) -> gr.Blocks:
+    """The frame: our stage, and one closed drawer."""
+    data = {"prompt": examples[0], "examples": json.dumps(examples), "about": about}
+    attributes = "".join(f' data-{name}="{html.escape(value)}"' for name, value in data.items())
+    stage, drawer = ((HERE / name).read_text("utf-8") for name in ("stage.html", "drawer.html"))
     with gr.Blocks(title="Longtake", analytics_enabled=False, fill_width=True) as blocks:
-        stage = (HERE / "stage.html").read_text("utf-8")
-        opening = f'<longtake-stage data-prompt="{html.escape(examples[0])}">'
+        opening = f"<longtake-stage{attributes}>"
         gr.HTML(stage.replace("<longtake-stage>", opening), apply_default_css=False)
+        with gr.Accordion("More", open=False, elem_classes="lt-more"):
+            gr.HTML(drawer, apply_default_css=False)
     return blocks
 
 

@@ -5,6 +5,8 @@ const MARGIN = 0.06;
 const CEILING = 1;
 // Seconds in which what an underrun added has shrunk to a third.
 const SHRINK = 60;
+// Seconds without a frame that are worth a word.
+const STARVED = 1;
 // The margin is reached by playing a little slower or faster: so much for a second of film too few
 // or too many, and at most so much.
 const GAIN = 0.3;
@@ -39,6 +41,7 @@ export class JitterBuffer {
     this.newest = -1;
     this.end = 0;
     this.position = null;
+    this.emptySince = null;
     this._wait();
   }
 
@@ -53,6 +56,7 @@ export class JitterBuffer {
     this.waiting.push(frame);
     this.position ??= frame.time;
     this.begins ??= now + this.margin;
+    this.emptySince = null;
   }
 
   /** Stop the picture, at once. */
@@ -75,6 +79,11 @@ export class JitterBuffer {
   /** Seconds that the buffer adds to the way of a frame; null as long as that is not known. */
   get delay() {
     return this.trough;
+  }
+
+  /** Whether frames were due for longer than anyone overlooks. */
+  get starved() {
+    return !this.held && this.emptySince !== null && this.last - this.emptySince > STARVED;
   }
 
   /**
@@ -108,6 +117,7 @@ export class JitterBuffer {
 
   _underrun() {
     this.underruns += 1;
+    this.emptySince = this.last;
     this.position = this.end;
     this.margin = Math.min(CEILING, 2 * this.margin);
     this._wait();

@@ -1,4 +1,4 @@
-// What stands over the picture while there is none, or none to come.
+// What the page says of the film: over the picture while there is none, and below it.
 
 const REASONS = {
   asked: "The session has ended. The take is saved.",
@@ -35,4 +35,16 @@ export function notice({ phase, reason, position, error }, { number, failure }, 
   if (failure) return { text: failure, action: "Begin again" };
   if (number === null || !shows) return { text: "The first frames are being made…" };
   return { text: "" };
+}
+
+/** How the film plays: nothing while all is well but the delay. */
+export function numbers(rate, metrics, buffer) {
+  const parts = [];
+  const speed = metrics?.speed || 1;
+  if (speed < 0.98) {
+    parts.push(`slower: this machine makes ${(speed * rate).toFixed(1)} of ${rate} frames a second`);
+  }
+  if (buffer?.starved) parts.push("waiting for the next frames");
+  else if (buffer?.delay != null) parts.push(`delay ${Math.round(1000 * buffer.delay)} ms`);
+  return parts.join(" · ");
 }

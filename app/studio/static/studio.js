@@ -4,10 +4,11 @@ import { Connection } from "./connection.js";
 import { PromptBox } from "./prompt.js";
 import { Receipts, describe } from "./receipts.js";
 import { Session } from "./session.js";
+import { lengthOf, list, fetchFile, saveFrom, settle } from "./takes.js";
 import { Timeline } from "./timeline.js";
 import { View } from "./view.js";
 import * as memory from "./memory.js";
-import { notice } from "./notices.js";
+import { notice, numbers } from "./notices.js";
 
 const RECEIPTS_SHOWN = 3;
 
@@ -37,6 +38,8 @@ class Stage extends HTMLElement {
     this._render();
     this.connection = new Connection(this.session, (frame) => this.view.take(frame));
     this.connection.connect();
+    setInterval(() => this._renderNumbers(), 1000);
+    this._offer().catch(() => {});
   }
 
   // What a person may ask for.
@@ -46,6 +49,17 @@ class Stage extends HTMLElement {
     const ack = await this._ask("open", { prompt, seed, settings });
     if (ack) this._begin(ack, seed);
     return ack;
+  }
+
+  /** A take whose prompts are given with their times: {at, text}, the first at 0. */
+  async play([first, ...later]) {
+    if (!(await this.open(first.text))) return;
+    // Half as fast as the server takes requests.
+    const pause = 2000 / this.session.ready.limits.requests;
+    for (const cue of later) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      await this.say(cue);
+    }
   }
 
   /** Another take with the prompt and settings of this one. */
@@ -83,7 +97,7 @@ class Stage extends HTMLElement {
   async save(seconds = null) {
     const ack = await this._ask("save", seconds ? { seconds } : {});
     if (!ack?.file) return;
-    download(ack.file.url);
+    saveFrom(ack.file.url);
     this.speak(`Saved ${ack.file.seconds.toFixed(1)} seconds of film. ${ack.note ?? ""}`);
   }
 
@@ -91,7 +105,7 @@ class Stage extends HTMLElement {
   async still() {
     const { take, index } = this.view.shown ?? {};
     const ack = await this._ask("still", take ? { frame: { take, index } } : {});
-    if (ack?.file) download(ack.file.url);
+    if (ack?.file) saveFrom(ack.file.url);
   }
 
   /** Change settings. */
@@ -115,7 +129,8 @@ class Stage extends HTMLElement {
 
   // What the server tells.
 
-  _phase() {
+  _phase({ phase }) {
+    if (phase === "ended") memory.keepSession(this.session.stored);
     this._render();
   }
 
@@ -126,15 +141,14 @@ class Stage extends HTMLElement {
     this.querySelector(".lt-transition").hidden = transition === 0;
     this.prompt.form.elements.transition.max = transition;
     if (!ready.resumed) {
-      this.take = memory.noTake();
-      const first = this.dataset.prompt;
-      this.open(first);
+      this.take.number = null;
+      this.open(this._firstPrompt());
     } else if (this.take.number !== null) {
       if (this.view.buffer.take !== this.take.number) this.view.begin(this.take.number);
       this._visibility();
     }
     this._render();
-    this._emit("ready", ready);
+    this._emit("take");
   }
 
   _applied(message) {
@@ -151,7 +165,7 @@ class Stage extends HTMLElement {
     if (message.settings) {
       Object.assign(this.take.settings, message.settings);
       memory.keepTake(this.take);
-      this._emit("settings", this.take.settings);
+      this._emit("take");
     }
   }
 
@@ -164,7 +178,8 @@ class Stage extends HTMLElement {
 
   /** The take failed; the session stands. */
   _failed({ message, hint }) {
-    this.take = { ...memory.noTake(), failure: hint ? `${message}: ${hint}` : message };
+    Object.assign(this.take, { number: null, paused: null });
+    this.take.failure = hint ? `${message}: ${hint}` : message;
     memory.keepTake(this.take);
     this._render();
   }
@@ -183,6 +198,29 @@ class Stage extends HTMLElement {
     memory.keepTake(this.take);
     this._render();
     this._renderReceipts();
+    this._emit("take");
+    this._visibility();
+  }
+
+  /** What a film begins with that nobody asked for: where the one before it was. */
+  _firstPrompt() {
+    return this.take.marks.at(-1)?.text ?? this.dataset.prompt;
+  }
+
+  /** A take that a crash interrupted is offered again. */
+  async _offer() {
+    const { takes } = await list();
+    const found = takes.find(({ state, seconds }) => state === "interrupted" && seconds > 0);
+    const offer = this.querySelector(".lt-offer");
+    offer.hidden = !found;
+    if (!found) return;
+    const { name, prompt, seconds } = found;
+    offer.querySelector("p").textContent =
+      `A take was interrupted. ${lengthOf(seconds)} of it are kept: “${prompt}”`;
+    const [save, dismiss] = offer.querySelectorAll("button");
+    const say = (error) => this.speak(error.message);
+    save.onclick = () => fetchFile(name, "film.mp4").catch(say);
+    dismiss.onclick = () => settle(name).then(() => this._offer()).catch(say);
   }
 
   _again() {
@@ -191,7 +229,7 @@ class Stage extends HTMLElement {
     } else if (this.session.phase === "lost") {
       this.connection.again();
     } else {
-      this.open(this.dataset.prompt);
+      this.open(this._firstPrompt());
     }
   }
 
@@ -244,14 +282,8 @@ class Stage extends HTMLElement {
     const state = !live ? "" : this.take.paused ? "paused" : "live";
     this.querySelector(".lt-state").textContent = state;
     this.querySelector(".lt-state").dataset.state = state;
-    const { speed = 1 } = this.metrics ?? {};
-    const delay = this.view.buffer?.delay;
-    const numbers = [];
-    if (live && speed > 0 && speed < 0.98) {
-      numbers.push(`at ${Math.round(100 * speed)}% speed: this machine makes fewer than ${ready.rate} frames a second`);
-    }
-    if (live && delay != null) numbers.push(`delay ${Math.round(1000 * delay)} ms`);
-    this.querySelector(".lt-numbers").textContent = numbers.join(" · ");
+    const shown = live ? numbers(ready.rate, this.metrics, this.view.buffer) : "";
+    this.querySelector(".lt-numbers").textContent = shown;
   }
 
   _renderReceipts(changed = null) {
@@ -271,16 +303,6 @@ class Stage extends HTMLElement {
     if (changed) unseen.textContent = `${changed.text}: ${describe(changed)}`;
     this.timeline.show(this.take.marks, this.receipts.waiting);
   }
-}
-
-/** Have the browser save what is at an address of this server. */
-export function download(url) {
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = "";
-  document.body.append(link);
-  link.click();
-  link.remove();
 }
 
 customElements.define("longtake-stage", Stage);
