@@ -108,7 +108,4 @@ def _theme() -> gr.themes.Base:
         background_fill_secondary_dark="*neutral_800",
         border_color_primary="*neutral_300",
         border_color_primary_dark="*neutral_700",
-        color_accent="*primary_700",
-        button_primary_text_color="white",
-        button_primary_text_color_dark="*neutral_950",
     )

@@ -54,6 +54,8 @@ export class PromptBox {
       this.composing = false;
       this._typed();
     });
+    // The field keeps the focus, or its loss would draw the suggestions anew under the pointer.
+    this.suggestions.addEventListener("mousedown", (event) => event.preventDefault());
     live.addEventListener("change", () => this._typed());
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -93,12 +95,12 @@ export class PromptBox {
     this._mark();
     this._check(false);
     clearTimeout(this.timer);
-    if (this.live.checked) this.timer = setTimeout(() => this._live(), LIVE_WAIT);
+    if (this.live.checked && !this.composing) this.timer = setTimeout(() => this._live(), LIVE_WAIT);
   }
 
   /** What live mode sends: the words that the model knows. */
   async _live() {
-    if (this.composing || this.busy || !this.live.checked) return;
+    if (this.busy || !this.live.checked) return;
     await this.words.learn(this.text.value).catch(() => {});
     const known = this.text.value.replace(WORD, (word) => (this.words.knows(word) ? word : ""));
     const text = known.replace(/\s+/g, " ").trim();

@@ -247,8 +247,8 @@ class Stage extends HTMLElement {
   }
 
   _shown(frame) {
-    if (!this.playing) {
-      this.playing = true;
+    if (frame.take !== this.shownTake) {
+      this.shownTake = frame.take;
       this._render();
     }
     for (const receipt of this.receipts.shown(frame, performance.now())) {
@@ -264,7 +264,7 @@ class Stage extends HTMLElement {
   _render() {
     const { number, paused } = this.take;
     const find = (name) => this.querySelector(name);
-    const shows = this.view?.shown?.take === number;
+    const shows = number !== null && this.shownTake === number;
     const { text, action } = notice(this.session, this.take, shows);
     find(".lt-notice").dataset.shown = text ? "yes" : "no";
     find(".lt-notice p").textContent = text;

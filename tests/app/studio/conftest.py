@@ -1,4 +1,4 @@
-"""A server that speaks the protocol and shows a drawn picture: what the page is tested against."""
+"""A browser, and a server that speaks the protocol and shows a drawn picture, for it to look at."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ import itertools
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pytest
 import uvicorn
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from longtake.app.studio.page import mount_page
+from longtake.app.takes import TakesFolder
 
 from longtake.app.wire import (
     Ack,
@@ -30,6 +37,12 @@ from longtake.app.wire import (
     Settings,
 )
 from longtake.app.wire_coding import decode_client, encode, pack_frame
+from longtake.models.video.spelling import Spelling
+from longtake.weights import GENERATOR
+
+CHROMIUM = Path("/usr/bin/chromium")
+# Seconds; nothing takes that long unless something is wrong.
+PATIENCE = 60
 
 WIDTH, HEIGHT, RATE, CHUNK = 96, 54, 16, 8
 LIMITS = Limits(transition=4, ahead=48, requests=20, kept=600, stall=20, grace=60, idle=900)
@@ -186,34 +199,34 @@ class FakeServer:
             self.begun.set()
 
     async def _carry_out(self, socket: WebSocket, message: Any) -> Ack | Error:
-        following = {"chunk": self.chunk, "time": self.chunk * CHUNK / RATE}
+        following: dict[str, Any] = {"chunk": self.chunk, "time": self.chunk * CHUNK / RATE}
+        about: dict[str, Any] = {}
         match message.type:
+            case "prompt" | "set" if self.refuse is not None:
+                return self.refuse.model_copy(update={"id": message.id})
             case "open" | "restart":
                 self.take, self.chunk, self.running, self.due = self.take + 1, 0, True, []
                 self.prompt = getattr(message, "prompt", self.prompt)
-                return Ack(id=message.id, take=self.take)
-            case "prompt" if self.refuse is not None:
-                return self.refuse.model_copy(update={"id": message.id})
+                about = {"take": self.take}
             case "prompt":
                 self.due.append((message.at, message.id, message.text))
-                if message.at > following["time"]:
-                    chunk = -int(-message.at * RATE // CHUNK)
-                    following = {"chunk": chunk, "time": chunk * CHUNK / RATE}
-                return Ack(id=message.id, **following)
+                chunk = max(self.chunk, -int(-message.at * RATE // CHUNK))
+                about = {"chunk": chunk, "time": chunk * CHUNK / RATE}
             case "pause" | "resume":
                 self.running = message.type == "resume"
-                return Ack(id=message.id, **following)
+                about = following
             case "save":
                 file = SavedFile(url="/files/take-1.mp4", size=4, seconds=message.seconds or 3)
-                return Ack(id=message.id, file=file)
+                about = {"file": file}
             case "still":
-                return Ack(id=message.id, file=SavedFile(url="/files/still.png", size=4, seconds=0))
+                about = {"file": SavedFile(url="/files/take-1-8.png", size=4, seconds=0)}
             case "set":
-                applied = Applied(id=message.id, take=self.take, settings=message.settings,
-                                  **following)  # fmt: skip
+                applied = Applied(
+                    id=message.id, take=self.take, settings=message.settings, **following
+                )
                 await socket.send_text(encode(applied))
-                return Ack(id=message.id, **following)
-        return Ack(id=message.id)
+                about = following
+        return Ack(id=message.id, **about)
 
     async def _film(self, socket: WebSocket) -> None:
         await self.begun.wait()
@@ -251,15 +264,19 @@ class Running:
 
     def __init__(self, app: FastAPI) -> None:
         config = uvicorn.Config(
-            app, host="127.0.0.1", port=0, log_level="warning", ws="websockets-sansio",
-            lifespan="on", timeout_graceful_shutdown=1,
-        )  # fmt: skip
+            app,
+            host="127.0.0.1",
+            port=0,
+            log_level="warning",
+            ws="websockets-sansio",
+            timeout_graceful_shutdown=1,
+        )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
         wait_for(lambda: self.server.started)
-        self.port = self.server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/"
 
     def stop(self) -> None:
         """Close it."""
@@ -267,9 +284,80 @@ class Running:
         self.thread.join()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     """Until something holds, which it does soon unless something is wrong."""
-    limit = time.monotonic() + seconds
+    limit = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < limit, "waited for too long"
         time.sleep(0.02)
+
+
+class KnowsWords:
+    """What the page asks of a model."""
+
+    folder = GENERATOR
+    _spelling = Spelling("a red blue green purple ball car bounces night falls it snows".split())
+
+    def unknown_words(self, prompt: str) -> dict[str, str | None]:
+        return self._spelling.unknown(prompt)
+
+
+@dataclass
+class Studio:
+    """A page's server: what plays the server's part, the address, and the takes folder."""
+
+    fake: FakeServer
+    url: str
+    takes: TakesFolder
+
+
+@pytest.fixture
+def studio(takes: TakesFolder) -> Iterator[Studio]:
+    """The page served with a fake stream."""
+    fake, app = FakeServer(), FastAPI()
+    app.websocket("/stream")(fake.serve)
+
+    @app.get("/files/{name}")
+    def files(name: str) -> Response:
+        return Response(b"film", media_type="application/octet-stream")
+
+    mount_page(app, KnowsWords(), takes)
+    running = Running(app)
+    yield Studio(fake, running.url, takes)
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium."""
+    assert CHROMIUM.exists(), f"{CHROMIUM} is missing: run  apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, studio: Studio) -> Iterator[Page]:
+    """An empty tab; whatever a test does in it, the console stays clean and no one else is asked.
+
+    Its errors and requests are looked at when the test ends.
+    """
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 800}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    context.set_default_timeout(1000 * PATIENCE)
+    page = context.new_page()
+    problems: list[str] = []
+    requests: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        lambda said: said.type in {"error", "warning"} and problems.append(said.text),
+    )
+    context.on("request", lambda request: requests.append(request.url))
+    yield page
+    context.close()
+    assert not problems
+    local = (studio.url, f"blob:{studio.url}", "data:")
+    assert [url for url in requests if not url.startswith(local)] == []
