@@ -75,7 +75,7 @@ export class Receipts {
 /** One sentence for the person, read aloud as it changes. */
 export function describe(receipt) {
   const text = stateOf(receipt);
-  return receipt.note ? `${text} – ${receipt.note}` : text;
+  return receipt.note ? `${text}; ${receipt.note}` : text;
 }
 
 function stateOf({ state, chunk, time, accepted, seen, at }) {
