@@ -7,7 +7,7 @@ import tempfile
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -32,6 +32,7 @@ from longtake.models.video.load import load_generator
 from longtake.models.video.spelling import Spelling
 from longtake.streaming import (
     Applied,
+    Clock,
     Engine,
     Event,
     Progress,
@@ -133,12 +134,43 @@ class Model:
         """
         return self._spelling.unknown(prompt)
 
+    def remark(self, prompt: str) -> str | None:
+        """One sentence on the words of a prompt that the model never met; None without such."""
+        return self._spelling.remark(prompt)
+
     def affordable_steps(self) -> int:
         """The most denoising steps with which this machine keeps up with playback; takes seconds.
 
         It depends on what else the machine does, so films made with it need not repeat.
         """
         return self._engine.call(lambda: probe(self.generator)).affordable
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What of a film's making is the model's: its name and conditions."""
+        return {"model": self.folder.name, "conditions": self.conditions}
+
+    def begin(
+        self, prompt: str, seed: int, first: Iterable[Event] = (), clock: Clock | None = None
+    ) -> Session[FilmState]:
+        """A film as a session of the engine; it runs once its horizon is extended.
+
+        Args:
+            prompt: in force from the first frame.
+            seed: of its noise.
+            first: settings in force from the first chunk.
+            clock: as in :meth:`.Engine.open`.
+
+        Raises:
+            StreamError: the prompt or a setting does not fit.
+        """
+        events = list(first)
+        for event in events:
+            self.generator.check(event)
+        session = self._engine.open(self.generator, prompt, seed, clock=clock, horizon=0.0)
+        for event in events:
+            session.submit(event)
+        return session
 
     def take(self, prompt: str, *, seed: int = 0, **settings: int | str) -> Take:
         """Begin a film.
@@ -151,13 +183,9 @@ class Model:
         Raises:
             StreamError: the prompt or a setting does not fit.
         """
-        for field, value in settings.items():
-            self.generator.check(Event(field, value))
-        session = self._engine.open(self.generator, prompt, seed, horizon=0.0)
-        take = Take(self, session, {"seed": seed, "prompt": prompt, **settings})
-        for field, value in settings.items():
-            take.set(field, value)
-        return take
+        first = [Event(field, value) for field, value in settings.items()]
+        session = self.begin(prompt, seed, first)
+        return Take(self, session, {"seed": seed, "prompt": prompt, **settings})
 
     def restore(self, path: str | Path) -> Take:
         """Go on with a film saved by :meth:`Take.snapshot`, as if it had never been interrupted.
@@ -234,8 +262,7 @@ class Take:
     def about(self) -> dict[str, Any]:
         """What made the film: seed, prompts, settings, model and conditions."""
         applied = [entry.note() for entry in self.log]
-        model = {"model": self.model.folder.name, "conditions": self.model.conditions}
-        return self._about | {"applied": applied} | model
+        return self._about | {"applied": applied} | self.model.about
 
     def prompt(self, text: str, *, at: float = 0.0) -> None:
         """Change the prompt, from the next chunk on or from the first one at or after ``at``.

@@ -73,12 +73,16 @@ class BackgroundRecording:
         self.error = None
 
     def cut(self) -> None:
-        """Wait until every frame taken so far is on disk.
+        """Wait until every frame taken so far is on disk; after :meth:`close` all are.
 
         Raises:
             StreamError: not all are, see :meth:`Recording.write`.
         """
-        self._writer.submit(self._recording.cut).result()
+        try:
+            cut = self._writer.submit(self._recording.cut)
+        except RuntimeError:  # closed
+            return
+        cut.result()
         if self.error:
             raise self.error
 

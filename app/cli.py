@@ -17,9 +17,15 @@ EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+    """Run one command; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C.
+
+    Without a command it is ``serve``.
+    """
     began = time.perf_counter()
-    options = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or (given[0].startswith("-") and given[0] not in {"-h", "--help"}):
+        given.insert(0, "serve")
+    options = parser().parse_args(given)
     # A polite kill ends a film as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -40,6 +46,10 @@ def _run(options: argparse.Namespace, began: float) -> int:
 
         return list_takes(options)
     limit_spinning()
+    if options.command == "serve":
+        from longtake.app.serve import serve  # noqa: PLC0415
+
+        return serve(options)
     from longtake.app.generate import generate  # noqa: PLC0415
 
     return generate(options, began)
@@ -51,6 +61,13 @@ def parser() -> argparse.ArgumentParser:
         prog="longtake", description="One continuous shot that you steer while it is being shot."
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    _add_serve(
+        commands.add_parser(
+            "serve",
+            help="open the studio, to steer a film while it is made (without a command too)",
+            description="Serve the studio: a film that you steer while it is made.",
+        )
+    )
     _add_generate(
         commands.add_parser(
             "generate",
@@ -77,6 +94,48 @@ def _steps(value: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{value!r} is neither a number nor auto") from None
 
 
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="default: the bundled model")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", "bf16", "fp32"],
+        default="auto",
+        help="auto is what this processor is fast in (default)",
+    )
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: 127.0.0.1); any other than this machine's own needs "
+        "a token, and one is made if there is none",
+    )
+    parser.add_argument("--port", type=int, default=7860, help="default: 7860")
+    parser.add_argument("--token", help="what visitors have to know")
+    parser.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="another address under which the studio is reached, behind a proxy for example",
+    )
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, for https")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key")
+    parser.add_argument(
+        "--sessions", type=int, default=1, metavar="N", help="films at a time (default: 1)"
+    )
+    parser.add_argument(
+        "--takes",
+        type=Path,
+        metavar="FOLDER",
+        help="where films are saved (default: $LONGTAKE_TAKES, or longtake/takes in your data "
+        "folder)",
+    )
+    _add_model(parser)
+
+
 def _add_generate(parser: argparse.ArgumentParser) -> None:
     prompts = parser.add_mutually_exclusive_group(required=True)
     prompts.add_argument(
@@ -101,14 +160,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="length (default: 20)")
     parser.add_argument("--out", type=Path, default=Path("take.mp4"), help="default: take.mp4")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--model", type=Path, metavar="FOLDER", help="default: the bundled model")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument(
-        "--dtype",
-        choices=["auto", "bf16", "fp32"],
-        default="auto",
-        help="auto is what this processor is fast in (default)",
-    )
+    _add_model(parser)
     parser.add_argument(
         "--switch",
         choices=["recache", "keep", "flush"],

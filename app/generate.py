@@ -80,7 +80,8 @@ def generate(options: argparse.Namespace, began: float) -> int:
         loaded = time.perf_counter() - began
         take = _begin(model, cues, options)
         for cue in cues:
-            _warn_of_unknown_words(model.unknown_words(cue.prompt))
+            if remark := model.remark(cue.prompt):
+                print(remark, file=sys.stderr)
         return _film(take, seconds, loaded, options)
 
 
@@ -89,12 +90,6 @@ def _check_seconds(seconds: float) -> float:
         problem = f"a length of {seconds:g} s cannot be made"
         raise StreamError("bad_length", problem, f"use more than 0 and at most {MAX_SECONDS} s")
     return seconds
-
-
-def _warn_of_unknown_words(unknown: dict[str, str | None]) -> None:
-    if unknown:
-        words = (f'"{word}"' + (f" ({near}?)" if near else "") for word, near in unknown.items())
-        print(f"this model passes over words it never met: {', '.join(words)}", file=sys.stderr)
 
 
 def _begin(model: Model, cues: list[Cue], options: argparse.Namespace) -> Take:

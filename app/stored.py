@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,14 +108,25 @@ class StoredTake:
             return []
         prompts: dict[int, str] = {}
         for time, prompt in self.prompts.items():
-            prompts[self._recorded(round(time * self.rate))] = prompt
+            prompts[self.recorded(round(time * self.rate))] = prompt
         chapters: list[tuple[int, str]] = []
         for frame, prompt in prompts.items():
             if not chapters or chapters[-1][1] != prompt:
                 chapters.append((frame, prompt))
         return chapters
 
-    def _recorded(self, index: int) -> int:
+    def until(self, stop: int) -> StoredTake:
+        """The take as if it had ended before a frame of the film."""
+        segments = tuple(
+            replace(each, frames=min(each.frames, stop - each.first))
+            for each in self.segments
+            if each.first < stop
+        )
+        length = _stop(segments) / self.rate
+        applied = tuple(entry for entry in self.applied if entry.time < length)
+        return replace(self, segments=segments, applied=applied)
+
+    def recorded(self, index: int) -> int:
         """Where in what is recorded a frame of the film is, or the next one that is."""
         before = 0
         for segment in self.segments:

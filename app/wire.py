@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from longtake.app.wire_faults import ERRORS, ErrorCode, Reason
+from longtake.app.wire_faults import ALIASES, ERRORS, ErrorCode, Reason
 from longtake.streaming import StreamError
 
 PROTOCOL = 1
@@ -262,8 +262,9 @@ class Error(Message):
 
     @classmethod
     def of(cls, error: StreamError, request_id: int | None = None) -> Error:
-        """The message that tells of an error; a code that is not in ``ERRORS`` is ``internal``."""
-        code: ErrorCode = next((known for known in ERRORS if known == error.code), "internal")
+        """The message that tells of an error; a code that is nowhere told of is ``internal``."""
+        named = ALIASES.get(error.code, error.code)
+        code: ErrorCode = next((known for known in ERRORS if known == named), "internal")
         message, hint = (
             text.encode(errors="replace").decode()[:MAX_SENTENCE]
             for text in (error.message, error.hint)

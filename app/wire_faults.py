@@ -71,6 +71,14 @@ ERRORS: dict[ErrorCode, Fault] = {
     "model_failed": Fault(True, "the model failed and the take has ended", "what was kept"),
     "internal": Fault(False, "the server failed in a way that has no code", "where to report it"),
 }
+# Codes of what can go wrong with takes on disk -> those that a client is told.
+ALIASES: dict[str, ErrorCode] = {
+    "bad_length": "nothing_recorded",
+    "bad_take": "nothing_recorded",
+    "bad_takes": "bad_output",
+    "disk_full": "bad_output",
+    "takes_full": "bad_output",
+}
 REASONS: dict[Reason, str] = {
     "asked": "the client said `bye`",
     "refused": "`hello` was refused or did not come in time, or too many requests were refused",

@@ -261,13 +261,15 @@ class Engine:
         began = time.monotonic()
         try:
             with self._changed:
-                due = session.take_due()
+                beginning = session.at_boundary
+                due = session.begin_chunk() if beginning else []
                 frames = [session.inputs.take() for _ in range(session.model.demand(state))]
             arrivals: list[Event | InputFrame] = [*(each.event for each in due), *frames]
             for arrival in arrivals:
                 session.model.apply(state, arrival)
-            with self._changed:
-                session.record(due)
+            if beginning:
+                with self._changed:
+                    session.record(due, began)
             step = session.model.step(state)
             with self._changed:
                 self._postprocess(session, step, began)
@@ -287,10 +289,8 @@ class Engine:
     def _postprocess(self, session: Session[Any], step: Step, began: float) -> None:
         now = time.monotonic()
         progress = session.progress
-        if session.at_boundary:
-            session.chunk_start, session.chunk_began = session.time, began
         for payload, units in step.media:
-            session.outbox.put(Media(payload, units, progress.units))
+            session.outbox.put(Media(payload, units, progress.units, progress.chunk))
             progress.units += units
             session.metrics.media(now, units)
         session.chunk_cost += now - began
@@ -300,7 +300,8 @@ class Engine:
             session.metrics.chunk(session.chunk_cost)
             # Other sessions' steps count: together they may be too much for playback.
             waited = now - (began if session.ready_since is None else session.ready_since)
-            session.clock.chunk_done(session.chunk_start, session.time, waited)
+            start = session.chunk_start / session.model.spec.rate
+            session.clock.chunk_done(start, session.time, waited)
             session.chunk_cost = 0.0
             session.ready_since = None
         if session.status is Status.CLOSED:

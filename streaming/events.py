@@ -25,6 +25,19 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Boundary:
+    """Where one chunk ends and the next begins, as far as it can be foreseen.
+
+    Attributes:
+        chunk: index of the chunk that begins.
+        time: its presentation time in seconds.
+    """
+
+    chunk: int
+    time: float
+
+
+@dataclass(frozen=True)
 class Applied:
     """The acknowledgement of an event, and its entry in the log.
 
@@ -69,11 +82,13 @@ class Media:
         units: how many of the model's units it holds (frames for a generator): the presentation
             clock advances by ``units / rate``.
         start: index of the first unit.
+        chunk: index of the chunk it is part of.
     """
 
     payload: Any
     units: int
     start: int
+    chunk: int
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ class Waiting:
     time: float
     accepted: float
 
+    def is_due(self, time: float, chunk: int) -> bool:
+        """Whether its time has come at a chunk of such a presentation time and index."""
+        return self.event.at <= time and self.event.chunk <= chunk
+
 
 class ControlLane:
     """Events waiting for their chunk; of those due the latest of a field wins.
@@ -45,8 +49,8 @@ class ControlLane:
         self._waiting.pop(key, None)
         self._waiting[key] = waiting
 
-    def take_due(self, time: float, chunk: int) -> list[Waiting]:
-        """Remove every event due at a chunk; return the winner of each field.
+    def due(self, time: float, chunk: int) -> list[Waiting]:
+        """Of the events due at a chunk the winner of each field.
 
         Among due events of one field the one of the latest time wins, and of those of the same
         time the one put last.
@@ -55,12 +59,17 @@ class ControlLane:
             time: the chunk's presentation time.
             chunk: its index.
         """
-        due: list[Waiting] = []
-        for key, waiting in list(self._waiting.items()):
-            if waiting.event.at <= time and waiting.event.chunk <= chunk:
-                due.append(self._waiting.pop(key))
+        due = [each for each in self._waiting.values() if each.is_due(time, chunk)]
         due.sort(key=lambda waiting: waiting.time)
         return list({waiting.event.field: waiting for waiting in due}.values())
+
+    def take_due(self, time: float, chunk: int) -> list[Waiting]:
+        """What :meth:`due` gives; every event due at the chunk is removed."""
+        winners = self.due(time, chunk)
+        self._waiting = {
+            key: each for key, each in self._waiting.items() if not each.is_due(time, chunk)
+        }
+        return winners
 
     def __iter__(self) -> Iterator[Event]:
         return (waiting.event for waiting in self._waiting.values())

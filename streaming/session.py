@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +11,14 @@ from typing import Any, Generic
 
 from longtake.streaming.clock import Clock
 from longtake.streaming.errors import StreamError
-from longtake.streaming.events import Applied, Event, InputFrame, Media, Tensors
+from longtake.streaming.events import Applied, Boundary, Event, InputFrame, Media, Tensors
 from longtake.streaming.lanes import ControlLane, InputLane, Outbox, Waiting
 from longtake.streaming.metrics import Metrics, Summary
 from longtake.streaming.model import State, StreamModel
 
 INPUT_CAPACITY = 32
+# Presentation time in seconds that no film reaches: thirty years.
+MAX_TIME = 1_000_000_000
 
 Saved = tuple[Tensors, dict[str, Any], "Progress"]
 
@@ -96,7 +97,7 @@ class Session(Generic[State]):
         self.at_boundary = True
         self.stepping = False
         self.saving = 0
-        self.chunk_start = self.time
+        self.chunk_start = self.progress.units
         self.chunk_began = self.metrics.opened
         self.chunk_cost = 0.0
         self.ready_since: float | None = None
@@ -113,19 +114,41 @@ class Session(Generic[State]):
         """Presentation time made so far, in seconds."""
         return self.progress.units / self.model.spec.rate
 
-    def submit(self, event: Event) -> None:
-        """Queue an event; where several of one field are due at a chunk, the latest wins.
+    @property
+    def boundary(self) -> Boundary:
+        """The next one: the first chunk that has not begun."""
+        with self._changed:
+            return self._next()
+
+    def submit(self, *events: Event) -> Boundary:
+        """Queue events; where several of one field are due at a chunk, the latest wins.
+
+        Returns:
+            Where they will apply, the last of them if their times differ.
 
         Raises:
-            StreamError: the model refuses it, its time is not a number, or the session has ended.
+            StreamError: the model refuses one, no film has its time, or the session has ended;
+                then none is queued.
         """
-        if not math.isfinite(event.at):
-            raise StreamError("bad_time", f"the time {event.at} is no time", "give seconds")
-        self.model.check(event)
+        for event in events:
+            if not abs(event.at) <= MAX_TIME:
+                problem = f"the time {event.at} is none that a film can have"
+                raise StreamError("bad_time", problem, f"give seconds, at most {MAX_TIME:,}")
+            self.model.check(event)
         with self._changed:
             self._ensure_open()
-            self.controls.put(event, self.time, time.monotonic())
+            for event in events:
+                self.controls.put(event, self.time, time.monotonic())
             self._changed.notify_all()
+            return self._due(events[-1]) if events else self._next()
+
+    def wanted(self) -> dict[str, Any]:
+        """The newest value of every field submitted: due at the next chunk, or else in force."""
+        with self._changed:
+            after = self._next()
+            events = [entry.event for entry in self.progress.log]
+            events += [each.event for each in self.controls.due(after.time, after.chunk)]
+            return {event.field: event.value for event in events}
 
     def feed(self, frame: InputFrame) -> None:
         """Give a watched video's next frame; blocks while a file's lane is full.
@@ -178,13 +201,30 @@ class Session(Generic[State]):
         while (media := self.next()) is not None:
             yield media
 
-    def pause(self) -> None:
-        """Stop at the next chunk boundary."""
-        self._switch(Status.RUNNING, Status.PAUSED)
+    def follow(self) -> Iterator[Media]:
+        """Media as they come, through pauses and horizons, until the session has ended.
 
-    def resume(self) -> None:
-        """Go on after a pause."""
-        self._switch(Status.PAUSED, Status.RUNNING)
+        Raises:
+            StreamError: the session failed; what was made before is delivered first.
+        """
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: len(self.outbox) > 0 or self.state is None)
+                if not len(self.outbox):
+                    break
+                media = self.outbox.get()
+                self._changed.notify_all()
+            yield media
+        if self.error:
+            raise self.error
+
+    def pause(self) -> Boundary:
+        """Stop at the next chunk boundary, which is returned."""
+        return self._switch(Status.RUNNING, Status.PAUSED)
+
+    def resume(self) -> Boundary:
+        """Go on after a pause, from the boundary that is returned."""
+        return self._switch(Status.PAUSED, Status.RUNNING)
 
     def close(self) -> None:
         """Cancel, at once or after the step in flight; frees the state. May be repeated."""
@@ -253,18 +293,19 @@ class Session(Generic[State]):
             and self._fed()
         )
 
-    def take_due(self) -> list[Waiting]:
-        """At a boundary: the events whose time has come, one a field."""
-        if not self.at_boundary:
-            return []
+    def begin_chunk(self) -> list[Waiting]:
+        """Leave a boundary; returns the events whose time has come, one a field."""
+        self.at_boundary = False
+        self.chunk_start = self.progress.units
         return self.controls.take_due(self.time, self.progress.chunk)
 
-    def record(self, applied: list[Waiting]) -> None:
-        """Log events that were applied to the chunk that begins now."""
+    def record(self, applied: list[Waiting], began: float) -> None:
+        """Log events that were applied to the chunk that began at a time of the engine's clock."""
         for each in applied:
             self.progress.log.append(Applied(each.event, self.progress.chunk, self.time))
             # What was scheduled long ago counts from the chunk in which its time came.
             self.metrics.applied(max(each.accepted, self.chunk_began))
+        self.chunk_began = began
 
     def fail(self, error: StreamError) -> None:
         """End with an error; what was made is still delivered, the state is freed."""
@@ -295,6 +336,24 @@ class Session(Generic[State]):
                 self.stepping = False
                 self._changed.notify_all()
 
+    def _next(self, skipped: int = 0) -> Boundary:
+        """The next boundary, or that after skipping some chunks."""
+        chunk, units, spec = self.progress.chunk, self.progress.units, self.model.spec
+        if not self.at_boundary:
+            chunk, units = chunk + 1, self.chunk_start + spec.chunk_units
+        return Boundary(chunk + skipped, (units + skipped * spec.chunk_units) / spec.rate)
+
+    def _due(self, event: Event) -> Boundary:
+        """The first boundary at which an event is due, were every chunk as long as usual."""
+        after, spec = self._next(), self.model.spec
+        chunks = max(0, event.chunk - after.chunk)
+        if not spec.chunk_units:
+            return self._next(chunks)
+        chunks = max(chunks, int((event.at - after.time) * spec.rate / spec.chunk_units))
+        while (due := self._next(chunks)).time < event.at:
+            chunks += 1
+        return due
+
     def _fed(self) -> bool:
         assert self.state is not None
         demanded = self.model.demand(self.state)
@@ -321,8 +380,9 @@ class Session(Generic[State]):
         if self.state is None:
             raise self.error or StreamError("closed", "the session is closed", "open a new one")
 
-    def _switch(self, before: Status, after: Status) -> None:
+    def _switch(self, before: Status, after: Status) -> Boundary:
         with self._changed:
             if self.status is before:
                 self.status = after
             self._changed.notify_all()
+            return self._next()

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "launch.py": set(PACKAGES),
 }
 # What the engine knows nothing of: models, pictures, files of media, the web.
-FOREIGN_TO_THE_ENGINE = {"torch", "numpy", "av", "gradio"}
+FOREIGN_TO_THE_ENGINE = {"torch", "numpy", "av", "fastapi", "gradio", "uvicorn", "websockets"}
 # Calls that a module-level constant may be made with: they build a value and touch nothing else.
 PLAIN_CALLS = {
     *("dict", "enumerate", "float", "frozenset", "getattr", "int", "len", "list", "map", "max"),

@@ -1,1 +1,1 @@
-"""The studio: a page to steer a film while it is being shot."""
+"""The studio: a page to steer live takes, and the server behind it."""

@@ -11,7 +11,7 @@ from longtake.streaming import Event, StreamError
 
 Switch = Literal["recache", "keep", "flush"]
 SWITCHES: tuple[Switch, ...] = ("recache", "keep", "flush")
-MAX_PROMPT = 4000
+MAX_PROMPT = 2000
 MAX_STEPS = 50
 MAX_FRAMES = 1024
 

@@ -10,8 +10,12 @@ from tokenizers import Tokenizer, models
 
 SHORTEST = 3
 """Letters that a suggestion has at least: little words are near to everything."""
+LONGEST = 24
+"""Letters of a word that a remark shows at most."""
 NEAR = 0.7
 """Likeness, in [0, 1], from which on a word is worth suggesting."""
+REMARKED = 8
+"""Words that a remark names at most."""
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # noqa: RUF001
 
 
@@ -43,5 +47,22 @@ class Spelling:
         Case and punctuation do not count; words come back in lower case. Where nothing is known
         (see :meth:`of`) nothing is unknown.
         """
+        return {word: self.nearest(word) for word in self._unknown(text)}
+
+    def remark(self, text: str) -> str | None:
+        """One short sentence that names the first unknown words of a text; None without such."""
+        unknown = self._unknown(text)
+        if not unknown:
+            return None
+        named = [_quoted(word, self.nearest(word)) for word in unknown[:REMARKED]]
+        more = f" and {len(unknown) - REMARKED} more" if len(unknown) > REMARKED else ""
+        return f"this model passes over words it never met: {', '.join(named)}{more}"
+
+    def _unknown(self, text: str) -> list[str]:
         words = dict.fromkeys(_WORD.findall(text.lower()) if self._known else ())
-        return {word: self.nearest(word) for word in words if word not in self._known}
+        return [word for word in words if word not in self._known]
+
+
+def _quoted(word: str, near: str | None) -> str:
+    short = word if len(word) <= LONGEST else word[: LONGEST - 1] + "…"
+    return f'"{short}"' + (f" ({near}?)" if near else "")

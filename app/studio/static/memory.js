@@ -2,7 +2,6 @@
 
 const SESSION = "longtake-session";
 const TAKE = "longtake-take";
-const TOKEN = "longtake-token";
 
 /** Of no take yet. `paused` is null, `person` or `hidden`. */
 export function noTake() {
@@ -20,13 +19,6 @@ export function keepSession(session) {
 
 export function keepTake(take) {
   sessionStorage.setItem(TAKE, JSON.stringify(take));
-}
-
-/** The server's access token, from the page's address or an earlier page in this tab. */
-export function token() {
-  const given = new URLSearchParams(location.search).get("token");
-  if (given) sessionStorage.setItem(TOKEN, given);
-  return given ?? sessionStorage.getItem(TOKEN);
 }
 
 /** A seed that nobody chose. */

@@ -22,13 +22,11 @@ export class Session {
   /**
    * @param {object} hooks
    * @param {{session?: string, resume_token?: string}} hooks.stored what an earlier page kept.
-   * @param {?string} hooks.token the server's access token.
    * @param {(kind: string, message: object) => void} hooks.on told of `ready` (with `resumed`),
    *   `applied`, `metrics`, `failed` and `phase`.
    */
-  constructor({ stored = {}, token = null, on }) {
+  constructor({ stored = {}, on }) {
     this.stored = stored;
-    this.token = token;
     this.on = on;
     this.phase = "connecting";
     this.reason = null;
@@ -45,7 +43,6 @@ export class Session {
   connected(send) {
     this._send = send;
     const hello = { type: "hello", id: ++this._id, version: PROTOCOL };
-    if (this.token) hello.token = this.token;
     if (this.stored.session) {
       const { session, resume_token } = this.stored;
       hello.resume = { session, resume_token };

@@ -22,7 +22,6 @@ class Stage extends HTMLElement {
     this.receipts = new Receipts();
     this.session = new Session({
       stored: kept.session,
-      token: memory.token(),
       on: (kind, message) => this[`_${kind}`](message),
     });
     this.view = new View(find("canvas"), {

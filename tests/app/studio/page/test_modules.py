@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from longtake.app.cues import from_script
@@ -43,8 +45,8 @@ const bursts = (count, lateness = () => 0, first = 0) => {
 SESSION = """
 const {Session} = await import("/studio/session.js");
 const told = [], sent = [];
-const make = (stored = {}, token = null) => {
-    const session = new Session({stored, token, on: (kind, message) => told.push([kind, message])});
+const make = (stored = {}) => {
+    const session = new Session({stored, on: (kind, message) => told.push([kind, message])});
     session.connected((text) => sent.push(JSON.parse(text)));
     return session;
 };
@@ -89,7 +91,7 @@ def test_steady_bursts_play_evenly(run):
     shown, underruns = run(SIMULATE, "return [play(bursts(60), 0, 30), buffer.underruns];")
     assert underruns <= 1  # the film's end
     assert [index for index, _ in shown] == list(range(480))
-    gaps = [after - before for (_, before), (_, after) in zip(shown, shown[1:], strict=False)]
+    gaps = [after - before for (_, before), (_, after) in pairwise(shown)]
     assert max(gaps) < 1.5 / 16
     assert shown[0][1] < 0.1
 
@@ -140,7 +142,7 @@ def test_a_slower_server_is_followed_evenly(run):
     shown, underruns = run(SIMULATE, body)
     assert underruns == 0
     assert [index for index, _ in shown] == list(range(len(shown)))
-    gaps = [after - before for (_, before), (_, after) in zip(shown, shown[1:], strict=False)]
+    gaps = [after - before for (_, before), (_, after) in pairwise(shown)]
     assert 1.7 / 16 < sum(gaps) / len(gaps) < 2.3 / 16
     assert max(gaps) < 3 / 16
 
@@ -221,7 +223,7 @@ def test_of_prompts_due_at_one_chunk_the_others_are_passed_over(run):
 
 def test_a_session_greets_and_sends_what_was_asked_before(run):
     body = """
-        const session = make({}, "open sesame");
+        const session = make();
         const asked = session.request("open", {prompt: "day"});
         const greeted = sent.slice();
         say(session, {type: "ack", id: sent[0].id});
@@ -231,7 +233,7 @@ def test_a_session_greets_and_sends_what_was_asked_before(run):
         say(session, {type: "ack", id: sent[1].id, take: 1});
         return [greeted, queued, sent[1], (await asked).take, session.phase];"""
     greeted, queued, opened, take, phase = run(SESSION, body)
-    assert greeted == [{"type": "hello", "id": 1, "version": 1, "token": "open sesame"}]
+    assert greeted == [{"type": "hello", "id": 1, "version": 1}]
     assert queued == ["queued", 2]
     assert opened == {"type": "open", "id": 2, "prompt": "day"}
     assert (take, phase) == (1, "ready")

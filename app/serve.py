@@ -1,0 +1,74 @@
+"""``serve``: the studio, for a browser or a script."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import socket
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+from longtake.app.api import open_model
+from longtake.app.studio.guard import LOOPBACK
+from longtake.app.studio.page import mount_page
+from longtake.app.studio.server import Server, listen, make_app
+from longtake.app.studio.settings import StudioSettings
+from longtake.app.takes import TakesFolder
+from longtake.streaming import StreamError
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Run the command until it is interrupted.
+
+    Args:
+        options: as the command line's parser gives them.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        StreamError: something in the options does not fit, or the port is taken.
+    """
+    settings = StudioSettings(
+        host=options.host,
+        port=options.port,
+        token=options.token or (None if options.host in LOOPBACK else secrets.token_urlsafe(16)),
+        origins=tuple(options.origin),
+        sessions=options.sessions,
+    )
+    tls = _tls(options.tls_cert, options.tls_key)
+    takes = TakesFolder(options.takes)
+    # Before the model is loaded: a port that is taken is told at once.
+    with (
+        listen(settings) as listener,
+        open_model(options.model, device=options.device, dtype=options.dtype) as model,
+    ):
+        print(f"{model.folder.name} is loaded; takes are saved in {takes.path}", file=sys.stderr)
+        print(f"open {_address(settings, listener, bool(tls))}  (Ctrl-C ends it)", flush=True)
+        app = mount_page(make_app(model, settings, takes), model, takes)
+        Server(app, settings, tls).run(sockets=[listener])
+    return 0
+
+
+def _tls(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    """Both files, or None where there is neither."""
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        problem = "one of --tls-cert and --tls-key is missing"
+        raise StreamError("bad_tls", problem, "give both, or neither")
+    for path in (certificate, key):
+        if not path.is_file():
+            raise StreamError("bad_tls", f"there is no file {path}", "give files in PEM format")
+    return certificate, key
+
+
+def _address(settings: StudioSettings, listener: socket.socket, is_secure: bool) -> str:
+    """What a visitor opens; with the token, which the page turns into a cookie."""
+    everywhere = settings.host in {"0.0.0.0", "::"}
+    host = socket.gethostname() if everywhere else settings.host
+    host = f"[{host}]" if ":" in host else host
+    scheme = "https" if is_secure else "http"
+    token = f"?token={quote(settings.token, safe='')}" if settings.token else ""
+    return f"{scheme}://{host}:{listener.getsockname()[1]}/{token}"

@@ -1,0 +1,272 @@
+"""One film as it is made: fetched from the engine, coded and recorded in a thread of its own."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from longtake.app import wire
+from longtake.app.api import Model
+from longtake.app.background import BackgroundRecording
+from longtake.app.recording import Recording
+from longtake.app.studio.outgoing import Item, Outgoing
+from longtake.app.takes import TakesFolder
+from longtake.models.video.generator import FilmState
+from longtake.streaming import (
+    Applied,
+    Boundary,
+    Event,
+    Media,
+    Session,
+    StreamError,
+    WallClock,
+)
+
+JPEG_QUALITY = 90
+# Seconds after which a recording that failed is tried anew.
+RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Requested(Event):
+    """An event that a client asked for.
+
+    Attributes:
+        request: its ``id``.
+    """
+
+    request: int = 0
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a take begins with.
+
+    Attributes:
+        request: the ``id`` of the request that begins it.
+        number: the take's, in its visit.
+        prompt: in force from the first frame.
+        seed: of the noise.
+        settings: by name; the model's own for those left out.
+    """
+
+    request: int
+    number: int
+    prompt: str
+    seed: int
+    settings: Mapping[str, int | str]
+
+
+class LiveTake:
+    """A film being made at the speed at which it is shown.
+
+    Its thread waits for the engine, codes frames and hands them to ``post``; the engine makes no
+    more of them than :attr:`outgoing` has credit for, so that no queue on the way can grow.
+
+    Args:
+        model: makes it.
+        takes: where it is recorded.
+        opening: what it begins with.
+        ahead: as in :class:`.Outgoing`.
+        post: called in the take's thread with whatever is for :attr:`outgoing`.
+
+    Attributes:
+        opening: what it began with.
+        paused: whether the client paused it.
+        outgoing: for the client; not to be used in the take's thread.
+        recording: of the film.
+
+    Raises:
+        StreamError: the prompt or a setting does not fit, or the take cannot be recorded.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        takes: TakesFolder,
+        opening: Opening,
+        ahead: int,
+        post: Callable[[LiveTake, Item], None],
+    ) -> None:
+        self.opening = opening
+        self.outgoing = Outgoing(ahead)
+        self._model = model
+        self._post = post
+        self.paused = False
+        self._failed_at: float | None = None
+        first = [
+            Requested(field, value, request=opening.request)
+            for field, value in opening.settings.items()
+        ]
+        self._session: Session[FilmState] = model.begin(
+            opening.prompt, opening.seed, first, WallClock()
+        )
+        try:
+            # The first chunk is made while the disk is seen to.
+            self.grant()
+            self.recording = BackgroundRecording(self._record(takes))
+        except BaseException:
+            self._session.close()
+            raise
+        self._thread = threading.Thread(target=self._run, name="longtake-take", daemon=True)
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be made."""
+        return self._session.state is None
+
+    def submit(self, *events: Requested) -> Boundary:
+        """Change prompt or settings at one chunk; see :meth:`.Session.submit`.
+
+        Raises:
+            StreamError: one does not fit, and then none is submitted; or the take has ended.
+        """
+        return self._session.submit(*events)
+
+    def pause(self) -> Boundary:
+        """Stop before the chunk that is returned."""
+        self.paused = True
+        return self._session.pause()
+
+    def resume(self) -> Boundary:
+        """Go on with the chunk that is returned."""
+        self.paused = False
+        return self._session.resume()
+
+    def wanted(self) -> tuple[str, dict[str, int | str]]:
+        """The prompt and settings in force, or due at the next chunk; without the model's own."""
+        settings = self._session.wanted()
+        return settings.pop("prompt", self.opening.prompt), settings
+
+    def grant(self) -> None:
+        """Let the engine make what there is credit for."""
+        self._session.extend((self.outgoing.last_allowed + 1) / self._model.rate)
+
+    def metrics(self) -> wire.Metrics:
+        """Measurements."""
+        summary = self._session.summary()
+        return wire.Metrics(
+            chunks=summary.chunks,
+            frames=summary.units,
+            fps=summary.rate,
+            speed=self._session.clock.speed,
+            first_frame=summary.first_media,
+            chunk_p50=summary.chunk_p50,
+            chunk_p95=summary.chunk_p95,
+            reaction=summary.reaction,
+            reaction_max=summary.reaction_max,
+            unsent=self.outgoing.unsent,
+            waiting=summary.controls,
+        )
+
+    def close(self) -> None:
+        """End the take; it is on disk when this returns. May be repeated."""
+        self._session.close()
+        self._thread.join()
+
+    def _record(self, takes: TakesFolder) -> Recording:
+        config, opening = self._model.generator.config, self.opening
+        about = {"seed": opening.seed, "prompt": opening.prompt, **opening.settings}
+        about |= self._model.about
+        return takes.begin(config.width, config.height, config.rate, about, self._model.folder)
+
+    def _run(self) -> None:
+        """The take's thread."""
+        try:
+            self._post(self, self._first_receipt())
+            told = 0
+            for media in self._session.follow():
+                log = self._session.progress.log
+                due = [entry for entry in log[told:] if entry.chunk <= media.chunk]
+                told += len(due)
+                for receipt in self._receipts(due):
+                    self._post(self, receipt)
+                self._show(media, log)
+        except StreamError as error:
+            self._post(self, wire.Error.of(error))
+        except Exception as error:
+            logging.getLogger(__name__).exception("a take failed")
+            problem = f"the server failed ({type(error).__name__})"
+            hint = "report this, with what the server printed"
+            self._post(self, wire.Error.of(StreamError("internal", problem, hint)))
+            self._session.close()
+        finally:
+            with suppress(StreamError):  # told already
+                self.recording.close()
+
+    def _show(self, media: Media, log: Sequence[Applied]) -> None:
+        for index, pixels in enumerate(media.payload.numpy(), media.start):
+            self.recording.write(pixels, index, log)
+            frame = wire.EncodedFrame(
+                codec=wire.Codec.JPEG,
+                take=self.opening.number,
+                chunk=media.chunk,
+                index=index,
+                pts=round(index * 1_000_000 / self._model.rate),
+                payload=_jpeg(pixels),
+            )
+            self._post(self, frame)
+        self._see_to_recording()
+
+    def _see_to_recording(self) -> None:
+        """Tell once that nothing is recorded any more; try again now and then."""
+        error, now = self.recording.error, time.monotonic()
+        if error is None:
+            return
+        if self._failed_at is None:
+            self._post(self, wire.Error.of(error))
+        elif now < self._failed_at + RETRY_SECONDS:
+            return
+        else:
+            self.recording.resume()
+        self._failed_at = now
+
+    def _first_receipt(self) -> wire.Applied:
+        opening = self.opening
+        settings = {**asdict(self._model.generator.defaults), **opening.settings}
+        return wire.Applied(
+            id=opening.request,
+            take=opening.number,
+            chunk=0,
+            time=0.0,
+            prompt=opening.prompt,
+            settings=wire.Settings(**settings),
+        )
+
+    def _receipts(self, due: Sequence[Applied]) -> list[wire.Applied]:
+        """One for each request and chunk; the opening's own settings are in the first receipt."""
+        grouped: dict[tuple[int, int, float], dict[str, Any]] = {}
+        for entry in due:
+            event = entry.event
+            assert isinstance(event, Requested)
+            if event.request != self.opening.request:
+                key = (event.request, entry.chunk, entry.time)
+                grouped.setdefault(key, {})[event.field] = event.value
+        return [
+            wire.Applied(
+                id=request,
+                take=self.opening.number,
+                chunk=chunk,
+                time=at,
+                prompt=values.pop("prompt", None),
+                settings=wire.Settings(**values) if values else None,
+            )
+            for (request, chunk, at), values in grouped.items()
+        ]
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    coded = io.BytesIO()
+    Image.fromarray(pixels).save(coded, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
+    return coded.getvalue()
