@@ -5,6 +5,8 @@ const REASONS = {
   refused: "The server refused the connection.",
   replaced: "This film goes on in another window.",
   idle: "The session ended because nothing was asked for a while. The take is saved.",
+  stalled: "The film could not reach this page fast enough. Trying again…",
+  shutdown: "The server has stopped. The take is saved. Trying again…",
   time_up: "Your time is up, and others wait. The take is saved.",
 };
 
@@ -25,7 +27,7 @@ export function notice({ phase, reason, position, error }, { number, failure }, 
     case "queued":
       return { text: `Others are filming. Your place in the queue: ${position}` };
     case "lost":
-      return { text: why || "The connection is lost. Trying again…", action: "Try now" };
+      return { text: why || REASONS[reason] || "The connection is lost. Trying again…", action: "Try now" };
     case "ended":
       return {
         text: why || REASONS[reason],

@@ -50,6 +50,7 @@ export class Session {
     }
     this._hello = hello.id;
     this._refused = null;
+    this.reason = null;
     send(JSON.stringify(hello));
   }
 
@@ -138,7 +139,10 @@ export class Session {
 
   _bye(reason) {
     if (reason === "refused" && this._refused) return this._helloRefused(this._refused);
-    if (PASSING.includes(reason)) return this._become("lost");
+    if (PASSING.includes(reason)) {
+      this.reason = reason;
+      return this._become("lost");
+    }
     this._end(reason);
   }
 

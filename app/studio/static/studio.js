@@ -136,6 +136,7 @@ class Stage extends HTMLElement {
   _ready(ready) {
     memory.keepSession(this.session.stored);
     this.view.prepare(ready);
+    this.style.setProperty("--ratio", ready.width / ready.height);
     const { transition } = ready.limits;
     this.querySelector(".lt-transition").hidden = transition === 0;
     this.prompt.form.elements.transition.max = transition;

@@ -26,10 +26,8 @@ export class View {
     requestAnimationFrame((now) => this._draw(now));
   }
 
-  /** The size and rate of films; frames are expected from now on. */
-  prepare({ width, height, rate, chunk }) {
-    this.canvas.style.aspectRatio = `${width} / ${height}`;
-    this.canvas.parentElement.style.setProperty("--ratio", width / height);
+  /** Films of a rate are expected from now on, a chunk at a time. */
+  prepare({ rate, chunk }) {
     if (this.buffer?.frame === 1 / rate) return;
     this.buffer = new JitterBuffer(rate, chunk);
   }
