@@ -27,7 +27,7 @@ EXAMPLES = (
     "it starts to rain",
     "make it blue",
 )
-BUNDLED = "a tiny bundled model of a drawn world, not a general text-to-video model."
+BUNDLED = "a tiny bundled model of a drawn world, not a general text-to-video model"
 _HEAD = """
 <meta name="color-scheme" content="light dark">
 <link rel="stylesheet" href="studio/studio.css">
@@ -60,7 +60,7 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder) -> FastAPI:
     app.mount("/studio", StaticFiles(directory=HERE / "static"))
     examples = [each for each in EXAMPLES if not model.unknown_words(each)] or EXAMPLES[:1]
     about = BUNDLED if model.folder == GENERATOR else ""
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         _blocks(examples, about),
         "/",
@@ -74,6 +74,7 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder) -> FastAPI:
         theme=_theme(),
         head=_HEAD,
     )
+    return app
 
 
 def _blocks(examples: Sequence[str], about: str) -> gr.Blocks:
@@ -81,7 +82,8 @@ def _blocks(examples: Sequence[str], about: str) -> gr.Blocks:
     data = {"prompt": examples[0], "examples": json.dumps(examples), "about": about}
     attributes = "".join(f' data-{name}="{html.escape(value)}"' for name, value in data.items())
     stage, drawer = ((HERE / name).read_text("utf-8") for name in ("stage.html", "drawer.html"))
-    with gr.Blocks(title="Longtake", analytics_enabled=False, fill_width=True) as blocks:
+    blocks: gr.Blocks = gr.Blocks(title="Longtake", analytics_enabled=False, fill_width=True)
+    with blocks:
         opening = f"<longtake-stage{attributes}>"
         gr.HTML(stage.replace("<longtake-stage>", opening), apply_default_css=False)
         with gr.Accordion("More", open=False, elem_classes="lt-more"):

@@ -1,5 +1,5 @@
-// Prompt scripts, as `generate --script` reads them: {"at": seconds, "prompt": "..."} on every line,
-// or {"prompts": ["...", ...]} on a single one.
+// Prompt scripts, as `generate --script` reads them: {"at": seconds, "prompt": "..."} on every
+// line, or {"prompts": ["...", ...]} on a single one.
 
 const EVERY = 10;
 const FORM = 'write {"at": seconds, "prompt": "..."} on every line';

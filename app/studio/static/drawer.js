@@ -7,11 +7,8 @@ import * as takes from "./takes.js";
 
 const CHARTS = {
   fps: ({ fps }) => [[fps], fps.toFixed(1)],
-  chunk: ({ chunk_p50: p50, chunk_p95: p95 }) => [[p50, p95], `${p50.toFixed(2)} · ${p95.toFixed(2)}`],
-  reaction: ({ reaction, reaction_max: most }) => [
-    [reaction],
-    `${reaction.toFixed(2)} · at most ${most.toFixed(2)}`,
-  ],
+  chunk: ({ chunk_p50: p50, chunk_p95: p95 }) => [[p50, p95], pair(p50, p95)],
+  reaction: ({ reaction: last, reaction_max: most }) => [[last], pair(last, most)],
   queues: ({ unsent, waiting }) => [[unsent, waiting], `${unsent} · ${waiting}`],
   buffer: ({ buffered }) => [[buffered], `${Math.round(buffered)}`],
 };
@@ -31,7 +28,10 @@ class Drawer extends HTMLElement {
       target.value = "";
     });
     this.charts = Object.keys(CHARTS).map((name) => this._chart(name));
-    this.stage.addEventListener("longtake-metrics", ({ detail }) => this._measured(detail));
+    this.stage.measured.forEach((metrics) => this._measured(metrics));
+    this.stage.addEventListener("longtake-metrics", () => {
+      this._measured(this.stage.measured.at(-1));
+    });
     this.stage.addEventListener("longtake-take", () => this._render());
     this._examples();
     this._render();
@@ -120,8 +120,8 @@ class Drawer extends HTMLElement {
       if (settings[input.name] !== undefined) input.value = settings[input.name];
     }
     const { model } = this.stage.session.ready ?? {};
-    const name = model ? `The model is “${model}”: ` : "";
-    this.querySelector(".lt-about").textContent = name + (this.stage.dataset.about ?? "");
+    const about = model && [`The model is “${model}”`, this.stage.dataset.about];
+    this.querySelector(".lt-about").textContent = about?.filter(Boolean).join(", ") ?? "";
   }
 
   _chart(name) {
@@ -131,9 +131,8 @@ class Drawer extends HTMLElement {
   }
 
   _measured(metrics) {
-    const buffered = 1000 * (this.stage.view.buffer?.buffered ?? 0);
     for (const { name, value, line } of this.charts) {
-      const [numbers, text] = CHARTS[name]({ ...metrics, buffered });
+      const [numbers, text] = CHARTS[name](metrics);
       line.add(...numbers);
       value.textContent = text;
     }
@@ -181,6 +180,10 @@ class Drawer extends HTMLElement {
     item.append(text, about, actions);
     return item;
   }
+}
+
+function pair(one, other) {
+  return `${one.toFixed(2)} · ${other.toFixed(2)}`;
 }
 
 function button(text, action) {

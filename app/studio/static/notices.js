@@ -1,5 +1,6 @@
 // What the page says of the film: over the picture while there is none, and below it.
 
+const LOST = "The connection is lost. Trying again…";
 const REASONS = {
   asked: "The session has ended. The take is saved.",
   refused: "The server refused the connection.",
@@ -27,7 +28,7 @@ export function notice({ phase, reason, position, error }, { number, failure }, 
     case "queued":
       return { text: `Others are filming. Your place in the queue: ${position}` };
     case "lost":
-      return { text: why || REASONS[reason] || "The connection is lost. Trying again…", action: "Try now" };
+      return { text: why || REASONS[reason] || LOST, action: "Try now" };
     case "ended":
       return {
         text: why || REASONS[reason],
@@ -44,7 +45,8 @@ export function numbers(rate, metrics, buffer) {
   const parts = [];
   const speed = metrics?.speed || 1;
   if (speed < 0.98) {
-    parts.push(`slower: this machine makes ${(speed * rate).toFixed(1)} of ${rate} frames a second`);
+    const made = (speed * rate).toFixed(1);
+    parts.push(`slower: this machine makes ${made} of ${rate} frames a second`);
   }
   if (buffer?.starved) parts.push("waiting for the next frames");
   else if (buffer?.delay != null) parts.push(`delay ${Math.round(1000 * buffer.delay)} ms`);

@@ -95,7 +95,8 @@ export class PromptBox {
     this._mark();
     this._check(false);
     clearTimeout(this.timer);
-    if (this.live.checked && !this.composing) this.timer = setTimeout(() => this._live(), LIVE_WAIT);
+    if (!this.live.checked || this.composing) return;
+    this.timer = setTimeout(() => this._live(), LIVE_WAIT);
   }
 
   /** What live mode sends: the words that the model knows. */

@@ -1,4 +1,4 @@
-// The client's side of the protocol: requests and their answers, phases, resuming. No DOM, no socket.
+// The client's side of the protocol: requests and their answers, phases, resuming.
 
 import { PROTOCOL } from "./wire.js";
 

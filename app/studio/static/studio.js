@@ -11,6 +11,8 @@ import * as memory from "./memory.js";
 import { notice, numbers } from "./notices.js";
 
 const RECEIPTS_SHOWN = 3;
+// The newest metrics, for the charts: about a minute.
+const MEASURED = 60;
 
 class Stage extends HTMLElement {
   connectedCallback() {
@@ -20,6 +22,7 @@ class Stage extends HTMLElement {
     // A take as the page knows it: its number, seed, prompts that took effect, who paused it.
     this.take = kept.take;
     this.receipts = new Receipts();
+    this.measured = [];
     this.session = new Session({
       stored: kept.session,
       on: (kind, message) => this[`_${kind}`](message),
@@ -30,7 +33,9 @@ class Stage extends HTMLElement {
     });
     this.prompt = new PromptBox(find("form"), (prompt) => this.say(prompt));
     this.timeline = new Timeline(find(".lt-timeline"), (text) => this.prompt.fill(text));
-    find(".lt-pause").addEventListener("click", () => this.pause(this.take.paused ? null : "person"));
+    find(".lt-pause").addEventListener("click", () => {
+      this.pause(this.take.paused ? null : "person");
+    });
     find(".lt-save").addEventListener("click", () => this.save());
     find(".lt-notice button").addEventListener("click", () => this._again());
     document.addEventListener("visibilitychange", () => this._visibility());
@@ -171,9 +176,12 @@ class Stage extends HTMLElement {
 
   _metrics(metrics) {
     this.metrics = metrics;
-    if (this.view.buffer) this.view.buffer.speed = metrics.speed || 1;
+    const { buffer } = this.view;
+    buffer.speed = metrics.speed || 1;
+    this.measured.push({ ...metrics, buffered: 1000 * buffer.buffered });
+    if (this.measured.length > MEASURED) this.measured.shift();
     this._renderNumbers();
-    this._emit("metrics", metrics);
+    this._emit("metrics");
   }
 
   /** The take failed; the session stands. */
@@ -257,8 +265,8 @@ class Stage extends HTMLElement {
     this.timeline.move(frame.time);
   }
 
-  _emit(name, detail) {
-    this.dispatchEvent(new CustomEvent(`longtake-${name}`, { detail }));
+  _emit(name) {
+    this.dispatchEvent(new Event(`longtake-${name}`));
   }
 
   _render() {
