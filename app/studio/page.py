@@ -67,10 +67,13 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder) -> FastAPI:
         footer_links=[],
         run_history=False,
         show_error=False,
+        # Nothing is uploaded here, but Gradio has a route for it.
+        max_file_size=0,
         ssr_mode=False,
         enable_monitoring=False,
         mcp_server=False,
         pwa=False,
+        favicon_path=str(HERE / "static" / "icon.svg"),
         theme=_theme(),
         head=_HEAD,
     )
