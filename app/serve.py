@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from longtake.app.api import open_model
 from longtake.app.studio.guard import LOOPBACK
+from longtake.app.studio.page import mount_page
 from longtake.app.studio.server import Server, listen, make_app
 from longtake.app.studio.settings import StudioSettings
 from longtake.app.takes import TakesFolder
@@ -45,7 +46,8 @@ def serve(options: argparse.Namespace) -> int:
     ):
         print(f"{model.folder.name} is loaded; takes are saved in {takes.path}", file=sys.stderr)
         print(f"open {_address(settings, listener, bool(tls))}  (Ctrl-C ends it)", flush=True)
-        Server(make_app(model, settings, takes), settings, tls).run(sockets=[listener])
+        app = mount_page(make_app(model, settings, takes), model, takes)
+        Server(app, settings, tls).run(sockets=[listener])
     return 0
 
 

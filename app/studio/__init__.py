@@ -1,1 +1,1 @@
-"""The server behind the studio: visits, live takes and the WebSocket that steers them."""
+"""The studio: a page to steer live takes, and the server behind it."""

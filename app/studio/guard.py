@@ -17,11 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from longtake.app.studio.settings import StudioSettings
 
 COOKIE = "longtake_token"
-# The page's own files and nothing else; Gradio puts scripts and styles into the page itself.
+# The page's own files and nothing else; Gradio puts scripts and styles into the page itself, and
+# compiles the templates of its HTML component.
 _POLICY = "; ".join(
     [
         "default-src 'self'",
-        "script-src 'self' 'unsafe-inline'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "media-src 'self' blob:",

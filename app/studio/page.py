@@ -1,0 +1,116 @@
+"""The studio's page: a Gradio app around our own live view."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import gradio as gr
+from fastapi import FastAPI, Query
+from fastapi.staticfiles import StaticFiles
+
+from longtake.app.api import Model
+from longtake.app.studio.stored_takes import add_take_routes
+from longtake.app.takes import TakesFolder
+from longtake.app.wire import MAX_PROMPT
+from longtake.weights import GENERATOR
+
+HERE = Path(__file__).parent
+EXAMPLES = (
+    "a red ball bounces on green grass on a sunny day",
+    "night falls and it starts to snow",
+    "a small blue car drives over the sand at sunset",
+    "a big yellow duck sails on the water by night",
+    "it starts to rain",
+    "make it blue",
+)
+BUNDLED = "a tiny bundled model of a drawn world, not a general text-to-video model"
+_HEAD = """
+<meta name="color-scheme" content="light dark">
+<link rel="stylesheet" href="studio/studio.css">
+<script type="module" src="studio/studio.js"></script>
+<script type="module" src="studio/drawer.js"></script>
+"""
+
+
+def mount_page(app: FastAPI, model: Model, takes: TakesFolder) -> FastAPI:
+    """Add the page, its files and the routes it asks to a server.
+
+    Args:
+        app: has a ``/stream`` that speaks the protocol. What is added to it later is hidden by
+            the page, which answers every path that is not taken.
+        model: that makes the films; asked for the words it knows.
+        takes: where they are recorded.
+
+    Returns:
+        The app.
+    """
+
+    @app.get("/spelling")
+    def spelling(
+        text: Annotated[str, Query(max_length=MAX_PROMPT)],
+    ) -> dict[str, dict[str, str | None]]:
+        """Words that the model never met, each with the nearest it knows; in a thread."""
+        return {"unknown": model.unknown_words(text)}
+
+    add_take_routes(app, takes)
+    app.mount("/studio", StaticFiles(directory=HERE / "static"))
+    examples = [each for each in EXAMPLES if not model.unknown_words(each)] or EXAMPLES[:1]
+    about = BUNDLED if model.folder == GENERATOR else ""
+    gr.mount_gradio_app(
+        app,
+        _blocks(examples, about),
+        "/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        # Nothing is uploaded here, but Gradio has a route for it.
+        max_file_size=0,
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        pwa=False,
+        favicon_path=str(HERE / "static" / "icon.svg"),
+        theme=_theme(),
+        head=_HEAD,
+    )
+    return app
+
+
+def _blocks(examples: Sequence[str], about: str) -> gr.Blocks:
+    """The frame: our stage, and one closed drawer."""
+    data = {"prompt": examples[0], "examples": json.dumps(examples), "about": about}
+    attributes = "".join(f' data-{name}="{html.escape(value)}"' for name, value in data.items())
+    stage, drawer = ((HERE / name).read_text("utf-8") for name in ("stage.html", "drawer.html"))
+    blocks: gr.Blocks = gr.Blocks(title="Longtake", analytics_enabled=False, fill_width=True)
+    with blocks:
+        opening = f"<longtake-stage{attributes}>"
+        gr.HTML(stage.replace("<longtake-stage>", opening), apply_default_css=False)
+        with gr.Accordion("More", open=False, elem_classes="lt-more"):
+            gr.HTML(drawer, apply_default_css=False)
+    return blocks
+
+
+def _theme() -> gr.themes.Base:
+    """Warm greys and one accent, in light and dark; system fonts, so that none is fetched."""
+    fonts = ["ui-sans-serif", "system-ui", "sans-serif"]
+    theme = gr.themes.Base(
+        primary_hue="orange", neutral_hue="stone", font=fonts, font_mono=["ui-monospace"]
+    )
+    return theme.set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        body_text_color="*neutral_900",
+        body_text_color_dark="*neutral_100",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        background_fill_primary="white",
+        background_fill_primary_dark="*neutral_900",
+        background_fill_secondary="*neutral_200",
+        background_fill_secondary_dark="*neutral_800",
+        border_color_primary="*neutral_300",
+        border_color_primary_dark="*neutral_700",
+    )

@@ -1,0 +1,316 @@
+// The stage: puts the picture, the prompt, the receipts and the timeline together.
+
+import { Connection } from "./connection.js";
+import { PromptBox } from "./prompt.js";
+import { Receipts, describe } from "./receipts.js";
+import { Session } from "./session.js";
+import { lengthOf, list, fetchFile, saveFrom, settle } from "./takes.js";
+import { Timeline } from "./timeline.js";
+import { View } from "./view.js";
+import * as memory from "./memory.js";
+import { notice, numbers } from "./notices.js";
+
+const RECEIPTS_SHOWN = 3;
+// The newest metrics, for the charts: about a minute.
+const MEASURED = 60;
+
+class Stage extends HTMLElement {
+  connectedCallback() {
+    if (this.session) return;
+    const find = (name) => this.querySelector(name);
+    const kept = memory.load();
+    // A take as the page knows it: its number, seed, prompts that took effect, who paused it.
+    this.take = kept.take;
+    this.receipts = new Receipts();
+    this.measured = [];
+    this.session = new Session({
+      stored: kept.session,
+      on: (kind, message) => this[`_${kind}`](message),
+    });
+    this.view = new View(find("canvas"), {
+      onShown: (frame) => this._shown(frame),
+      onReport: ({ take, index }, buffer_ms) => this._report({ take, index }, buffer_ms),
+    });
+    this.prompt = new PromptBox(find("form"), (prompt) => this.say(prompt));
+    this.timeline = new Timeline(find(".lt-timeline"), (text) => this.prompt.fill(text));
+    find(".lt-pause").addEventListener("click", () => {
+      this.pause(this.take.paused ? null : "person");
+    });
+    find(".lt-save").addEventListener("click", () => this.save());
+    find(".lt-notice button").addEventListener("click", () => this._again());
+    document.addEventListener("visibilitychange", () => this._visibility());
+    this._render();
+    this.connection = new Connection(this.session, (frame) => this.view.take(frame));
+    this.connection.connect();
+    setInterval(() => this._renderNumbers(), 1000);
+    this._offer().catch(() => {});
+  }
+
+  // What a person may ask for.
+
+  /** Begin a take; the one before it ends. */
+  async open(prompt, seed = memory.newSeed(), settings = {}) {
+    const ack = await this._ask("open", { prompt, seed, settings });
+    if (ack) this._begin(ack, seed);
+    return ack;
+  }
+
+  /** A take whose prompts are given with their times: {at, text}, the first at 0. */
+  async play([first, ...later]) {
+    if (!(await this.open(first.text))) return;
+    // Half as fast as the server takes requests.
+    const pause = 2000 / this.session.ready.limits.requests;
+    for (const cue of later) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      await this.say(cue);
+    }
+  }
+
+  /** Another take with the prompt and settings of this one. */
+  async restart(seed = null) {
+    const ack = await this._ask("restart", seed === null ? {} : { seed });
+    if (ack) this._begin(ack, seed ?? this.take.seed);
+  }
+
+  /** Change the prompt. */
+  async say({ text, at = 0, transition = 0 }) {
+    if (this.take.number === null) return this.open(text);
+    const receipt = this.receipts.sent(text, at, performance.now());
+    this._renderReceipts(receipt);
+    const fields = { text, ...(at && { at }), ...(transition && { transition }) };
+    try {
+      const ack = await this.session.request("prompt", fields, (id) => (receipt.id = id));
+      if (ack) this.receipts.accepted(receipt, ack, performance.now());
+    } catch (error) {
+      this.receipts.refused(receipt, error);
+    }
+    this._renderReceipts(receipt);
+  }
+
+  /** Stop the film, for `person` or because the page is `hidden`; go on with null. */
+  async pause(by) {
+    this.take.paused = by;
+    memory.keepTake(this.take);
+    if (by) this.view.buffer?.hold();
+    else this.view.buffer?.release();
+    this._render();
+    await this._ask(by ? "pause" : "resume");
+  }
+
+  /** Download the take, or its last seconds. */
+  async save(seconds = null) {
+    const ack = await this._ask("save", seconds ? { seconds } : {});
+    if (!ack?.file) return;
+    saveFrom(ack.file.url);
+    this.speak(`Saved ${ack.file.seconds.toFixed(1)} seconds of film. ${ack.note ?? ""}`);
+  }
+
+  /** Download the frame on the screen. */
+  async still() {
+    const { take, index } = this.view.shown ?? {};
+    const ack = await this._ask("still", take ? { frame: { take, index } } : {});
+    if (ack?.file) saveFrom(ack.file.url);
+  }
+
+  /** Change settings. */
+  set(settings) {
+    return this._ask("set", { settings });
+  }
+
+  /** Say something short. */
+  speak(text) {
+    this.querySelector(".lt-said").textContent = text;
+  }
+
+  async _ask(type, fields) {
+    try {
+      return await this.session.request(type, fields);
+    } catch (error) {
+      this.speak(error.hint ? `${error.message}: ${error.hint}` : error.message);
+      return null;
+    }
+  }
+
+  // What the server tells.
+
+  _phase({ phase }) {
+    if (phase === "ended") memory.keepSession(this.session.stored);
+    this._render();
+  }
+
+  _ready(ready) {
+    memory.keepSession(this.session.stored);
+    this.view.prepare(ready);
+    this.style.setProperty("--ratio", ready.width / ready.height);
+    const { transition } = ready.limits;
+    this.querySelector(".lt-transition").hidden = transition === 0;
+    this.prompt.form.elements.transition.max = transition;
+    if (!ready.resumed) {
+      this.take.number = null;
+      this.open(this._firstPrompt());
+    } else if (this.take.number !== null) {
+      if (this.view.buffer.take !== this.take.number) this.view.begin(this.take.number);
+      this._visibility();
+    }
+    this._render();
+    this._emit("take");
+  }
+
+  _applied(message) {
+    if (message.take !== this.take.number) this._begin(message, this.take.seed);
+    if (message.prompt !== undefined) {
+      this.receipts.applied(message);
+      const { chunk, time, prompt } = message;
+      const marks = this.take.marks.filter((mark) => mark.chunk < chunk);
+      if (marks.at(-1)?.text !== prompt) marks.push({ chunk, time, text: prompt });
+      this.take.marks = marks;
+      memory.keepTake(this.take);
+      this._renderReceipts();
+    }
+    if (message.settings) {
+      Object.assign(this.take.settings, message.settings);
+      memory.keepTake(this.take);
+      this._emit("take");
+    }
+  }
+
+  _metrics(metrics) {
+    this.metrics = metrics;
+    const { buffer } = this.view;
+    buffer.speed = metrics.speed || 1;
+    this.measured.push({ ...metrics, buffered: 1000 * buffer.buffered });
+    if (this.measured.length > MEASURED) this.measured.shift();
+    this._renderNumbers();
+    this._emit("metrics");
+  }
+
+  /** The take failed; the session stands. */
+  _failed({ message, hint }) {
+    Object.assign(this.take, { number: null, paused: null });
+    this.take.failure = hint ? `${message}: ${hint}` : message;
+    memory.keepTake(this.take);
+    this._render();
+  }
+
+  // What the page itself does.
+
+  _begin({ take }, seed) {
+    if (take === this.take.number) {
+      this.take.seed = seed;
+    } else {
+      this.receipts.reset();
+      this.take = { ...memory.noTake(), number: take, seed };
+      this.view.begin(take);
+      this.view.buffer.release();
+    }
+    memory.keepTake(this.take);
+    this._render();
+    this._renderReceipts();
+    this._emit("take");
+    this._visibility();
+  }
+
+  /** What a film begins with that nobody asked for: where the one before it was. */
+  _firstPrompt() {
+    return this.take.marks.at(-1)?.text ?? this.dataset.prompt;
+  }
+
+  /** A take that a crash interrupted is offered again. */
+  async _offer() {
+    const { takes } = await list();
+    const found = takes.find(({ state, seconds }) => state === "interrupted" && seconds > 0);
+    const offer = this.querySelector(".lt-offer");
+    offer.hidden = !found;
+    if (!found) return;
+    const { name, prompt, seconds } = found;
+    offer.querySelector("p").textContent =
+      `A take was interrupted. ${lengthOf(seconds)} of it are kept: “${prompt}”`;
+    const [save, dismiss] = offer.querySelectorAll("button");
+    const say = (error) => this.speak(error.message);
+    save.onclick = () => fetchFile(name, "film.mp4").catch(say);
+    dismiss.onclick = () => settle(name).then(() => this._offer()).catch(say);
+  }
+
+  _again() {
+    if (this.session.phase === "ended") {
+      location.reload();
+    } else if (this.session.phase === "lost") {
+      this.connection.again();
+    } else {
+      this.open(this._firstPrompt());
+    }
+  }
+
+  _visibility() {
+    if (this.take.number === null) return;
+    if (document.hidden && !this.take.paused) this.pause("hidden");
+    if (!document.hidden && this.take.paused === "hidden") this.pause(null);
+    if (this.take.paused) this.view.buffer?.hold();
+  }
+
+  _report(frame, buffer_ms) {
+    if (!this.session.open) return;
+    this.session.request("playback", { frame, buffer_ms }).catch(() => {});
+    this._renderNumbers();
+  }
+
+  _shown(frame) {
+    if (frame.take !== this.shownTake) {
+      this.shownTake = frame.take;
+      this._render();
+    }
+    for (const receipt of this.receipts.shown(frame, performance.now())) {
+      this._renderReceipts(receipt);
+    }
+    this.timeline.move(frame.time);
+  }
+
+  _emit(name) {
+    this.dispatchEvent(new Event(`longtake-${name}`));
+  }
+
+  _render() {
+    const { number, paused } = this.take;
+    const find = (name) => this.querySelector(name);
+    const shows = number !== null && this.shownTake === number;
+    const { text, action } = notice(this.session, this.take, shows);
+    find(".lt-notice").dataset.shown = text ? "yes" : "no";
+    find(".lt-notice p").textContent = text;
+    find(".lt-notice button").hidden = !action;
+    find(".lt-notice button").textContent = action ?? "";
+    const pause = find(".lt-pause");
+    pause.textContent = paused === "person" ? "Resume" : "Pause";
+    pause.disabled = find(".lt-save").disabled = number === null || this.session.phase !== "ready";
+    this._renderNumbers();
+  }
+
+  _renderNumbers() {
+    const { phase, ready } = this.session;
+    const live = phase === "ready" && this.take.number !== null;
+    const state = !live ? "" : this.take.paused ? "paused" : "live";
+    this.querySelector(".lt-state").textContent = state;
+    this.querySelector(".lt-state").dataset.state = state;
+    const shown = live ? numbers(ready.rate, this.metrics, this.view.buffer) : "";
+    this.querySelector(".lt-numbers").textContent = shown;
+  }
+
+  _renderReceipts(changed = null) {
+    const items = this.receipts.all.slice(-RECEIPTS_SHOWN).reverse().map((receipt) => {
+      const item = document.createElement("li");
+      item.dataset.state = receipt.state;
+      const text = document.createElement("q");
+      text.textContent = receipt.text;
+      const what = document.createElement("span");
+      what.textContent = describe(receipt);
+      item.append(text, what);
+      return item;
+    });
+    this.querySelector(".lt-receipts").replaceChildren(...items);
+    // Only what changed is read aloud.
+    const unseen = this.querySelector(".lt-unseen");
+    if (changed) unseen.textContent = `${changed.text}: ${describe(changed)}`;
+    this.timeline.show(this.take.marks, this.receipts.waiting);
+  }
+}
+
+customElements.define("longtake-stage", Stage);

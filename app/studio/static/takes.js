@@ -1,0 +1,58 @@
+// Takes on the server's disk: listed, downloaded, offered again after a crash.
+
+/** What the server answers on a path; an error is the sentence that it gives. */
+export async function ask(path, options = {}) {
+  const response = await fetch(path, options);
+  if (response.ok) return response;
+  const { message, hint } = await response.json().catch(() => ({}));
+  if (!message) throw new Error(`The server answered ${response.status}`);
+  throw new Error(hint ? `${message}: ${hint}` : message);
+}
+
+/** {folder, takes}: where they are, and each with name, seconds, prompt, state, kept and size. */
+export async function list() {
+  return (await ask("takes")).json();
+}
+
+/** The command that makes a take again: {line, remarks}. */
+export async function command(name) {
+  return (await ask(`takes/${name}/command`)).json();
+}
+
+/** An interrupted take is seen and needs not be offered again. */
+export function settle(name) {
+  return ask(`takes/${name}/settle`, { method: "POST" });
+}
+
+/** Mark a take as never to be removed to make room, or take the mark away. */
+export function keep(name, kept) {
+  return ask(`takes/${name}/keep?kept=${kept}`, { method: "POST" });
+}
+
+/** Download a take as `film.mp4`, `clip.gif`, `clip.webp` or `still.png`. */
+export async function fetchFile(name, file) {
+  const blob = await (await ask(`takes/${name}/${file}`)).blob();
+  saveBlob(blob, `${name}.${file.split(".")[1]}`);
+}
+
+/** Have the browser save a file. */
+export function saveBlob(blob, name) {
+  const url = URL.createObjectURL(blob);
+  saveFrom(url, name);
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** Have the browser save what is at an address of this server. */
+export function saveFrom(url, name = "") {
+  const link = document.createElement("a");
+  Object.assign(link, { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}
+
+/** A length in words, such as "1:07" or "3.2 s". */
+export function lengthOf(seconds) {
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+}

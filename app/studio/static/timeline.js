@@ -1,0 +1,75 @@
+// The take's prompts over time: where each took effect, and those that wait for their time.
+
+const SHORTEST = 20;
+
+/** Draws prompts as segments of a line; each is a button that uses its prompt again. */
+export class Timeline {
+  /**
+   * @param {HTMLElement} element
+   * @param {(text: string) => void} use
+   */
+  constructor(element, use) {
+    this.list = element.querySelector("ol");
+    this.head = element.querySelector(".lt-playhead");
+    this.clock = element.querySelector("time");
+    this.use = use;
+    this.marks = [];
+    this.waiting = [];
+    this.now = 0;
+  }
+
+  /**
+   * @param {{time: number, text: string}[]} marks prompts that took effect.
+   * @param {{time: number, text: string}[]} waiting those that did not yet.
+   */
+  show(marks, waiting) {
+    this.marks = marks;
+    this.waiting = waiting.filter(({ time }) => time !== undefined);
+    this._layOut(true);
+  }
+
+  /** Film shown so far, in seconds. */
+  move(now) {
+    this.now = now;
+    this.clock.textContent = clock(now);
+    if (now > 0.9 * this.span || !this.span) this._layOut(false);
+    else this.head.style.left = `${(100 * now) / this.span}%`;
+  }
+
+  _layOut(rebuild) {
+    const last = Math.max(0, ...[...this.marks, ...this.waiting].map(({ time }) => time));
+    this.span = Math.max(SHORTEST, 1.5 * this.now, 1.15 * last);
+    const segments = [
+      ...this.marks.map((mark) => ({ ...mark, waits: false })),
+      ...this.waiting.map((mark) => ({ ...mark, waits: true })),
+    ];
+    if (rebuild) this.list.replaceChildren(...segments.map((segment) => this._segment(segment)));
+    segments.forEach(({ time }, index) => {
+      const { style } = this.list.children[index];
+      const end = segments[index + 1]?.time ?? this.span;
+      style.left = `${(100 * time) / this.span}%`;
+      style.width = `${(100 * Math.max(0, end - time)) / this.span}%`;
+    });
+    this.head.style.left = `${(100 * this.now) / this.span}%`;
+  }
+
+  _segment({ time, text, waits }) {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = waits ? "lt-waits" : "";
+    button.textContent = text;
+    button.title = `${time.toFixed(2)} s: ${text}`;
+    const state = waits ? "waits for" : "since";
+    button.setAttribute("aria-label", `${text}, ${state} ${time.toFixed(1)} seconds. Use again`);
+    button.addEventListener("click", () => this.use(text));
+    item.append(button);
+    return item;
+  }
+}
+
+/** Seconds as minutes and seconds. */
+export function clock(seconds) {
+  const whole = Math.floor(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}

@@ -1,0 +1,365 @@
+"""A browser, and a server that speaks the protocol and shows a drawn picture, for it to look at."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from longtake.app.studio.guard import Guard
+from longtake.app.studio.page import mount_page
+from longtake.app.studio.settings import StudioSettings
+from longtake.app.takes import TakesFolder
+from longtake.app.wire import (
+    Ack,
+    Applied,
+    Codec,
+    EncodedFrame,
+    Error,
+    Goodbye,
+    Limits,
+    Metrics,
+    Queued,
+    Ready,
+    SavedFile,
+    Settings,
+)
+from longtake.app.wire_coding import decode_client, encode, pack_frame
+from longtake.models.video.spelling import Spelling
+from longtake.weights import GENERATOR
+
+CHROMIUM = Path("/usr/bin/chromium")
+# Seconds; nothing takes that long unless something is wrong.
+PATIENCE = 60
+
+WIDTH, HEIGHT, RATE, CHUNK = 96, 54, 16, 8
+LIMITS = Limits(transition=4, ahead=48, requests=20, kept=600, stall=20, grace=60, idle=900)
+SETTINGS = Settings(steps=4, window=9, sink=3, switch="recache")
+
+
+def colour(prompt: str) -> tuple[int, int, int]:
+    """That of the whole picture: the one which the prompt names, or one of its own."""
+    named = {"red": (200, 30, 30), "blue": (30, 30, 200), "green": (30, 160, 30)}
+    for name, value in named.items():
+        if name in prompt:
+            return value
+    number = zlib.crc32(prompt.encode())
+    return number & 127, number >> 8 & 127, number >> 16 & 127
+
+
+def picture(prompt: str, index: int) -> bytes:
+    image = Image.new("RGB", (WIDTH, HEIGHT), colour(prompt))
+    left = 4 * index % WIDTH
+    ImageDraw.Draw(image).ellipse((left, 20, left + 14, 34), fill=(240, 240, 230))
+    coded = io.BytesIO()
+    image.save(coded, "JPEG", quality=85)
+    return coded.getvalue()
+
+
+class FakeServer:
+    """One session. Tests set what it does next and read what it was told.
+
+    Attributes:
+        queue: positions told to the next one who connects.
+        speed: as in ``metrics``.
+        refuse: answers ``prompt`` with this error.
+        told: every message that came, but ``playback`` and ``hello``.
+        resumed: how often the session was resumed.
+        shown: the last frame that the page reported.
+    """
+
+    def __init__(self) -> None:
+        self.queue: list[int] = []
+        self.speed = 1.0
+        self.refuse: Error | None = None
+        self.told: list[Any] = []
+        self.shown: Any = None
+        self.resumed = 0
+        self.socket: WebSocket | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.sessions = itertools.count(1)
+        self._new_session()
+
+    def _new_session(self) -> None:
+        self.session = f"s-{next(self.sessions)}"
+        self.received = self.take = self.chunk = 0
+        self.prompt = ""
+        self.begun: asyncio.Event = asyncio.Event()
+        self.running = True
+        self.due: list[tuple[float, int, str]] = []
+
+    # For tests, which run in another thread.
+
+    def say(self, message: Any) -> None:
+        """Send a message to the page."""
+        assert self.loop is not None
+        assert self.socket is not None
+        asyncio.run_coroutine_threadsafe(self.socket.send_text(encode(message)), self.loop).result()
+
+    def drop(self) -> None:
+        """Close the connection without a word."""
+        assert self.loop is not None
+        assert self.socket is not None
+        asyncio.run_coroutine_threadsafe(self.socket.close(), self.loop).result()
+
+    def forget(self) -> None:
+        """Give the session up."""
+        self._new_session()
+
+    def messages(self, kind: str) -> list[Any]:
+        """Those of a type that came."""
+        return [message for message in self.told if message.type == kind]
+
+    # The protocol.
+
+    async def serve(self, socket: WebSocket) -> None:
+        """A connection from its beginning to its end."""
+        await socket.accept()
+        self.loop, self.socket = asyncio.get_running_loop(), socket
+        try:
+            if not await self._greet(socket):
+                return
+            film = asyncio.create_task(self._film(socket))
+            try:
+                while True:
+                    await self._answer(socket, decode_client(await socket.receive_text()))
+            finally:
+                film.cancel()
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+
+    async def _greet(self, socket: WebSocket) -> bool:
+        hello = decode_client(await socket.receive_text())
+        if hello.resume is not None and hello.resume.session != self.session:
+            error = Error(
+                id=hello.id, code="no_session", message="gone", retryable=False, hint="begin anew"
+            )
+            await socket.send_text(encode(error))
+            await socket.send_text(encode(Goodbye(reason="refused")))
+            await socket.close()
+            return False
+        await socket.send_text(encode(Ack(id=hello.id)))
+        for position in self.queue:
+            await socket.send_text(encode(Queued(position=position)))
+            await asyncio.sleep(0.5)
+        if hello.resume is None:
+            self._new_session()
+        else:
+            self.resumed += 1
+        ready = Ready(
+            version=1,
+            session=self.session,
+            resume_token="secret",
+            received=self.received,
+            model="drawn",
+            width=WIDTH,
+            height=HEIGHT,
+            rate=RATE,
+            chunk=CHUNK,
+            limits=LIMITS,
+        )
+        await socket.send_text(encode(ready))
+        if hello.resume is not None and hello.resume.last is None and self.take:
+            await self._applied(socket, 1, SETTINGS)
+        return True
+
+    async def _applied(self, socket: WebSocket, request: int, settings: Settings | None) -> None:
+        applied = Applied(
+            id=request,
+            take=self.take,
+            chunk=self.chunk,
+            time=self.chunk * CHUNK / RATE,
+            prompt=self.prompt,
+            settings=settings,
+        )
+        await socket.send_text(encode(applied))
+
+    async def _answer(self, socket: WebSocket, message: Any) -> None:
+        self.received = message.id
+        if message.type == "playback":
+            self.shown = message.frame
+            await socket.send_text(encode(Ack(id=message.id)))
+            return
+        self.told.append(message)
+        await socket.send_text(encode(await self._carry_out(socket, message)))
+        if message.type in {"open", "restart"}:
+            await self._applied(socket, message.id, SETTINGS)
+            self.begun.set()
+
+    async def _carry_out(self, socket: WebSocket, message: Any) -> Ack | Error:
+        following: dict[str, Any] = {"chunk": self.chunk, "time": self.chunk * CHUNK / RATE}
+        about: dict[str, Any] = {}
+        match message.type:
+            case "prompt" | "set" if self.refuse is not None:
+                return self.refuse.model_copy(update={"id": message.id})
+            case "open" | "restart":
+                self.take, self.chunk, self.running, self.due = self.take + 1, 0, True, []
+                self.prompt = getattr(message, "prompt", self.prompt)
+                about = {"take": self.take}
+            case "prompt":
+                self.due.append((message.at, message.id, message.text))
+                chunk = max(self.chunk, -int(-message.at * RATE // CHUNK))
+                about = {"chunk": chunk, "time": chunk * CHUNK / RATE}
+            case "pause" | "resume":
+                self.running = message.type == "resume"
+                about = following
+            case "save":
+                file = SavedFile(url="/files/take-1.mp4", size=4, seconds=message.seconds or 3)
+                about = {"file": file}
+            case "still":
+                about = {"file": SavedFile(url="/files/take-1-8.png", size=4, seconds=0)}
+            case "set":
+                applied = Applied(
+                    id=message.id, take=self.take, settings=message.settings, **following
+                )
+                await socket.send_text(encode(applied))
+                about = following
+        return Ack(id=message.id, **about)
+
+    async def _film(self, socket: WebSocket) -> None:
+        await self.begun.wait()
+        while True:
+            if self.running:
+                await self._chunk(socket)
+            await asyncio.sleep(CHUNK / RATE / self.speed)
+
+    async def _chunk(self, socket: WebSocket) -> None:
+        time_now = self.chunk * CHUNK / RATE
+        due = [each for each in self.due if each[0] <= time_now]
+        if due:
+            *_, (_, request, self.prompt) = sorted(due)
+            self.due = [each for each in self.due if each not in due]
+            await self._applied(socket, request, None)
+        for index in range(self.chunk * CHUNK, (self.chunk + 1) * CHUNK):
+            frame = EncodedFrame(
+                codec=Codec.JPEG,
+                take=self.take,
+                chunk=self.chunk,
+                index=index,
+                pts=round(1e6 * index / RATE),
+                payload=picture(self.prompt, index),
+            )
+            await socket.send_bytes(pack_frame(frame))
+        self.chunk += 1
+        metrics = Metrics(chunks=self.chunk, frames=self.chunk * CHUNK, fps=38.2 * self.speed,
+                          speed=self.speed, first_frame=0.2, chunk_p50=0.31, chunk_p95=0.34,
+                          reaction=0.7, reaction_max=0.8, unsent=0, waiting=0)  # fmt: skip
+        await socket.send_text(encode(metrics))
+
+
+class Running:
+    """An app served on a free port of 127.0.0.1, in a thread, until it is stopped."""
+
+    def __init__(self, app: FastAPI) -> None:
+        config = uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=0,
+            log_level="warning",
+            ws="websockets-sansio",
+            timeout_graceful_shutdown=1,
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        wait_for(lambda: self.server.started)
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/"
+
+    def stop(self) -> None:
+        """Close it."""
+        self.server.should_exit = True
+        self.thread.join()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Until something holds, which it does soon unless something is wrong."""
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit, "waited for too long"
+        time.sleep(0.02)
+
+
+class KnowsWords:
+    """What the page asks of a model."""
+
+    folder = GENERATOR
+    _spelling = Spelling(["a", "red", "blue", "green", "purple", "ball", "car", "night", "falls"])
+
+    def unknown_words(self, prompt: str) -> dict[str, str | None]:
+        return self._spelling.unknown(prompt)
+
+
+@dataclass
+class Studio:
+    """A page's server: what plays the server's part, the address, and the takes folder."""
+
+    fake: FakeServer
+    url: str
+    takes: TakesFolder
+
+
+@pytest.fixture
+def studio(takes: TakesFolder) -> Iterator[Studio]:
+    """The page served with a fake stream."""
+    fake, app = FakeServer(), FastAPI()
+    app.add_middleware(Guard, settings=StudioSettings())
+    app.websocket("/stream")(fake.serve)
+
+    @app.get("/files/{name}")
+    def files(name: str) -> Response:
+        return Response(b"film", media_type="application/octet-stream")
+
+    mount_page(app, KnowsWords(), takes)
+    running = Running(app)
+    yield Studio(fake, running.url, takes)
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium."""
+    assert CHROMIUM.exists(), f"{CHROMIUM} is missing: run  apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, studio: Studio) -> Iterator[Page]:
+    """An empty tab; whatever a test does in it, the console stays clean and no one else is asked.
+
+    Its errors and requests are looked at when the test ends.
+    """
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 800}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    context.set_default_timeout(1000 * PATIENCE)
+    page = context.new_page()
+    problems: list[str] = []
+    requests: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        lambda said: said.type in {"error", "warning"} and problems.append(said.text),
+    )
+    context.on("request", lambda request: requests.append(request.url))
+    yield page
+    context.close()
+    assert not problems
+    local = (studio.url, f"blob:{studio.url}", "data:")
+    assert [url for url in requests if not url.startswith(local)] == []

@@ -1,0 +1,415 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from longtake.app.cues import Cue, from_script
+from longtake.app.wire import Error, Goodbye
+
+# The colour in a corner of the picture, where the drawn ball never is. It is read from a copy:
+# reading the canvas itself would slow it down.
+CORNER = """() => {
+    const copy = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+    copy.drawImage(document.querySelector("canvas"), -5, -5);
+    return [...copy.getImageData(0, 0, 1, 1).data];
+}"""
+STAGE = "document.querySelector('longtake-stage')"
+SHOWN = f"() => {STAGE}?.view?.shown?.index ?? -1"
+SERIOUS = {"serious", "critical"}
+
+
+def load(page, studio):
+    """Open the page and wait until it plays."""
+    page.goto(studio.url)
+    page.wait_for_function(f"({SHOWN})() >= 0")
+    return page
+
+
+def say(page, text):
+    page.fill("[name=text]", text)
+    page.keyboard.press("Enter")
+
+
+def wait_for_colour(page, channel):
+    """Until a corner of the picture is mostly red (0), green (1) or blue (2)."""
+    page.wait_for_function(f"({CORNER})()[{channel}] > 120")
+
+
+def test_a_film_plays_without_being_asked_for(page, studio):
+    load(page, studio)
+    [opened] = studio.fake.messages("open")
+    assert opened.prompt == "a red ball bounces on green grass on a sunny day"
+    expect(page.locator(".lt-state")).to_have_text("live")
+    expect(page.locator(".lt-track li")).to_have_text([opened.prompt])
+    wait_for_colour(page, 0)
+
+
+def test_a_prompt_changes_the_picture_and_gets_its_receipt(page, studio):
+    load(page, studio)
+    say(page, "a blue car")
+    receipt = page.locator(".lt-receipts li").first
+    expect(receipt.locator("q")).to_have_text("a blue car")
+    expect(receipt).to_have_attribute("data-state", "seen")
+    said = re.compile(r"^accepted in \d+ ms for chunk \d+, on screen after \d+ ms$")
+    expect(receipt.locator("span")).to_have_text(said)
+    expect(page.locator(".lt-unseen")).to_have_text(re.compile("on screen after"))
+    wait_for_colour(page, 2)
+    expect(page.locator(".lt-track li")).to_have_count(2)
+
+
+def test_typing_is_acknowledged_in_the_same_turn(page, studio):
+    load(page, studio)
+    state = page.evaluate(
+        """() => {
+            const field = document.querySelector("[name=text]");
+            field.value = "a blue car";
+            field.dispatchEvent(new Event("input"));
+            return [field.form.dataset.state, document.querySelector(".lt-hint").textContent];
+        }"""
+    )
+    assert state == ["draft", "Enter applies"]
+
+
+def test_a_word_that_is_not_known_is_underlined_and_mended_with_a_click(page, studio):
+    load(page, studio)
+    page.locator("[name=text]").press_sequentially("a pruple ball of xyzzy")
+    expect(page.locator(".lt-mirror mark")).to_have_text(["pruple", "of"])
+    page.locator("[name=text]").press("Space")
+    expect(page.locator(".lt-suggestions span").last).to_contain_text("xyzzy")
+    page.get_by_role("button", name="Replace pruple by purple").click()
+    expect(page.locator("[name=text]")).to_have_value("a purple ball of xyzzy ")
+    expect(page.locator("[name=text]")).to_be_focused()
+
+
+def test_live_mode_sends_whole_known_words_only(page, studio):
+    load(page, studio)
+    page.get_by_role("switch", name="Live").check()
+    page.locator("[name=text]").press_sequentially("a blue xyzzy ca")
+    expect(page.locator(".lt-receipts q").first).to_have_text("a blue")
+    page.locator("[name=text]").press_sequentially("r")
+    expect(page.locator(".lt-receipts q").first).to_have_text("a blue car")
+    texts = [message.text for message in studio.fake.messages("prompt")]
+    assert texts[-1] == "a blue car"
+    assert not any("xyzzy" in text or text.endswith("ca") for text in texts)
+
+
+def test_nothing_is_sent_while_a_word_is_being_composed(page, studio):
+    page.clock.install()
+    load(page, studio)
+    page.get_by_role("switch", name="Live").check()
+    field = page.locator("[name=text]")
+    field.dispatch_event("compositionstart")
+    field.fill("a blue ball")
+    field.dispatch_event("keydown", {"key": "Enter", "isComposing": True})
+    page.clock.fast_forward(10_000)
+    assert page.locator(".lt-receipts li").count() == 0
+    field.dispatch_event("compositionend")
+    expect(page.locator(".lt-receipts q")).to_have_text("a blue ball")
+    assert len(studio.fake.messages("prompt")) == 1
+
+
+def test_a_prompt_can_be_given_ahead_and_used_again(page, studio):
+    load(page, studio)
+    page.locator("[name=at]").fill("2.5")
+    say(page, "a blue car")
+    waiting = page.locator(".lt-waits")
+    expect(waiting).to_have_text("a blue car")
+    expect(page.locator(".lt-receipts")).to_contain_text("at 2.5 s")
+    expect(waiting).to_have_count(0)
+    wait_for_colour(page, 2)
+    expect(page.locator("[name=at]")).to_have_value("")
+    page.get_by_role("button", name="a red ball").click()
+    expect(page.locator("[name=text]")).to_have_value(studio.fake.messages("open")[0].prompt)
+    page.locator("[name=transition]").fill("3")
+    page.locator("[name=text]").press("Enter")
+    wait_for_colour(page, 0)
+    assert [message.transition for message in studio.fake.messages("prompt")] == [0, 3]
+
+
+def test_pause_stops_the_picture_at_once_and_resume_goes_on(page, studio):
+    load(page, studio)
+    page.get_by_role("button", name="Pause").click()
+    before = page.evaluate(SHOWN)
+    expect(page.locator(".lt-state")).to_have_text("paused")
+    page.evaluate("() => new Promise(done => { let left = 30; const tick = () => "
+                  "--left ? requestAnimationFrame(tick) : done(); tick(); })")  # fmt: skip
+    assert page.evaluate(SHOWN) == before
+    page.get_by_role("button", name="Resume").click()
+    page.wait_for_function(f"({SHOWN})() > {before + 10}")
+    assert [message.type for message in studio.fake.told[-2:]] == ["pause", "resume"]
+
+
+def hide(page, hidden):
+    """Tell the page that its tab is hidden, or seen again."""
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+def test_a_hidden_tab_pauses_the_take_until_it_is_seen(page, studio):
+    load(page, studio)
+    hide(page, True)
+    expect(page.locator(".lt-state")).to_have_text("paused")
+    hide(page, False)
+    expect(page.locator(".lt-state")).to_have_text("live")
+    page.get_by_role("button", name="Pause").click()
+    hide(page, True)
+    hide(page, False)
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    assert [each.type for each in studio.fake.told[-3:]] == ["pause", "resume", "pause"]
+
+
+def test_a_reload_goes_on_with_the_take(page, studio):
+    load(page, studio)
+    say(page, "a blue car")
+    wait_for_colour(page, 2)
+    before = page.evaluate(SHOWN)
+    page.reload()
+    page.wait_for_function(f"({SHOWN})() > {before}")
+    wait_for_colour(page, 2)
+    assert studio.fake.resumed == 1
+    assert len(studio.fake.messages("open")) == 1
+    expect(page.locator(".lt-track li")).to_have_count(2)
+    expect(page.locator(".lt-state")).to_have_text("live")
+
+
+def test_a_lost_connection_is_taken_up_again(page, studio):
+    load(page, studio)
+    studio.fake.drop()
+    page.wait_for_function(f"() => {STAGE}.session.phase === 'lost'")
+    expect(page.locator(".lt-notice p")).to_have_text("The connection is lost. Trying again…")
+    expect(page.locator(".lt-notice")).to_have_attribute("data-shown", "no")
+    page.wait_for_function(f"({SHOWN})() > {page.evaluate(SHOWN) + 10}")
+    assert studio.fake.resumed == 1
+    assert len(studio.fake.messages("open")) == 1
+
+
+def test_a_session_that_is_gone_begins_anew_where_it_was(page, studio):
+    load(page, studio)
+    say(page, "a blue car")
+    wait_for_colour(page, 2)
+    studio.fake.forget()
+    studio.fake.drop()
+    page.wait_for_function(f"() => {STAGE}.take.marks.length === 1")
+    assert [message.prompt for message in studio.fake.messages("open")][1:] == ["a blue car"]
+
+
+def test_the_queue_is_shown_with_the_place_in_it(page, studio):
+    studio.fake.queue = [2, 1]
+    page.goto(studio.url)
+    notice = page.locator(".lt-notice p")
+    expect(notice).to_have_text("Others are filming. Your place in the queue: 2")
+    expect(notice).to_have_text("Others are filming. Your place in the queue: 1")
+    expect(page.locator(".lt-state")).to_have_text("live")
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "action"),
+    [
+        ("idle", "nothing was asked for a while", "Begin again"),
+        ("time_up", "others wait", "Begin again"),
+        ("replaced", "another window", "Take it back"),
+    ],
+)
+def test_an_end_is_said_with_a_way_on(page, studio, reason, said, action):
+    load(page, studio)
+    studio.fake.say(Goodbye(reason=reason))
+    expect(page.locator(".lt-notice p")).to_contain_text(said)
+    page.get_by_role("button", name=action).click()
+    page.wait_for_function(f"({SHOWN})() >= 0")
+    expect(page.locator(".lt-state")).to_have_text("live")
+
+
+def test_a_take_that_failed_is_begun_again_with_its_prompt(page, studio):
+    load(page, studio)
+    say(page, "a blue car")
+    wait_for_colour(page, 2)
+    failure = Error(
+        code="model_failed", message="the model failed", retryable=True, hint="3 s kept"
+    )
+    studio.fake.say(failure)
+    expect(page.locator(".lt-notice p")).to_have_text("the model failed: 3 s kept")
+    page.get_by_role("button", name="Begin again").click()
+    expect(page.locator(".lt-notice")).to_have_attribute("data-shown", "no")
+    assert studio.fake.messages("open")[1].prompt == "a blue car"
+
+
+def test_a_slow_machine_plays_slower_and_says_so(page, studio):
+    studio.fake.speed = 0.5
+    load(page, studio)
+    expect(page.locator(".lt-numbers")).to_contain_text("this machine makes 8.0 of 16 frames")
+    assert page.evaluate(f"() => {STAGE}.view.buffer.speed") == 0.5
+
+
+def test_a_refusal_is_shown_where_the_prompt_is(page, studio):
+    load(page, studio)
+    studio.fake.refuse = Error(
+        code="bad_prompt", message="no such prompt", retryable=False, hint="try another"
+    )
+    say(page, "a blue car")
+    receipt = page.locator(".lt-receipts li").first
+    expect(receipt).to_contain_text("refused; no such prompt: try another")
+
+
+def test_save_and_still_are_downloads(page, studio):
+    load(page, studio)
+    with page.expect_download() as film:
+        page.get_by_role("button", name="Save", exact=True).click()
+    assert film.value.suggested_filename == "take-1.mp4"
+    page.get_by_role("button", name="More").click()
+    with page.expect_download() as still:
+        page.get_by_role("button", name="Still").click()
+    assert still.value.suggested_filename == "take-1-8.png"
+    [asked] = studio.fake.messages("still")
+    assert asked.frame.take == 1
+    page.get_by_label("The last").fill("4")
+    with page.expect_download():
+        page.locator("[data-do=saveLast]").click()
+    assert [message.seconds for message in studio.fake.messages("save")] == [None, 4]
+
+
+def test_settings_are_sent_and_a_refused_one_is_put_back(page, studio):
+    load(page, studio)
+    page.get_by_role("button", name="More").click()
+    steps = page.get_by_label("Steps")
+    expect(steps).to_have_value("4")
+    steps.fill("2")
+    steps.press("Enter")
+    page.get_by_label("Switch").select_option("flush")
+    page.wait_for_function(f"() => {STAGE}.take.settings.switch === 'flush'")
+    studio.fake.refuse = Error(
+        code="bad_setting", message="too many steps", retryable=False, hint="use 8"
+    )
+    steps.fill("50")
+    steps.press("Enter")
+    expect(page.locator("longtake-stage .lt-said")).to_have_text("too many steps: use 8")
+    expect(steps).to_have_value("2")
+
+
+def test_restart_keeps_the_prompt_and_new_seed_changes_the_seed(page, studio):
+    load(page, studio)
+    page.get_by_role("button", name="More").click()
+    seed = page.locator(".lt-seed")
+    first = studio.fake.messages("open")[0].seed
+    expect(seed).to_have_text(str(first))
+    page.get_by_role("button", name="Restart").click()
+    page.wait_for_function(f"() => {STAGE}.view.shown.take === 2")
+    expect(seed).to_have_text(str(first))
+    page.get_by_role("button", name="New seed").click()
+    page.wait_for_function(f"() => {STAGE}.view.shown.take === 3")
+    same, other = studio.fake.messages("restart")
+    assert same.seed is None
+    expect(seed).to_have_text(str(other.seed))
+
+
+def test_a_script_is_saved_as_generate_reads_it_and_loaded(page, studio, tmp_path):
+    load(page, studio)
+    say(page, "a blue car")
+    wait_for_colour(page, 2)
+    page.get_by_role("button", name="More").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save script").click()
+    saved.value.save_as(tmp_path / "script.jsonl")
+    first, second = from_script(tmp_path / "script.jsonl", 10)
+    assert first == Cue(0, studio.fake.messages("open")[0].prompt)
+    assert second.prompt == "a blue car"
+    page.locator("[type=file]").set_input_files(tmp_path / "script.jsonl")
+    expect(page.locator(".lt-waits")).to_have_text("a blue car")
+    assert studio.fake.messages("open")[1].prompt == first.prompt
+    assert studio.fake.messages("prompt")[-1].at == second.at
+    (tmp_path / "broken.jsonl").write_text(json.dumps({"at": "soon", "prompt": "night falls"}))
+    page.locator("[type=file]").set_input_files(tmp_path / "broken.jsonl")
+    expect(page.locator("longtake-drawer .lt-said").first).to_contain_text("Line 1 does not fit")
+
+
+def test_takes_are_listed_downloaded_and_repeated(page, studio, begin, record):
+    recording = begin(studio.takes)
+    record(recording, range(40), (0, "day"), (2, "night"))
+    load(page, studio)
+    page.get_by_role("button", name="More").click()
+    row = page.locator(".lt-takes li")
+    expect(row).to_contain_text("being made")
+    with page.expect_download() as moving:
+        page.get_by_role("button", name="WebP").click()
+    assert moving.value.suggested_filename == f"{recording.folder.name}.webp"
+    recording.close()
+    row.get_by_role("button", name="Command").click()
+    expect(page.locator("longtake-drawer .lt-said").first).to_contain_text(
+        "Copied: python launch.py"
+    )
+    assert page.evaluate("() => navigator.clipboard.readText()").startswith(
+        "python launch.py generate"
+    )
+    row.get_by_role("button", name="Keep").click()
+    expect(row.get_by_role("button", name="Kept")).to_have_attribute("aria-pressed", "true")
+    with page.expect_download() as film:
+        row.get_by_role("button", name="MP4").click()
+    assert film.value.suggested_filename == f"{recording.folder.name}.mp4"
+
+
+def test_an_interrupted_take_is_offered_until_it_is_dismissed(page, studio, begin, record):
+    recording = begin(studio.takes)
+    record(recording, range(40), (0, "day"))
+    recording.cut()
+    recording._journal.close()  # as a kill does
+    load(page, studio)
+    offer = page.locator(".lt-offer")
+    expect(offer).to_contain_text("5.0 s of it are kept: “day”")
+    with page.expect_download():
+        offer.get_by_role("button", name="Save film").click()
+    offer.get_by_role("button", name="Dismiss").click()
+    expect(offer).to_be_hidden()
+    assert studio.takes.find(recording.folder.name).state == "finished"
+
+
+def test_everything_on_the_stage_can_be_done_with_the_keyboard(page, studio):
+    load(page, studio)
+    reached = []
+    while not (reached and reached[-1].startswith("More")):
+        page.keyboard.press("Tab")
+        name, outline = page.evaluate(
+            """() => {
+                const at = document.activeElement;
+                const box = at.name === "text" ? at.closest(".lt-box") : at;
+                return [at.textContent.trim() || at.name, getComputedStyle(box).outlineStyle];
+            }"""
+        )
+        reached.append(name)
+        assert outline != "none", name
+    names = ["Pause", "Save", "text", "Apply", "live", "at", "transition"]
+    assert [name for name in reached if name in names] == names
+    assert reached[-1].startswith("More")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 375])
+def test_axe_finds_no_serious_fault(page, studio, scheme, width):
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.set_viewport_size({"width": width, "height": 800})
+    load(page, studio)
+    page.locator("[name=text]").press_sequentially("a pruple ball ")
+    expect(page.locator(".lt-suggestions button")).to_be_visible()
+    page.get_by_role("button", name="More").click()
+    expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+    found = Axe().run(page).response["violations"]
+    assert [each["id"] for each in found if each["impact"] in SERIOUS] == []
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_no_text_moves_the_page_beyond_a_phone(page, studio):
+    page.set_viewport_size({"width": 375, "height": 667})
+    load(page, studio)
+    expect(page.get_by_role("button", name="Apply")).to_be_in_viewport()
+    expect(page.locator("canvas")).to_be_in_viewport()

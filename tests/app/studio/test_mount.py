@@ -1,0 +1,52 @@
+"""What the page's server answers, asked without a browser."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from longtake.app.studio.page import EXAMPLES, mount_page
+
+
+@pytest.fixture
+def client(model, takes):
+    """Asks a server that has the page and no stream."""
+    with TestClient(mount_page(FastAPI(docs_url=None, openapi_url=None), model, takes)) as client:
+        yield client
+
+
+def test_the_page_and_its_files_are_served(client):
+    assert "studio/studio.js" in client.get("/").text
+    script = client.get("/studio/studio.js")
+    assert script.headers["content-type"].split(";")[0].endswith("javascript")
+    assert client.get("/studio/page.py").status_code == 404
+
+
+def test_words_are_judged_by_the_model(client):
+    answer = client.get("/spelling", params={"text": "a red ball bonces"})
+    assert answer.json() == {"unknown": {"bonces": "bounces"}}
+    assert client.get("/spelling", params={"text": "a" * 2001}).status_code == 422
+
+
+def test_only_examples_that_the_model_knows_are_offered(client):
+    config = client.get("/config").text
+    offered = [each for each in EXAMPLES if each in config]
+    assert "night falls and it starts to snow" not in offered  # the toy knows no "and"
+    assert len(offered) >= 1
+
+
+def test_gradio_takes_no_uploads_and_gives_no_files_out(client, tmp_path):
+    upload = client.post("/gradio_api/upload", files={"files": ("a.txt", b"text")})
+    assert upload.status_code == 413
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    assert client.get(f"/gradio_api/file={secret}").status_code == 403
+    assert client.get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
+    assert client.get("/monitoring").status_code == 403
+
+
+def test_gradio_tells_nobody(client):
+    config = client.get("/config").json()
+    assert config["analytics_enabled"] is False
+    assert "fonts.googleapis" not in client.get("/theme.css").text + client.get("/").text
