@@ -9,7 +9,6 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from longtake.app.devices import choose_device, choose_dtype
 from longtake.app.export import save_film
+from longtake.app.frames import Frame
 from longtake.app.probe import probe
 from longtake.app.recording import Recording
 from longtake.app.snapshots import read_snapshot, write_snapshot
@@ -43,23 +43,6 @@ from longtake.streaming import (
 from longtake.weights import GENERATOR
 
 _PENDING = "pending_frames"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture of a film.
-
-    Attributes:
-        pixels: uint8 RGB, [height, width, 3].
-        index: its number in the film.
-        time: its presentation time in seconds.
-        prompt: the one in force.
-    """
-
-    pixels: NDArray[np.uint8]
-    index: int
-    time: float
-    prompt: str
 
 
 def open_model(
