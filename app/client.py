@@ -33,8 +33,8 @@ def connect(
 
     Args:
         url: e.g. ``ws://127.0.0.1:7860``; ``wss://`` for a server with TLS; ``http://`` and
-            ``https://`` mean the same.
-        token: the server's access token, if it has one.
+            ``https://`` mean the same, so that the address of the page does, too.
+        token: the server's access token, if it has one and ``url`` does not hold it.
         queued: called with the place in the queue (1 is the next) whenever that changes; logs it
             by default.
 
@@ -42,7 +42,8 @@ def connect(
         StreamError: ``bad_url``, ``unreachable``, or as the server refuses: ``bad_token``,
             ``bad_version``, ``busy``.
     """
-    return RemoteSession(Link(Address.of(url), token, queued))
+    address = Address.of(url)
+    return RemoteSession(Link(address, token or address.token, queued))
 
 
 class RemoteSession:

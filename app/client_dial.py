@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
@@ -59,14 +59,16 @@ class Address:
     Attributes:
         stream: the WebSocket's URL.
         files: what the path of a saved file is put behind.
+        token: the access token in it, or None.
     """
 
     stream: str
     files: str
+    token: str | None = None
 
     @classmethod
     def of(cls, url: str) -> Address:
-        """From a URL as people write it.
+        """From a URL as people write it, or as the server prints it, with ``?token=``.
 
         Raises:
             StreamError: ``bad_url``.
@@ -82,7 +84,8 @@ class Address:
             raise StreamError("bad_url", f"{url!r} is no address of a server", hint)
         socket_scheme, file_scheme = _SCHEMES[parts.scheme]
         place = parts.netloc.rpartition("@")[2]
-        return cls(f"{socket_scheme}://{place}{PATH}", f"{file_scheme}://{place}")
+        token = parse_qs(parts.query).get("token", [None])[0]
+        return cls(f"{socket_scheme}://{place}{PATH}", f"{file_scheme}://{place}", token)
 
 
 def dial(

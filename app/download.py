@@ -31,14 +31,15 @@ def download(server: str, saved: SavedFile, token: str | None, path: Path) -> No
         OSError: the file cannot be written.
     """
     url = server + saved.url
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    # Headers are Latin-1: UTF-8 goes through as what its bytes are there.
+    headers = {"Authorization": f"Bearer {token.encode().decode('latin-1')}"} if token else {}
     opener = urllib.request.build_opener(_NoRedirect)
     try:
         response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:
         error.close()
         raise _failed(url, f"the server answers {error.code} {error.reason}") from None
-    except (URLError, http.client.HTTPException, OSError) as error:
+    except (URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise _failed(url, str(getattr(error, "reason", error))) from None
     with response, path.open("wb") as file:
         size = 0

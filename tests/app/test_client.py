@@ -112,7 +112,7 @@ def test_saved_files_are_fetched_whole_with_the_token(play, tmp_path):
     server = play(script)
     server.files = {"/files/a.mp4": b"film" * 50_000, "/files/a.png": b"png"}
     (tmp_path / "a.mp4").write_bytes(b"an older one")
-    with connect(server.url, token="let me in") as session:
+    with connect(f"{server.url}/?token=let%20me%20in") as session:
         session.open("day")
         assert len(list(session.frames(seconds=0.02))) == 2
         session.save(tmp_path / "a.mp4", seconds=2)
@@ -208,6 +208,7 @@ def test_a_take_that_fails_hands_out_what_came_and_another_can_begin(play, error
 )
 def test_addresses_as_people_write_them(url, stream, files):
     assert Address.of(url) == Address(stream, files)
+    assert Address.of(f"{url}?token=let+me%20in") == Address(stream, files, "let me in")
 
 
 @pytest.mark.parametrize(
