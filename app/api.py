@@ -220,17 +220,19 @@ class Take:
         model = {"model": self.model.folder.name, "conditions": self.model.conditions}
         return self._about | {"applied": applied} | model
 
-    def prompt(self, text: str, *, at: float = 0.0) -> None:
+    def prompt(self, text: str, *, at: float = 0.0, transition: int = 0) -> None:
         """Change the prompt, from the next chunk on or from the first one at or after ``at``.
 
         Args:
             text: the new prompt.
             at: presentation time in seconds.
+            transition: chunks over which it takes over from the one before, 0 to 64; at 0 it does
+                at once.
 
         Raises:
-            StreamError: ``bad_prompt``.
+            StreamError: ``bad_prompt``, ``bad_setting``.
         """
-        self._session.submit(Event("prompt", text, at))
+        self._session.submit(Event("prompt", text, at, transition=transition))
 
     def set(self, field: str, value: int | str, *, at: float = 0.0) -> None:
         """Change a setting: ``steps``, ``window``, ``sink`` or ``switch``; times as in ``prompt``.

@@ -92,7 +92,7 @@ class RemoteSession:
         """
         self._ask("open", prompt=prompt, seed=seed, settings=settings)
 
-    def prompt(self, text: str, *, at: float = 0.0) -> None:
+    def prompt(self, text: str, *, at: float = 0.0, transition: int = 0) -> None:
         """Change the prompt, from the next chunk on or from the first one at or after ``at``.
 
         What the server has to say of it (words that its model doesn't know) is warned of.
@@ -100,11 +100,12 @@ class RemoteSession:
         Args:
             text: the new prompt.
             at: presentation time in seconds.
+            transition: chunks over which it takes over from the one before; at 0 it does at once.
 
         Raises:
-            StreamError: ``bad_prompt``, ``bad_time``.
+            StreamError: ``bad_prompt``, ``bad_time``, ``unsupported``.
         """
-        self._ask("prompt", text=text, at=at)
+        self._ask("prompt", text=text, at=at, transition=transition)
 
     def set(self, *, at: float = 0.0, **settings: int | str) -> None:
         """Change ``steps``, ``window``, ``sink`` or ``switch``; times as in ``prompt``.

@@ -104,7 +104,7 @@ def _begin(model: Model, cues: list[Cue], options: argparse.Namespace) -> Take:
     given = {key: value for key, value in settings.items() if value is not None}
     take = model.take(cues[0].prompt, seed=options.seed, switch=options.switch, **given)
     for cue in cues[1:]:
-        take.prompt(cue.prompt, at=cue.at)
+        take.prompt(cue.prompt, at=cue.at, transition=cue.transition)
     return take
 
 

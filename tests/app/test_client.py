@@ -72,7 +72,7 @@ def test_a_take_from_open_to_close(play, numbers):
         session.open("day", seed=3, steps=2)
         first = list(session.frames(seconds=0.04))
         assert session.time == 0.04
-        session.prompt("night", at=0.01)
+        session.prompt("night", at=0.01, transition=2)
         session.set(steps=4, switch="keep")
         later = list(session.frames(seconds=0.04))
         assert session.metrics == make_metrics(2)
@@ -91,7 +91,7 @@ def test_a_take_from_open_to_close(play, numbers):
     assert all(each.milliseconds > 0 for each in session.receipts)
     opened, prompt, changed, restart = asked
     assert (opened.prompt, opened.seed, opened.settings) == ("day", 3, Settings(steps=2))
-    assert (prompt.text, prompt.at) == ("night", 0.01)
+    assert (prompt.text, prompt.at, prompt.transition) == ("night", 0.01, 2)
     assert changed.settings == Settings(steps=4, switch="keep")
     assert restart.seed == 4
 
