@@ -9,7 +9,6 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from longtake.app.devices import choose_device, choose_dtype
 from longtake.app.export import save_film
+from longtake.app.frames import Frame
 from longtake.app.probe import probe
 from longtake.app.recording import Recording
 from longtake.app.snapshots import read_snapshot, write_snapshot
@@ -44,23 +44,6 @@ from longtake.streaming import (
 from longtake.weights import GENERATOR
 
 _PENDING = "pending_frames"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture of a film.
-
-    Attributes:
-        pixels: uint8 RGB, [height, width, 3].
-        index: its number in the film.
-        time: its presentation time in seconds.
-        prompt: the one in force.
-    """
-
-    pixels: NDArray[np.uint8]
-    index: int
-    time: float
-    prompt: str
 
 
 def open_model(
@@ -264,17 +247,19 @@ class Take:
         applied = [entry.note() for entry in self.log]
         return self._about | {"applied": applied} | self.model.about
 
-    def prompt(self, text: str, *, at: float = 0.0) -> None:
+    def prompt(self, text: str, *, at: float = 0.0, transition: int = 0) -> None:
         """Change the prompt, from the next chunk on or from the first one at or after ``at``.
 
         Args:
             text: the new prompt.
             at: presentation time in seconds.
+            transition: chunks over which it takes over from the one before, 0 to 64; at 0 it does
+                at once.
 
         Raises:
-            StreamError: ``bad_prompt``.
+            StreamError: ``bad_prompt``, ``bad_setting``.
         """
-        self._session.submit(Event("prompt", text, at))
+        self._session.submit(Event("prompt", text, at, transition=transition))
 
     def set(self, field: str, value: int | str, *, at: float = 0.0) -> None:
         """Change a setting: ``steps``, ``window``, ``sink`` or ``switch``; times as in ``prompt``.

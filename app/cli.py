@@ -142,13 +142,15 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         "--prompt",
         action="append",
         metavar="TEXT",
-        help='what is to be seen; repeat it for later ones: "@12.5s night falls"',
+        help='what is to be seen; repeat it for later ones: "@12.5s night falls", or '
+        '"@12.5s~4 night falls" to let it take over in four chunks',
     )
     prompts.add_argument(
         "--script",
         type=Path,
         metavar="FILE",
-        help='JSONL: {"at": seconds, "prompt": "..."} a line, or LongLive\'s {"prompts": [...]}',
+        help='JSONL: {"at": seconds, "prompt": "..."} a line, perhaps with the chunks of a '
+        '"transition", or LongLive\'s {"prompts": [...]}',
     )
     parser.add_argument(
         "--every",

@@ -12,7 +12,9 @@ from typing import Any
 
 from longtake.streaming import StreamError
 
-_TIMED = re.compile(r"@(?P<at>\d+(?:\.\d+)?)s\s+(?P<prompt>.*)", re.DOTALL)
+_TIMED = re.compile(
+    r"@(?P<at>\d+(?:\.\d+)?)s(?:~(?P<transition>\d{1,9}))?\s+(?P<prompt>.*)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,16 @@ class Cue:
     Attributes:
         at: presentation time in seconds.
         prompt: the text.
+        transition: chunks over which it takes over from the one before; 0 is at once.
     """
 
     at: float
     prompt: str
+    transition: int = 0
 
 
 def from_arguments(prompts: Sequence[str]) -> list[Cue]:
-    """Cues from ``--prompt`` values, e.g. ``"a red ball"`` and ``"@12.5s night falls"``.
+    """Cues from ``--prompt`` values: ``"a red ball"``, ``"@12.5s night falls"``, ``"@20s~4 snow"``.
 
     Raises:
         StreamError: ``bad_prompt``: an ``@`` time that cannot be read.
@@ -39,16 +43,20 @@ def from_arguments(prompts: Sequence[str]) -> list[Cue]:
         timed = _TIMED.fullmatch(prompt.strip())
         if prompt.lstrip().startswith("@") and not timed:
             problem = f"the time of the prompt {_shortened(prompt)} cannot be read"
-            raise StreamError("bad_prompt", problem, 'write it as "@12.5s the prompt"')
-        at = float(timed["at"]) if timed else 0.0
-        cues.append(Cue(at, timed["prompt"] if timed else prompt))
+            hint = 'write it as "@12.5s the prompt", or "@12.5s~4 the prompt" to take four chunks'
+            raise StreamError("bad_prompt", problem, hint)
+        cue = Cue(0.0, prompt)
+        if timed:
+            cue = Cue(float(timed["at"]), timed["prompt"], int(timed["transition"] or 0))
+        cues.append(cue)
     return cues
 
 
 def from_script(path: Path, every: float) -> list[Cue]:
     """Cues from a JSONL file.
 
-    Either one ``{"at": seconds, "prompt": "..."}`` a line, or LongLive's ``{"prompts": [...]}``
+    Either one ``{"at": seconds, "prompt": "..."}`` a line, which may have the chunks of a
+    ``"transition"``, or LongLive's ``{"prompts": [...]}``
     on a single line, whose prompts follow one another.
 
     Args:
@@ -92,6 +100,9 @@ def check_order(cues: Sequence[Cue], seconds: float) -> None:
     if cues[0].at > 0:
         problem = f"the first prompt {_shortened(cues[0].prompt)} begins at {cues[0].at:g} s"
         raise StreamError("bad_prompt", problem, "leave its time out: a film begins at 0 s")
+    if cues[0].transition:
+        problem = f"there is no prompt before the first one, {_shortened(cues[0].prompt)}"
+        raise StreamError("bad_prompt", problem, "leave its transition out")
     for before, cue in pairwise(cues):
         if cue.at <= before.at:
             problem = f"the prompt {_shortened(cue.prompt)} at {cue.at:g} s does not come after"
@@ -119,8 +130,10 @@ def _cues_of(path: Path, number: int, data: dict[str, Any], every: float) -> lis
             isinstance(prompt, str) for prompt in prompts
         ):
             return [Cue(index * every, prompt) for index, prompt in enumerate(prompts)]
-        case {"prompt": str(prompt), "at": int(at) | float(at), **rest} if not rest and at >= 0:
-            return [Cue(float(at), prompt)]
+        case {"prompt": str(prompt), "at": int(at) | float(at), **rest} if at >= 0:
+            chunks = rest.pop("transition", 0)
+            if not rest and isinstance(chunks, int):
+                return [Cue(float(at), prompt, chunks)]
     raise StreamError("bad_script", f"{path}, line {number} does not fit", _FORM)
 
 

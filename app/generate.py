@@ -18,9 +18,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from longtake.app.api import Frame, Model, Take, open_model
+from longtake.app.api import Model, Take, open_model
 from longtake.app.cli import EXIT_INTERRUPTED
 from longtake.app.cues import Cue, check_order, from_arguments, from_script
+from longtake.app.frames import Frame
 from longtake.app.mp4 import Mp4Writer
 from longtake.app.outputs import check_output
 from longtake.streaming import StreamError
@@ -98,7 +99,7 @@ def _begin(model: Model, cues: list[Cue], options: argparse.Namespace) -> Take:
     given = {key: value for key, value in settings.items() if value is not None}
     take = model.take(cues[0].prompt, seed=options.seed, switch=options.switch, **given)
     for cue in cues[1:]:
-        take.prompt(cue.prompt, at=cue.at)
+        take.prompt(cue.prompt, at=cue.at, transition=cue.transition)
     return take
 
 

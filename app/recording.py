@@ -100,7 +100,11 @@ class Recording:
                 self._noted += 1
                 event = entry.event
                 self._journal.append(
-                    applied=event.field, value=event.value, chunk=entry.chunk, time=entry.time
+                    applied=event.field,
+                    value=event.value,
+                    transition=event.transition,
+                    chunk=entry.chunk,
+                    time=entry.time,
                 )
             segment, rate = self._segment, self._format[2]
             if segment and (index != self._next or segment.frames >= SEGMENT_SECONDS * rate):

@@ -69,7 +69,11 @@ def _remarks_on_frames(take: StoredTake) -> list[str]:
 
 def _cues(take: StoredTake) -> list[Cue]:
     """The prompts, one a chunk."""
-    return [Cue(_at(time), prompt) for time, prompt in take.prompts.items()]
+    # One at the beginning has nothing to take over from.
+    chunks = {
+        e.time: e.event.transition for e in take.applied if e.time and e.event.field == "prompt"
+    }
+    return [Cue(_at(at), prompt, chunks.get(at, 0)) for at, prompt in take.prompts.items()]
 
 
 def _at(time: float) -> float:
@@ -83,7 +87,8 @@ def _argument(cue: Cue) -> str:
     # The time of the first one is left out where that cannot be taken for something else.
     if cue.at == 0 and not prompt.lstrip().startswith(("@", "-")):
         return prompt
-    return f"@{_number(cue.at, 3)}s {prompt}"
+    transition = f"~{cue.transition}" if cue.transition else ""
+    return f"@{_number(cue.at, 3)}s{transition} {prompt}"
 
 
 def _settings(take: StoredTake) -> tuple[dict[str, Any], list[str]]:

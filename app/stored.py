@@ -158,7 +158,11 @@ def read_take(folder: Path) -> StoredTake:
             if frames:
                 segments.append(Segment(path, int(path.stem), frames))
         applied = (
-            Applied(Event(line["applied"], line["value"]), line["chunk"], line["time"])
+            Applied(
+                Event(line["applied"], line["value"], transition=line.get("transition", 0)),
+                line["chunk"],
+                line["time"],
+            )
             for line in lines
             if "applied" in line
         )

@@ -105,3 +105,9 @@ class RequestError(StreamError):
     ) -> None:
         super().__init__(code, message, hint)
         self.request_id = request_id
+
+
+def broken(problem: str) -> StreamError:
+    """What a client says of a server that does not keep to the protocol."""
+    message = f"the server breaks the protocol: {problem}"
+    return StreamError("bad_message", message, "update both sides; if that is no help, report this")

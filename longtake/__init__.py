@@ -10,18 +10,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from longtake.app.api import Frame, Model, Take
+    from longtake.app.api import Model, Take
     from longtake.app.api import open_model as open  # noqa: A004
+    from longtake.app.client import RemoteSession, connect
+    from longtake.app.frames import Frame
     from longtake.streaming import StreamError
 
 __version__ = "0.1.0"
-__all__ = ["Frame", "Model", "StreamError", "Take", "__version__", "open"]
+__all__ = [
+    "Frame",
+    "Model",
+    "RemoteSession",
+    "StreamError",
+    "Take",
+    "__version__",
+    "connect",
+    "open",
+]
 
 _HOMES = {
-    "Frame": ("longtake.app.api", "Frame"),
+    "Frame": ("longtake.app.frames", "Frame"),
     "Model": ("longtake.app.api", "Model"),
+    "RemoteSession": ("longtake.app.client", "RemoteSession"),
     "StreamError": ("longtake.streaming", "StreamError"),
     "Take": ("longtake.app.api", "Take"),
+    "connect": ("longtake.app.client", "connect"),
     "open": ("longtake.app.api", "open_model"),
 }
 

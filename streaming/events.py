@@ -16,12 +16,15 @@ class Event:
         value: JSON-like.
         at: presentation time in seconds before which it does not apply; 0 is at once.
         chunk: index of the chunk before which it does not apply, for a replay of a log.
+        transition: chunks over which it takes over from the value before; 0 is at once. The model
+            says which fields can.
     """
 
     field: str
     value: Any
     at: float = 0.0
     chunk: int = 0
+    transition: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Applied:
 
     def note(self) -> dict[str, Any]:
         """As it is told in a film's metadata: its time, and its value under the field's name."""
-        return {"time": self.time, self.event.field: self.event.value}
+        note = {"time": self.time, self.event.field: self.event.value}
+        return note | ({"transition": self.event.transition} if self.event.transition else {})
 
     def again(self) -> Event:
         """The event that applies at the same chunk when the log is replayed."""

@@ -17,6 +17,7 @@ from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.settings import Settings, StreamingConfig, check_event
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.transformer import TextKV, WanTransformer
+from longtake.models.video.transition import Transition
 from longtake.streaming import Event, InputFrame, Spec, Step, Tensors
 
 
@@ -27,8 +28,9 @@ class FilmState:
     Attributes:
         seed: of its noise.
         settings: in force.
-        prompt: in force.
-        text: the prompt's keys and values.
+        prompt: in force, or taking over.
+        embeddings: in force: the prompt's, or on the way to them, [1, text_tokens, text_dim].
+        text: their keys and values.
         cache: self-attention's.
         decoder: the codec's state.
         chunk: index of the next chunk.
@@ -36,6 +38,7 @@ class FilmState:
         origin: number of the first latent frame since the start or the last flush.
         history: clean latents by frame number, [1, channels, 1, h, w] each: the first ``sink``
             and the last ``sink + window`` since the origin.
+        transition: to the prompt, until a chunk has begun under it alone.
         pending: what to do to the cache before the next chunk.
         work: the chunk being made, suspended between two forwards.
     """
@@ -43,6 +46,7 @@ class FilmState:
     seed: int
     settings: Settings
     prompt: str
+    embeddings: Tensor
     text: TextKV
     cache: KVCache
     decoder: Any
@@ -50,6 +54,7 @@ class FilmState:
     frame: int = 0
     origin: int = 0
     history: dict[int, Tensor] = field(default_factory=dict)
+    transition: Transition | None = None
     pending: Literal["recache", "resize", "flush"] | None = None
     work: Iterator[Step] | None = None
 
@@ -95,8 +100,9 @@ class VideoGenerator:
         self.check(Event("prompt", prompt))
         settings = self.defaults
         cache = self._new_cache(settings)
-        text = self._encode(prompt)
-        return FilmState(seed, settings, prompt, text, cache, self.codec.start())
+        embeddings = self.text_encoder([prompt])
+        text = self.transformer.encode_text(embeddings)
+        return FilmState(seed, settings, prompt, embeddings, text, cache, self.codec.start())
 
     def check(self, event: Event) -> None:
         """Refuse an unknown field or an unfit value; see :func:`.check_event`."""
@@ -111,12 +117,16 @@ class VideoGenerator:
         """Take a new prompt or setting; the cache follows before the next chunk."""
         assert isinstance(event, Event)
         if event.field == "prompt":
-            if event.value == state.prompt:
+            if event.value == state.prompt and state.transition is None:
                 return
-            state.prompt, state.text = event.value, self._encode(event.value)
-            switch = state.settings.switch
-            if switch == "flush" or (switch == "recache" and state.pending is None):
-                state.pending = switch
+            state.prompt = event.value
+            target = self.text_encoder([event.value])
+            # Before the first chunk there is nothing that it could take over from.
+            chunks = event.transition if state.chunk else 0
+            state.transition = Transition(state.embeddings, target, state.chunk, chunks)
+            if state.settings.switch == "flush":
+                state.pending = "flush"
+            self._blend(state)
             return
         if event.value == getattr(state.settings, event.field):
             return
@@ -152,6 +162,9 @@ class VideoGenerator:
             "decoder": decoder,
             "history": {str(frame): latent for frame, latent in state.history.items()},
         }
+        transition = state.transition
+        if transition:
+            groups["transition"] = {"start": transition.start}
         tensors = {
             f"{group}/{name}": tensor.to("cpu", copy=True).contiguous()
             for group, members in groups.items()
@@ -171,6 +184,7 @@ class VideoGenerator:
             "chunk": state.chunk,
             "frame": state.frame,
             "origin": state.origin,
+            "transition": transition and {"began": transition.began, "chunks": transition.chunks},
             "pending": state.pending,
         }
         return tensors, values
@@ -190,22 +204,32 @@ class VideoGenerator:
         cache = self._new_cache(replace(settings, **values["cache_sizes"]))
         cache.load(group("cache"), values["cache"])
         history = {int(frame): latent for frame, latent in group("history").items()}
+        embeddings, transition = self.text_encoder([values["prompt"]]), None
+        if values["transition"]:
+            start = group("transition")["start"]
+            transition = Transition(start, embeddings, **values["transition"])
+            # Those of the chunk before, or of the next one where the transition begins with it.
+            embeddings = transition.at(max(transition.began, values["chunk"] - 1))
         return FilmState(
             seed=values["seed"],
             settings=settings,
             prompt=values["prompt"],
-            text=self._encode(values["prompt"]),
+            embeddings=embeddings,
+            text=self.transformer.encode_text(embeddings),
             cache=cache,
             decoder=self.codec.load(group("decoder"), values["decoder"]),
             chunk=values["chunk"],
             frame=values["frame"],
             origin=values["origin"],
             history=dict(sorted(history.items())),
+            transition=transition,
             pending=values["pending"],
         )
 
     def _chunk(self, state: FilmState) -> Iterator[Step]:
         """Make one chunk; yields after each forward, returns at the boundary."""
+        if state.transition and state.transition.began < state.chunk:
+            self._blend(state)
         yield from self._renew_cache(state)
         config = self.config
         frames = range(state.frame, state.frame + config.chunk)
@@ -231,6 +255,20 @@ class VideoGenerator:
         self._remember(state, frames, latents)
         state.frame += config.chunk
         state.chunk += 1
+
+    def _blend(self, state: FilmState) -> None:
+        """Take the embeddings of the next chunk from the transition; the cache follows each time.
+
+        So what is remembered is always of the text in force, on the way as at its end. To run it
+        again at the end only is cheaper, but until then the old prompt would linger in it.
+        """
+        assert state.transition is not None
+        state.embeddings = state.transition.at(state.chunk)
+        state.text = self.transformer.encode_text(state.embeddings)
+        if state.transition.is_over(state.chunk):
+            state.transition = None
+        if state.settings.switch == "recache" and state.pending is None:
+            state.pending = "recache"
 
     def _renew_cache(self, state: FilmState) -> Iterator[Step]:
         """Do to the cache what the last events asked for (LongLive, section 3.2: KV-recache)."""
@@ -287,9 +325,6 @@ class VideoGenerator:
         slots = state.cache.settings.slots
         for frame in list(state.history)[state.settings.sink : -slots]:
             del state.history[frame]
-
-    def _encode(self, prompt: str) -> TextKV:
-        return self.transformer.encode_text(self.text_encoder([prompt]))
 
     def _new_cache(self, settings: Settings) -> KVCache:
         config = self.config

@@ -14,6 +14,7 @@ SWITCHES: tuple[Switch, ...] = ("recache", "keep", "flush")
 MAX_PROMPT = 2000
 MAX_STEPS = 50
 MAX_FRAMES = 1024
+MAX_TRANSITION = 64
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ def check_event(event: Event, config: StreamingConfig) -> None:
     value = event.value
     if event.field == "prompt":
         _check_prompt(value)
+        _check_range("transition", event.transition, 0, MAX_TRANSITION)
+    elif event.transition:
+        hint = "leave transition out: it is for prompts"
+        raise _bad_setting(f"{brief(event.field)} makes no transition", hint)
     elif event.field == "switch":
         if value not in SWITCHES:
             raise _bad_setting(f"switch is {brief(value)}", f"use {', '.join(SWITCHES)}")

@@ -1,9 +1,13 @@
-"""A maker of pictures and takes, and a reader of the films that tests make."""
+"""A maker of pictures and takes, a reader of films, and a server that follows a script."""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable, Iterable
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +16,32 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Response
+from websockets.sync.server import ServerConnection, serve
 
 from longtake.app.recording import Recording
 from longtake.app.takes import TakesFolder
-from longtake.streaming import Applied, Event
+from longtake.app.wire import (
+    Ack,
+    Applied,
+    Bye,
+    Codec,
+    EncodedFrame,
+    Error,
+    Goodbye,
+    Hello,
+    Limits,
+    Open,
+    Playback,
+    Ready,
+)
+from longtake.app.wire_coding import decode_client, encode, pack_frame
+from longtake.app.wire_faults import ErrorCode
+from longtake.streaming import Applied as LogEntry
+from longtake.streaming import Event, StreamError
 
 LEVELS = 50
 
@@ -38,7 +64,7 @@ def begin_take(takes: TakesFolder) -> Recording:
 
 def record_frames(recording: Any, indices: Iterable[int], *prompts: tuple[int, str]) -> None:
     """Write numbered frames of a film whose chunk is a second, with prompts at seconds."""
-    log = [Applied(Event("prompt", prompt), at, float(at)) for at, prompt in prompts]
+    log = [LogEntry(Event("prompt", prompt), at, float(at)) for at, prompt in prompts]
     for index in indices:
         recording.write(make_picture(index), index, log)
 
@@ -115,3 +141,163 @@ def _read(path: Path) -> Film:
 def read_film() -> Callable[[Path], Film]:
     """Decode an MP4."""
     return _read
+
+
+# A net under tests that wait for the other side: far longer than any machine needs.
+PATIENCE = 60
+
+
+def make_ready(**changes: Any) -> Ready:
+    """Of a toy model: 48x32 pixels, 100 frames a second, chunks of four; eight frames ahead."""
+    limits = {"transition": 0, "ahead": 8, "requests": 1000, "kept": 600, "stall": 20, "grace": 60}
+    limits = {name: changes.pop(name, value) for name, value in limits.items()}
+    ready = {"session": "s-1", "resume_token": "secret", "received": 0, "model": "toy", "rate": 100}
+    size = {"width": 48, "height": 32, "chunk": 4}
+    return Ready(version=1, **ready | size | changes, limits=Limits(**limits, idle=900))
+
+
+class Peer:
+    """The server's side of one connection."""
+
+    def __init__(self, connection: ServerConnection, picture) -> None:
+        self.connection = connection
+        self.reported: list[Playback] = []
+        self.picture = picture
+
+    def send(self, *messages) -> None:
+        for message in messages:
+            self.connection.send(message if isinstance(message, str | bytes) else encode(message))
+
+    def read(self, kind):
+        """The next request but reports, which are noted and acknowledged."""
+        while isinstance(message := decode_client(self.connection.recv(PATIENCE)), Playback):
+            if kind is Playback:
+                break
+            self.acknowledge_report(message)
+        assert isinstance(message, kind), message
+        return message
+
+    def acknowledge_report(self, message: Playback) -> None:
+        self.reported.append(message)
+        self.send(Ack(id=message.id))
+
+    def greet(self, *before: Any, **changes: Any) -> Hello:
+        """Let it in, after other messages."""
+        hello = self.read(Hello)
+        self.send(Ack(id=hello.id), *before, make_ready(**changes))
+        return hello
+
+    def begin(self, take: int = 1) -> Open:
+        """Open a take, with its first receipt."""
+        opened = self.read(Open)
+        self.send(Ack(id=opened.id, take=take))
+        self.apply(opened.id, 0, opened.prompt, take)
+        return opened
+
+    def apply(self, number: int, chunk: int, prompt: str, take: int = 1) -> None:
+        time = chunk * 4 / 100
+        self.send(Applied(id=number, take=take, chunk=chunk, time=time, prompt=prompt))
+
+    def frame(self, index: int, take: int = 1, codec: Codec = Codec.JPEG) -> None:
+        picture = io.BytesIO()
+        Image.fromarray(self.picture(index)).save(picture, codec.name, quality=95)
+        frame = EncodedFrame(
+            codec=codec,
+            take=take,
+            chunk=index // 4,
+            index=index,
+            pts=index * 10_000,
+            payload=picture.getvalue(),
+        )
+        self.send(pack_frame(frame))
+
+    def frames(self, start: int, stop: int, take: int = 1) -> None:
+        for index in range(start, stop):
+            self.frame(index, take)
+
+    def refuse(self, number: int | None, code: ErrorCode, hint: str = "do otherwise") -> None:
+        self.send(Error(id=number, code=code, message="no", retryable=False, hint=hint))
+
+    def part(self) -> None:
+        """Answer the goodbye."""
+        bye = self.read(Bye)
+        self.send(Ack(id=bye.id), Goodbye(reason="asked"))
+
+    def see_it_leave(self) -> None:
+        """Wait until the client closes the connection."""
+        with suppress(ConnectionClosed):
+            while True:
+                self.connection.recv(PATIENCE)
+
+    def cut(self) -> None:
+        """Lose the connection."""
+        self.connection.socket.shutdown(socket.SHUT_RDWR)
+
+
+Script = Callable[[Peer], None]
+
+
+def refuse_session(peer: Peer) -> None:
+    """The end of every script: where it was not meant, a client does not try again and again."""
+    peer.refuse(peer.read(Hello).id, "no_session")
+
+
+class Server:
+    """Each connection plays the next script; files are served at the same port."""
+
+    def __init__(self, scripts: tuple[Script, ...], picture) -> None:
+        self.files: dict[str, bytes] = {}
+        self.tokens: list[str | None] = []
+        self.failures: list[BaseException] = []
+        self.scripts = iter(scripts)
+        self.picture = picture
+        self.server = serve(
+            self.play, "127.0.0.1", 0, process_request=self.give_file, compression=None
+        )
+        self.url = "ws://{}:{}".format(*self.server.socket.getsockname())
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def play(self, connection: ServerConnection) -> None:
+        try:
+            next(self.scripts, refuse_session)(Peer(connection, self.picture))
+        except BaseException as error:
+            self.failures.append(error)
+
+    def give_file(self, connection: ServerConnection, request) -> Response | None:
+        if request.path == "/stream":
+            return None
+        self.tokens.append(request.headers.get("Authorization"))
+        body = self.files.get(request.path)
+        if body is None:
+            return Response(302, "Found", Headers({"Location": "/elsewhere"}), b"")
+        return Response(200, "OK", Headers({"Content-Length": str(len(body))}), body)
+
+
+@pytest.fixture
+def play(picture) -> Iterator[Callable[..., Server]]:
+    """Start a server: `play(script of the first connection, script of the second, ...)`."""
+    servers = []
+
+    def start(*scripts: Script) -> Server:
+        servers.append(Server(scripts, picture))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.server.shutdown()
+        server.thread.join(PATIENCE)
+        assert server.failures == []
+        assert list(server.scripts) == []
+
+
+@pytest.fixture
+def error_of() -> Callable[[Callable[[], object]], StreamError]:
+    """The error that a call raises."""
+
+    def call_it(call: Callable[[], object]) -> StreamError:
+        with pytest.raises(StreamError) as caught:
+            call()
+        return caught.value
+
+    return call_it

@@ -86,6 +86,24 @@ def test_a_take_goes_on_after_a_snapshot_as_if_never_interrupted(model, tmp_path
     assert restored[-1][1] == "snow"
 
 
+def test_a_prompt_takes_over_in_some_chunks_and_a_snapshot_on_the_way_does_not_matter(
+    model, tmp_path
+):
+    take = model.take("a red ball", seed=3)
+    take.prompt("snow", at=1.0, transition=4)
+    list(take.frames(2.5))
+    take.snapshot(tmp_path / "film.take")
+    rest = bytes_of(take, 4)
+    assert take.about["applied"] == [{"time": 1.0, "prompt": "snow", "transition": 4}]
+    again = model.restore(tmp_path / "film.take")
+    assert bytes_of(again, 4) == rest
+    assert again.log == take.log
+    sudden = model.take("a red ball", seed=3)
+    sudden.prompt("snow", at=1.0)
+    list(sudden.frames(2.5))
+    assert bytes_of(sudden, 4) != rest
+
+
 def test_a_snapshot_in_the_middle_of_an_iteration_loses_no_frame(model, tmp_path):
     take = model.take("a red ball", seed=3)
     frames = take.frames(5)

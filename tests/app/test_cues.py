@@ -11,7 +11,29 @@ def test_an_at_time_is_split_from_its_prompt():
     assert cues == [Cue(0.0, "a red ball"), Cue(12.5, "night falls"), Cue(20.0, "snow")]
 
 
-@pytest.mark.parametrize("prompt", ["@12 night", "@s night", "@-3s night", "@12s", "@1e9s night"])
+def test_a_prompt_may_take_over_in_some_chunks(tmp_path):
+    assert from_arguments(["@12.5s~4 night falls", "@20s ~4 snow"]) == [
+        Cue(12.5, "night falls", 4),
+        Cue(20.0, "~4 snow"),
+    ]
+    script = tmp_path / "script.jsonl"
+    script.write_text('{"at": 2.5, "prompt": "night", "transition": 4}\n')
+    assert from_script(script, every=10) == [Cue(2.5, "night", 4)]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "@3s~ night",
+        "@3s~-1 night",
+        "@3s~a b",
+        "@12 night",
+        "@s night",
+        "@-3s night",
+        "@12s",
+        "@1e9s night",
+    ],
+)
 def test_an_unreadable_time_is_named(prompt):
     with pytest.raises(StreamError, match="time of the prompt") as caught:
         from_arguments([prompt])
@@ -38,6 +60,8 @@ def test_both_script_forms(tmp_path):
         '{"at": -1, "prompt": "x"}',
         '{"at": 1, "prompt": 5}',
         '{"at": 1, "prompt": "x", "extra": 1}',
+        '{"at": 1, "prompt": "x", "transition": "2"}',
+        '{"at": 1, "prompt": "x", "transition": 2, "extra": 1}',
         '{"prompts": [1]}',
         '{"prompts": ["a"]}',
     ],
@@ -69,6 +93,7 @@ def test_an_unreadable_or_empty_script_is_named(tmp_path, content):
         ([Cue(0, "a"), Cue(5, "b"), Cue(4, "c")], '"c" at 4 s does not come after'),
         ([Cue(0, "a"), Cue(5, "b"), Cue(5, "c")], "does not come after"),
         ([Cue(0, "a"), Cue(10, "b")], "beyond the end"),
+        ([Cue(0, "a", 2)], "no prompt before the first one"),
     ],
 )
 def test_cues_out_of_order_or_beyond_the_end_are_refused(cues, words):

@@ -199,7 +199,7 @@ def test_what_the_journal_could_not_say_on_a_full_disk_it_says_later(
     tmp_path, picture, monkeypatch
 ):
     recording = Recording(tmp_path, 48, 32, 8, {}, tmp_path)
-    log = [Applied(Event("steps", 2), 0, 0.0)]
+    log = [Applied(Event("steps", 2), 0, 0.0), Applied(Event("prompt", "b", transition=4), 0, 0.0)]
     with monkeypatch.context() as full:
         journal = Mock(wraps=recording._journal._file)
         journal.flush.side_effect = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

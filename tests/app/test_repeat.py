@@ -95,6 +95,14 @@ def test_what_the_line_cannot_say_is_remarked():
     ]
 
 
+def test_the_line_says_how_a_prompt_took_over():
+    night = Applied(Event("prompt", "night", transition=4), 3, 1.5)
+    first = Applied(Event("prompt", "a blue ball", transition=2), 0, 0.0)
+    line, remarks = command_line(replace(TAKE, applied=(first, night)))
+    assert "--prompt 'a blue ball' --prompt '@1.5s~4 night'" in line
+    assert remarks == []
+
+
 @given(
     prompts=st.lists(
         st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -149,7 +157,7 @@ def test_the_line_of_a_take_makes_its_frames_byte_for_byte(takes, tiny_model, tm
         config = model.generator.config
         take = model.take("a red ball", seed=7, steps=1, window=2)
         take.prompt("a blue ball")
-        take.prompt("night falls", at=1.5)
+        take.prompt("night falls", at=1.5, transition=2)
         recording = takes.begin(config.width, config.height, config.rate, take.about, model.folder)
         for frame in take.frames(3.25):
             recording.write(frame.pixels, frame.index, take.log)
