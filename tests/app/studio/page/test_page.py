@@ -61,6 +61,7 @@ def test_a_prompt_changes_the_picture_and_gets_its_receipt(page, studio):
     expect(page.locator(".lt-unseen")).to_have_text(re.compile("on screen after"))
     wait_for_colour(page, 2)
     expect(page.locator(".lt-track li")).to_have_count(2)
+    expect(page.locator(".lt-track [aria-current]")).to_have_text("a blue car")
 
 
 def test_typing_is_acknowledged_in_the_same_turn(page, studio):
