@@ -169,7 +169,7 @@ class Connection:
             self._greet(decode_client(_text(hello)))
         except TimeoutError:
             self.close("refused")
-        except StreamError as error:
+        except RequestError as error:
             self._refuse(error)
             self.close("refused")
         while True:
@@ -179,7 +179,7 @@ class Connection:
                 continue
             try:
                 await self._answer(decode_client(_text(message)))
-            except StreamError as error:
+            except RequestError as error:
                 self._refuse(error)
 
     async def _receive(self) -> Message:
@@ -226,9 +226,11 @@ class Connection:
         elif visit is not None:
             await asyncio.shield(visit.begin(request, self.tell, self._visits.now()))
 
-    def _refuse(self, error: StreamError) -> None:
-        request_id = error.request_id if isinstance(error, RequestError) else None
-        self.tell(failure(error, request_id))
+    def _refuse(self, error: RequestError) -> None:
+        """Tell why; what has an id was received all the same."""
+        if self._visit is not None and error.request_id is not None:
+            self._visit.received = max(self._visit.received, error.request_id)
+        self.tell(failure(error, error.request_id))
         if not self._refusals.take():
             self.close("refused")
 

@@ -14,7 +14,7 @@ from longtake.app.studio.live import LiveTake, Opening, Requested
 from longtake.app.studio.outgoing import Item
 from longtake.app.studio.shelf import Shelf
 from longtake.app.takes import TakesFolder
-from longtake.app.wire_faults import Reason
+from longtake.app.wire_faults import Reason, RequestError
 from longtake.streaming import Boundary, StreamError
 
 # Saves and stills that a visitor may have going on at once.
@@ -117,8 +117,13 @@ class Visit:
             return "time_up"
         return None
 
+    @property
+    def waits(self) -> bool:
+        """Whether the film was seen to wait for the client's reports."""
+        return self._held is not None
+
     def stalled(self, now: float) -> bool:
-        """Whether the client keeps the film waiting for too long."""
+        """Whether the film waits for the client's reports, and for too long."""
         take = self.take
         held = None if take is None or take.paused or take.ended else take.outgoing.held
         if held is None:
@@ -133,11 +138,13 @@ class Visit:
         """A request came that has an id, whatever else is wrong with it.
 
         Raises:
-            StreamError: ``out_of_order``: an id before was as high.
+            RequestError: ``out_of_order``: an id before was as high.
         """
         if request_id <= self.received:
             problem = f"the id {request_id} is not above {self.received}"
-            raise StreamError("out_of_order", problem, "give every request a higher id")
+            raise RequestError(
+                "out_of_order", problem, "give every request a higher id", request_id
+            )
         self.received = request_id
 
     def begin(self, request: wire.ClientMessage, tell: Tell, now: float) -> asyncio.Task[None]:

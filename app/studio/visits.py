@@ -125,7 +125,7 @@ class Visits:
     def tick(self) -> None:
         """See to what is overdue; send measurements."""
         now = self.now()
-        for standing in self._standing:
+        for standing in self.standing:
             client = standing.client
             if reason := standing.overdue(now, bool(self._queue)):
                 if client is not None:
@@ -144,14 +144,15 @@ class Visits:
         self.is_open = False
         for guest in list(self._guests):
             guest.close("shutdown")
-        for visit in self._standing:
+        for visit in self.standing:
             self.end(visit)
         if self._endings:
             await asyncio.wait(self._endings)
         self.shelf.close()
 
     @property
-    def _standing(self) -> list[Visit]:
+    def standing(self) -> list[Visit]:
+        """Visits that have not ended."""
         return [visit for visit in self._visits.values() if not visit.ended]
 
     @property

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 import longtake
 from longtake.app import wire
 from longtake.app.api import Model
+from longtake.app.studio.live import LiveTake
 from longtake.app.studio.server import Server, listen, make_app
 from longtake.app.studio.settings import StudioSettings
 from longtake.app.studio.visits import Visits
@@ -21,8 +26,9 @@ from longtake.app.takes import TakesFolder
 from longtake.app.wire_coding import decode_server, encode, unpack_frame
 
 # Only a deadlock lasts this long.
-DEADLOCK_SECONDS = 30.0
+DEADLOCK_SECONDS = 10.0
 PROMPT = "a red ball bounces on green grass"
+RATE = 80
 
 Message = wire.ServerMessage | wire.EncodedFrame
 
@@ -30,7 +36,8 @@ Message = wire.ServerMessage | wire.EncodedFrame
 class Client:
     """One connection; requests get their ids, and messages are kept in their order.
 
-    Metrics come whenever a second is over, so they are kept apart.
+    Metrics come whenever a second is over, so they are kept apart. While `reporting`, every frame
+    is reported as shown when it is read.
     """
 
     def __init__(self, socket: ClientConnection) -> None:
@@ -38,6 +45,7 @@ class Client:
         self.got: list[Message] = []
         self.metrics: list[wire.Metrics] = []
         self.last_id = 0
+        self.reporting = True
 
     def send(self, kind: type[wire.Request], **fields: Any) -> int:
         """Send a request; its id."""
@@ -47,13 +55,16 @@ class Client:
 
     def next(self) -> Message:
         """The next message."""
-        data = self.socket.recv(timeout=DEADLOCK_SECONDS)
-        message: Message = unpack_frame(data) if isinstance(data, bytes) else decode_server(data)
-        if isinstance(message, wire.Metrics):
+        while isinstance(message := self._receive(), wire.Metrics):
             self.metrics.append(message)
-            return self.next()
         self.got.append(message)
+        if isinstance(message, wire.EncodedFrame) and self.reporting:
+            self.report(message)
         return message
+
+    def _receive(self) -> Message:
+        data = self.socket.recv(timeout=DEADLOCK_SECONDS)
+        return unpack_frame(data) if isinstance(data, bytes) else decode_server(data)
 
     def until(self, wanted: Callable[[Any], bool]) -> Any:
         """Read up to a message; it."""
@@ -79,14 +90,25 @@ class Client:
         """Begin a take."""
         return self.ask(wire.Open, **{"prompt": PROMPT, **fields})
 
+    @property
+    def take(self) -> int:
+        """The number of the newest take."""
+        return max((each.take or 0 for each in self.got if isinstance(each, wire.Ack)), default=0)
+
     def frame(self, index: int) -> wire.EncodedFrame:
-        """Read up to a frame, reporting those before as shown."""
-        while True:
-            message = self.next()
-            if isinstance(message, wire.EncodedFrame):
-                if message.index >= index:
-                    return message
-                self.report(message)
+        """Read up to a frame, unless it came already; it."""
+        frames = [frame for frame in self.frames(self.take) if frame.index == index]
+        return (
+            frames[0]
+            if frames
+            else self.until(
+                lambda each: isinstance(each, wire.EncodedFrame) and each.index == index
+            )
+        )
+
+    def applied(self) -> wire.Applied:
+        """Read up to a receipt; it."""
+        return self.until(lambda each: isinstance(each, wire.Applied))
 
     def report(self, frame: wire.EncodedFrame) -> None:
         """Say that a frame was shown."""
@@ -95,17 +117,21 @@ class Client:
 
     def rest(self) -> list[Message]:
         """Read to the end of the connection; what came."""
-        before = len(self.got)
+        before, self.reporting = len(self.got), False
         try:
             while True:
                 self.next()
         except ConnectionClosed:
             return self.got[before:]
 
-    def frames(self, take: int = 1) -> list[int]:
-        """Indices of the frames of a take that came."""
+    def frames(self, take: int = 1) -> list[wire.EncodedFrame]:
+        """The frames of a take that came."""
         frames = [each for each in self.got if isinstance(each, wire.EncodedFrame)]
-        return [each.index for each in frames if each.take == take]
+        return [each for each in frames if each.take == take]
+
+    def indices(self, take: int = 1) -> list[int]:
+        """Of those frames."""
+        return [frame.index for frame in self.frames(take)]
 
 
 class Studio:
@@ -123,11 +149,31 @@ class Studio:
         """Where it is, after the scheme."""
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def take(self) -> LiveTake:
+        """That of the only visit."""
+        (visit,) = self.visits.standing
+        assert visit.take is not None
+        return visit.take
+
     def connect(self, **options: Any) -> Client:
         """A connection that has said nothing yet."""
         url = f"ws://{self.address}/stream"
-        options = {"compression": None, "max_size": None, "proxy": None, **options}
+        options = {
+            "compression": None,
+            "max_size": None,
+            "max_queue": None,
+            "proxy": None,
+            **options,
+        }
         return Client(self.connections.enter_context(connect(url, **options)))
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what the server is about to do."""
+        give_up = time.monotonic() + DEADLOCK_SECONDS
+        while not condition():
+            assert time.monotonic() < give_up, "it never happened"
+            time.sleep(0.001)
 
     def visitor(self, **fields: Any) -> Client:
         """A connection that has its place."""
@@ -136,18 +182,50 @@ class Studio:
         return client
 
 
+class Clock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """For a server whose time is the test's."""
+    return Clock()
+
+
 @pytest.fixture(scope="session")
-def model(tiny_model) -> Iterator[Model]:
-    """The tiny model: 8 frames a chunk and a second."""
-    with longtake.open(tiny_model, dtype="fp32") as opened:
+def fast_model(tiny_model, tmp_path_factory) -> Path:
+    """The tiny model's folder at 80 frames a second: its chunks of 8 frames last 0.1 s."""
+    folder = tmp_path_factory.mktemp("models") / "fast"
+    shutil.copytree(tiny_model, folder)
+    config = folder / "streaming.json"
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"rate": RATE}), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def model(fast_model) -> Iterator[Model]:
+    """Loaded."""
+    with longtake.open(fast_model, dtype="fp32") as opened:
         yield opened
 
 
 @contextmanager
-def running(model: Model, takes: TakesFolder, settings: StudioSettings) -> Iterator[Studio]:
+def running(
+    model: Model, takes: TakesFolder, settings: StudioSettings, now: Callable[[], float]
+) -> Iterator[Studio]:
     """A server in a thread of its own."""
     socket = listen(settings)
-    app = make_app(model, settings, takes)
+    app = make_app(model, settings, takes, now)
     server = Server(app, settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
     thread.start()
@@ -166,15 +244,15 @@ def open_studio(model, tmp_path) -> Iterator[Callable[..., Studio]]:
     """Start a server that allows what the arguments say."""
     with ExitStack() as stack:
 
-        def start(**settings: Any) -> Studio:
+        def start(now: Callable[[], float] = time.monotonic, **settings: Any) -> Studio:
             takes = TakesFolder(tmp_path / "takes")
-            wanted = StudioSettings(**{"port": 0, "tick": 0.05, "requests": 1000, **settings})
-            return stack.enter_context(running(model, takes, wanted))
+            settings = {"port": 0, "tick": 0.02, "requests": 1000, "ahead": 0.0, **settings}
+            return stack.enter_context(running(model, takes, StudioSettings(**settings), now))
 
         yield start
 
 
 @pytest.fixture
 def studio(open_studio) -> Studio:
-    """A server for one visitor."""
+    """A server for one visitor, who gets 16 frames ahead."""
     return open_studio()
