@@ -19,13 +19,16 @@ from longtake.app.wire import MAX_PROMPT
 from longtake.weights import GENERATOR
 
 HERE = Path(__file__).parent
+# Those with a word that the model does not know are left out; the first is what a film begins with.
 EXAMPLES = (
     "a red ball bounces on green grass on a sunny day",
     "night falls and it starts to snow",
     "a small blue car drives over the sand at sunset",
-    "a big yellow duck sails on the water by night",
-    "it starts to rain",
+    "a big yellow duck swims on the lake in the morning",
+    "fog covers the field",
+    "the camera pans slowly to the right",
     "make it blue",
+    "it stops",
 )
 BUNDLED = "a tiny bundled model of a drawn world, not a general text-to-video model"
 _HEAD = """

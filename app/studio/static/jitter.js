@@ -5,6 +5,8 @@ const MARGIN = 0.06;
 const CEILING = 1;
 // Seconds in which what an underrun added has shrunk to a third.
 const SHRINK = 60;
+// Seconds between two looks at the screen; more is a sleep, in which no time passes for the film.
+const LONGEST_LOOK = 0.25;
 // Seconds without a frame that are worth a word.
 const STARVED = 1;
 // The margin is reached by playing a little slower or faster: so much for a second of film too few
@@ -91,7 +93,7 @@ export class JitterBuffer {
    * @param {number} now seconds, of any clock that only goes forward.
    */
   advance(now) {
-    const passed = this.last === null ? 0 : now - this.last;
+    const passed = this.last === null ? 0 : Math.min(LONGEST_LOOK, now - this.last);
     this.last = now;
     this.margin = MARGIN + (this.margin - MARGIN) * Math.exp(-passed / SHRINK);
     if (this.held || this.begins === null || now < this.begins) return null;

@@ -50,7 +50,9 @@ class Stage extends HTMLElement {
 
   /** Begin a take; the one before it ends. */
   async open(prompt, seed = memory.newSeed(), settings = {}) {
+    this.opening = true;
     const ack = await this._ask("open", { prompt, seed, settings });
+    this.opening = false;
     if (ack) this._begin(ack, seed);
     return ack;
   }
@@ -147,7 +149,8 @@ class Stage extends HTMLElement {
     this.prompt.form.elements.transition.max = transition;
     if (!ready.resumed) {
       this.take.number = null;
-      this.open(this._firstPrompt());
+      // Unless a person who waited in the queue has asked for something already.
+      if (!this.opening) this.open(this._firstPrompt());
     } else if (this.take.number !== null) {
       if (this.view.buffer.take !== this.take.number) this.view.begin(this.take.number);
       this._visibility();

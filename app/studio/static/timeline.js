@@ -32,6 +32,7 @@ export class Timeline {
   move(now) {
     this.now = now;
     this.clock.textContent = clock(now);
+    this._point();
     if (now > 0.9 * this.span || !this.span) this._layOut(false);
     else this.head.style.left = `${(100 * now) / this.span}%`;
   }
@@ -51,6 +52,17 @@ export class Timeline {
       style.width = `${(100 * Math.max(0, end - time)) / this.span}%`;
     });
     this.head.style.left = `${(100 * this.now) / this.span}%`;
+    this._point();
+  }
+
+  /** Tell the prompt that is on the screen from the others. */
+  _point() {
+    const current = this.marks.findLastIndex(({ time }) => time <= this.now);
+    [...this.list.children].forEach((item, index) => {
+      const { firstChild: button } = item;
+      if (index === current) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
+    });
   }
 
   _segment({ time, text, waits }) {

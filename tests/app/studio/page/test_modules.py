@@ -161,6 +161,17 @@ def test_a_held_picture_stays_and_its_pause_is_no_underrun(run):
     assert underruns <= 1  # the film's end
 
 
+def test_no_time_passes_while_the_screen_sleeps(run):
+    body = """
+        play(bursts(4), 0, 1.1);
+        const before = [buffer.position, buffer.underruns];
+        buffer.advance(100);
+        return [...before, buffer.position, buffer.underruns];"""
+    position, underruns, later, more = run(SIMULATE, body)
+    assert later - position < 0.5
+    assert more == underruns
+
+
 def test_another_take_drops_what_is_left_of_the_one_before(run):
     body = """
         play(bursts(2), 0, 0.2);

@@ -61,6 +61,7 @@ def test_a_prompt_changes_the_picture_and_gets_its_receipt(page, studio):
     expect(page.locator(".lt-unseen")).to_have_text(re.compile("on screen after"))
     wait_for_colour(page, 2)
     expect(page.locator(".lt-track li")).to_have_count(2)
+    expect(page.locator(".lt-track [aria-current]")).to_have_text("a blue car")
 
 
 def test_typing_is_acknowledged_in_the_same_turn(page, studio):
@@ -145,6 +146,17 @@ def test_pause_stops_the_picture_at_once_and_resume_goes_on(page, studio):
     assert [message.type for message in studio.fake.told[-2:]] == ["pause", "resume"]
 
 
+def test_a_paused_take_is_still_paused_after_a_reload(page, studio):
+    load(page, studio)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".lt-state")).to_have_text("paused")
+    page.reload()
+    expect(page.locator(".lt-notice p")).to_have_text("Paused")
+    page.get_by_role("button", name="Resume").click()
+    page.wait_for_function(f"({SHOWN})() >= 0")
+    assert [message.type for message in studio.fake.told[-2:]] == ["pause", "resume"]
+
+
 def hide(page, hidden):
     """Tell the page that its tab is hidden, or seen again."""
     page.evaluate(
@@ -211,6 +223,15 @@ def test_the_queue_is_shown_with_the_place_in_it(page, studio):
     expect(notice).to_have_text("Others are filming. Your place in the queue: 2")
     expect(notice).to_have_text("Others are filming. Your place in the queue: 1")
     expect(page.locator(".lt-state")).to_have_text("live")
+
+
+def test_what_is_asked_for_in_the_queue_is_what_the_film_begins_with(page, studio):
+    studio.fake.queue = [1]
+    page.goto(studio.url)
+    expect(page.locator(".lt-notice p")).to_contain_text("Your place in the queue")
+    say(page, "a blue car")
+    wait_for_colour(page, 2)
+    assert [message.prompt for message in studio.fake.messages("open")] == ["a blue car"]
 
 
 @pytest.mark.parametrize(
