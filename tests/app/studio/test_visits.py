@@ -132,10 +132,10 @@ def test_200_connections_leave_nothing_behind(open_studio, clock):
     def come_and_go(number):
         client = studio.connect()
         if number % 8 < 6:
-            client.send(wire.Hello, version=1)
+            client.ask(wire.Hello, version=1)
         if number % 8 < 4:
             client.until(is_ready)
-        if number % 8 < 2:
+        if number % 16 < 2:
             client.open()
         if number % 8 == 0:
             client.ask(wire.Bye)
