@@ -85,7 +85,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers, knows: bool) -> Response | None:
         host = headers.get("host", "")
-        if not self._is_ours(host):
+        if not self.is_ours(host):
             text = "This server does not go by that name: use the address that it printed."
             return PlainTextResponse(text, 403)
         origin = headers.get("origin")
@@ -99,7 +99,8 @@ class Guard:
         text = "An access token is needed: open the address that the server printed."
         return PlainTextResponse(text, 401, {"www-authenticate": "Bearer"})
 
-    def _is_ours(self, host: str) -> bool:
+    def is_ours(self, host: str) -> bool:
+        """Whether a ``Host`` header names this server."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:

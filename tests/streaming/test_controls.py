@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from longtake.streaming import Applied, Event, StreamError
+from longtake.streaming import Applied, Boundary, Event, StreamError
 
 # The fake model's chunks are half a second long and take three steps.
 CHUNK = 0.5
@@ -212,3 +212,55 @@ def test_an_event_put_again_counts_from_when_it_was_put_last(engine, fake_model,
     shoot(engine, session)
 
     assert [event.value for _, event in model.applied] == ["three"]
+
+
+@pytest.mark.parametrize("steps_before", range(2 * STEPS + 1))
+@pytest.mark.parametrize("at", [0.0, 0.3, 0.5, 1.2, 2.0])
+def test_where_an_event_will_apply_is_told_at_once(engine, fake_model, shoot, steps_before, at):
+    session = engine.open(fake_model(), "sea", 1, horizon=6 * CHUNK)
+    for _ in range(steps_before):
+        engine.run_once()
+
+    foreseen = session.submit(Event("prompt", "lake", at))
+
+    shoot(engine, session)
+    (entry,) = session.progress.log
+    assert (foreseen.chunk, foreseen.time) == (entry.chunk, entry.time)
+
+
+def test_an_event_submitted_while_a_chunk_begins_is_foreseen_for_the_next_one(engine, fake_model):
+    foreseen = []
+    model = fake_model()
+    session = engine.open(model, "sea", 1, horizon=CHUNK)
+    model.on_step = lambda state: foreseen.append(session.boundary)
+    run_chunks(engine, 1)
+    assert foreseen == [Boundary(1, CHUNK)] * STEPS
+    assert session.boundary == Boundary(1, CHUNK)
+
+
+def test_pause_and_resume_name_the_chunk_between_them(engine, fake_model, shoot):
+    session = engine.open(fake_model(), "sea", 1, horizon=4 * CHUNK)
+    run_chunks(engine, 1)
+    engine.run_once()
+    assert session.pause() == Boundary(2, 2 * CHUNK)
+    shoot(engine, session)
+    assert session.resume() == Boundary(2, 2 * CHUNK)
+    assert session.time == 2 * CHUNK
+
+
+def test_events_submitted_together_are_all_refused_where_one_is(engine, fake_model):
+    session = engine.open(fake_model(), "sea", 1)
+    with pytest.raises(StreamError):
+        session.submit(Event("mood", "calm"), Event("colour", "red"))
+    assert len(session.controls) == 0
+    assert session.submit() == Boundary(0, 0.0)
+
+
+def test_what_is_wanted_is_what_applied_and_what_waits_for_the_next_chunk_only(engine, fake_model):
+    session = engine.open(fake_model(), "sea", 1, horizon=4 * CHUNK)
+    session.submit(Event("prompt", "lake"), Event("mood", "calm"))
+    engine.run_once()
+    session.submit(Event("prompt", "night"), Event("grain", 3, at=1.0))
+    assert session.wanted() == {"prompt": "night", "mood": "calm"}
+    run_chunks(engine, 1)
+    assert session.wanted() == {"prompt": "night", "mood": "calm", "grain": 3}

@@ -462,3 +462,31 @@ def test_the_worker_keeps_nothing_of_what_a_call_returned():
         thing = weakref.ref(engine.call(type("Thing", (), {})))
         gc.collect()
         assert thing() is None
+
+
+def test_four_sessions_get_as_many_chunks_as_each_other(engine, fake_model):
+    model = fake_model()
+    sessions = [engine.open(model, "sea", seed) for seed in range(4)]
+    for _ in range(400):
+        assert engine.run_once()
+        for session in sessions:
+            session.next(timeout=0)
+    chunks = [session.progress.chunk for session in sessions]
+    assert min(chunks) > 20
+    assert max(chunks) <= 1.2 * min(chunks)
+
+
+def test_media_say_their_chunk_and_a_follower_gets_all_of_them(engine, fake_model, background):
+    session = engine.open(fake_model(), "sea", 1, horizon=1.0)
+    followed = background(lambda: list(session.follow()))
+    while engine.run_once():
+        pass
+    session.pause()
+    session.extend(2.0)
+    session.resume()
+    while engine.run_once():
+        pass
+    session.close()
+    assert [(media.chunk, media.start) for media in followed.result()] == [
+        (chunk, 4 * chunk + start) for chunk in range(4) for start in (0, 1, 3)
+    ]

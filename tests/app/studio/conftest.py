@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ class Client:
             self.metrics.append(message)
         self.got.append(message)
         if isinstance(message, wire.EncodedFrame) and self.reporting:
-            self.report(message)
+            with suppress(ConnectionClosed):
+                self.report(message)
         return message
 
     def _receive(self) -> Message:

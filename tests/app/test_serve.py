@@ -1,0 +1,65 @@
+"""The command that serves the studio."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from longtake.app.cli import main, parser
+from longtake.app.studio.server import listen
+from longtake.app.studio.settings import StudioSettings
+
+LAUNCH = Path(__file__).parents[2] / "launch.py"
+
+
+def test_it_serves_until_it_is_interrupted(tiny_model, tmp_path):
+    command = [sys.executable, str(LAUNCH), "--port", "0", "--model", str(tiny_model)]
+    with subprocess.Popen(
+        [*command, "--takes", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as server:  # fmt: skip
+        try:
+            said = server.stdout.readline()
+            address = re.search(r"http://127\.0\.0\.1:\d+/", said)[0]
+            with urllib.request.urlopen(f"{address}health", timeout=60) as response:
+                assert json.load(response)["model"] == "tiny"
+        finally:
+            server.send_signal(signal.SIGTERM)
+        said = server.communicate(timeout=60)[1]
+    assert server.returncode == 130
+    assert "longtake: stopped" in said
+    assert "Traceback" not in said
+
+
+def test_a_port_that_is_taken_is_named_with_a_way_on(capsys):
+    with listen(StudioSettings(port=0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 2
+    said = capsys.readouterr().err
+    assert f"port {port} of 127.0.0.1" in said
+    assert f"--port {port + 1}" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tls-cert", "no.pem"], "one of --tls-cert and --tls-key is missing"),
+        (["--tls-cert", "no.pem", "--tls-key", "no.key"], "there is no file no.pem"),
+        (["--host", "192.0.2.1", "--port", "0"], "port 0 of 192.0.2.1"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(options, said, capsys):
+    assert main(["serve", *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_defaults_are_this_machine_and_one_visitor():
+    options = parser().parse_args(["serve"])
+    assert (options.host, options.port, options.sessions) == ("127.0.0.1", 7860, 1)
