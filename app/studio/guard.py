@@ -109,7 +109,9 @@ class Guard:
 
     def _is_known(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._matches(_cookie_value(given.strip())):
+        # What a header has is UTF-8, read as Latin-1.
+        token = given.strip().encode("latin-1").decode(errors="replace")
+        if scheme.lower() == "bearer" and self._matches(_cookie_value(token)):
             return True
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)

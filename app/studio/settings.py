@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from longtake.app.wire import HELLO_SECONDS, MAX_SECONDS, Limits
+from longtake.models.video.settings import MAX_TRANSITION
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class StudioSettings:
     def limits(self, rate: float, chunk: int) -> Limits:
         """As told to clients of a model of so many frames a second and a chunk."""
         return Limits(
-            transition=0,
+            transition=MAX_TRANSITION,
             ahead=max(2 * chunk, round(self.ahead * rate)),
             requests=self.requests,
             # The whole take is recorded.

@@ -231,11 +231,14 @@ class Visit:
             self.client.wake()
 
     async def _change_prompt(self, request: wire.Prompt) -> wire.Ack:
-        if request.transition:
-            problem, hint = "this model makes no transitions", "leave transition out"
-            raise StreamError("unsupported", problem, hint)
         take, note = self._running, await self._remark(request.text)
-        event = Requested("prompt", request.text, request.at, request=request.id)
+        event = Requested(
+            "prompt",
+            request.text,
+            request.at,
+            transition=request.transition,
+            request=request.id,
+        )
         return _due(request, take.submit(event), note)
 
     def _steer(self, request: wire.Set | wire.Pause | wire.Resume) -> Boundary:

@@ -99,9 +99,10 @@ def test_the_token_opens_every_door(open_studio):
 
 
 def test_a_script_gives_the_token_in_a_header(open_studio):
-    studio = open_studio(token="plain")
-    assert get(studio, "/health", authorization="Bearer plain")[0] == 200
-    studio.connect(additional_headers={"Authorization": "Bearer plain"}).hello()
+    studio = open_studio(token=TOKEN)
+    given = f"Bearer {TOKEN}".encode().decode("latin-1")
+    assert get(studio, "/health", authorization=given)[0] == 200
+    assert get(studio, "/health", authorization=given + "x")[0] == 401
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,19 @@ def test_a_prompt_for_later_waits_for_the_chunk_that_was_foreseen(studio):
     assert (applied.id, applied.chunk, applied.time) == (foreseen.id, 4, 0.4)
 
 
+def test_a_prompt_takes_over_in_as_many_chunks_as_are_asked_for(studio):
+    client = studio.visitor()
+    assert client.open().take == 1
+    client.ask(wire.Prompt, text="night falls", transition=3)
+    applied = client.applied()
+    client.frame(CHUNK * (applied.chunk + 3))
+    studio.take.close()
+    (take,) = studio.takes.takes()
+    (noted,) = (each for each in take.applied if each.event.field == "prompt")
+    assert (noted.event.value, noted.event.transition) == ("night falls", 3)
+    assert_sound(client)
+
+
 def test_a_new_take_begins_after_the_last_frame_of_the_old_one(studio):
     client = studio.visitor()
     client.open(seed=3)
@@ -199,7 +212,6 @@ def test_words_that_the_model_never_met_are_named(studio):
 @pytest.mark.parametrize(
     ("kind", "fields", "code"),
     [
-        (wire.Prompt, {"text": "night", "transition": 4}, "unsupported"),
         (wire.Set, {"settings": wire.Settings(window=1)}, "bad_setting"),
         (wire.Open, {"prompt": PROMPT, "settings": wire.Settings(window=1)}, "bad_setting"),
         (wire.Playback, {"frame": wire.FrameId(take=1, index=999), "buffer_ms": 0}, "out_of_order"),
