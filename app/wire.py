@@ -215,6 +215,7 @@ class Ack(Message):
     type: Literal["ack"] = "ack"
     id: RequestId
     take: TakeNumber | None = None
+    recording: Name | None = None
     chunk: ChunkIndex | None = None
     time: Seconds | None = None
     file: SavedFile | None = None
@@ -248,6 +249,8 @@ class Metrics(Message):
     reaction_max: Seconds
     unsent: Count
     waiting: Count
+    cache: Count
+    memory: Count
 
 
 class Error(Message):

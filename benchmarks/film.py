@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from longtake.app.api import open_model
+from longtake.app.resident import resident_bytes
 from longtake.benchmarks.report import show, write_result
 
 PROMPTS = (
@@ -52,12 +53,6 @@ def generate(
     return summary
 
 
-def resident_mb() -> float:
-    """Memory this process holds now, from Linux's /proc."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
-
-
 def memory_growth(minutes: int) -> dict[str, float]:
     """What a long film adds to memory between its first minute and its last."""
     with open_model() as model:
@@ -67,7 +62,7 @@ def memory_growth(minutes: int) -> dict[str, float]:
             take.prompt("it starts to snow" if minute % 2 else "the sky clears")
             for _ in take.frames(60):
                 pass
-            held.append(resident_mb())
+            held.append(resident_bytes() / 2**20)
     return {"memory_minute_1_mb": held[0], "memory_growth_mb": held[-1] - held[0]}
 
 

@@ -19,6 +19,7 @@ from longtake.app import wire
 from longtake.app.api import Model
 from longtake.app.background import BackgroundRecording
 from longtake.app.recording import Recording
+from longtake.app.resident import resident_bytes
 from longtake.app.studio.outgoing import Item, Outgoing
 from longtake.app.takes import TakesFolder
 from longtake.models.video.generator import FilmState
@@ -155,7 +156,7 @@ class LiveTake:
 
     def metrics(self) -> wire.Metrics:
         """Measurements."""
-        summary = self._session.summary()
+        summary, state = self._session.summary(), self._session.state
         return wire.Metrics(
             chunks=summary.chunks,
             frames=summary.units,
@@ -168,6 +169,8 @@ class LiveTake:
             reaction_max=summary.reaction_max,
             unsent=self.outgoing.unsent,
             waiting=summary.controls,
+            cache=state.cache.bytes if state else 0,
+            memory=resident_bytes(),
         )
 
     def close(self) -> None:

@@ -223,7 +223,8 @@ class Visit:
             await asyncio.to_thread(self.take.close)
         self._count += 1
         self.take = take
-        return wire.Ack(id=request.id, take=self._count, note=note)
+        name = take.recording.folder.name
+        return wire.Ack(id=request.id, take=self._count, recording=name, note=note)
 
     def _put(self, take: LiveTake, item: Item) -> None:
         take.outgoing.put(item)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from longtake.training.valley.pose import PAN, Pose, film_pose
-from longtake.training.valley.ramps import at, eased, ramped, row_at
+from longtake.training.valley.ramps import SWAP, at, eased, ramped, row_at
 from longtake.training.valley.world import (
     ATTRIBUTES,
     CAMERA,
@@ -109,26 +109,26 @@ class Moments:
 def moments(before: Scenes, after: Scenes, seconds: Tensor, change: Tensor) -> Moments:
     """The moments of films at `seconds` [B, T], which change at `change` [B]; N is B * T."""
     clock, begun = seconds.double(), change.double()[:, None]
-    dusk = eased(clock - begun, 2.0)
+    dusk = eased(clock - begun, 1.4)
     hour = before.named("hour")[:, None]
     height = _mixed(before, after, TIME, HEIGHT, dusk)
     height = height + hour * _mixed(before, after, TIME, HOURS, dusk)
     day = torch.stack([(1 - (height - k).abs()).clamp(min=0) for k in range(3)], -1)
-    weather = eased(clock - begun, 1.8)
-    spread = eased(clock - begun, 1.8)
+    weather = eased(clock - begun, 1.2)
+    spread = eased(clock - begun, 1.3)
     spread = torch.where((before.attributes != after.attributes)[:, GROUND, None], spread, 0.0)
 
     pan = ramped(before, after, CAMERA, PAN, clock, begun)
     breath = 0.5 - 0.5 * torch.cos(
         2 * torch.pi * (clock / ZOOM_SECONDS + before.named("fall")[:, None])
     )
-    zoom = 1 + ZOOM_MOST * breath * _mixed(before, after, CAMERA, ZOOM, eased(clock - begun, 1.5))
+    zoom = 1 + ZOOM_MOST * breath * _mixed(before, after, CAMERA, ZOOM, eased(clock - begun, 1.1))
 
-    swap = eased(clock - begun, 1.4)
+    swap = eased(clock - begun, SWAP)
     shape = torch.where(
         swap < 0.5, before.attributes[:, SHAPE, None], after.attributes[:, SHAPE, None]
     )
-    colour = _colour_mix(before, after, COLOUR, eased(clock - begun, 1.2))
+    colour = _colour_mix(before, after, COLOUR, eased(clock - begun, 1.0))
     companion, companion_colour, risen = _companion(before, after, swap)
     frames = seconds.shape[1]
     parts = {

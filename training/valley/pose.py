@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from longtake.training.valley.ramps import at, eased, ramped
+from longtake.training.valley.ramps import SWAP, at, eased, ramped
 from longtake.training.valley.world import (
     CAMERA,
     GROUND,
@@ -83,7 +83,7 @@ def film_pose(before: Scenes, after: Scenes, clock: Tensor, begun: Tensor, pan: 
     """
     pace = 0.9 + 0.2 * before.named("pace")[:, None]
     beats = pace * ramped(before, after, SPEED, RATES, clock, begun)
-    share = eased(clock - begun, 1.5)
+    share = eased(clock - begun, 1.2)
     first, second = (_pose(scenes, clock, beats, pan) for scenes in (before, after))
     mixed = {
         f.name: torch.lerp(getattr(first, f.name), getattr(second, f.name), share)
@@ -94,7 +94,7 @@ def film_pose(before: Scenes, after: Scenes, clock: Tensor, begun: Tensor, pan: 
     mixed["cos"], mixed["sin"] = mixed["cos"] / length, mixed["sin"] / length
     mixed["beat"] = first.beat
     # One shape shrinks to nothing and the next one grows in its place, a little too much at first.
-    swap = eased(clock - begun, 1.4)
+    swap = eased(clock - begun, SWAP)
     late = swap >= 0.5
     shrunk = (1 - 2 * swap).abs()
     shrunk = shrunk * (1 + 0.5 * (1 - shrunk))

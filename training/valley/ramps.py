@@ -7,8 +7,10 @@ from torch import Tensor
 
 from longtake.training.valley.world import Scenes
 
-RAMP = 1.5
+RAMP = 1.2
 """Seconds in which a rate becomes another."""
+SWAP = 1.1
+"""Seconds in which a thing gives way to another."""
 
 
 def eased(since: Tensor, duration: float) -> Tensor:

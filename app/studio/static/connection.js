@@ -25,7 +25,9 @@ export class Connection {
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url);
     socket.binaryType = "arraybuffer";
-    socket.addEventListener("open", () => this.session.connected((text) => socket.send(text)));
+    // What a closing connection would swallow is sent again over the next one.
+    const send = (text) => socket.readyState === WebSocket.OPEN && socket.send(text);
+    socket.addEventListener("open", () => this.session.connected(send));
     socket.addEventListener("message", ({ data }) => this._take(socket, data));
     socket.addEventListener("close", () => this._closed());
     this.socket = socket;

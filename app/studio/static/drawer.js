@@ -10,6 +10,7 @@ const CHARTS = {
   chunk: ({ chunk_p50: p50, chunk_p95: p95 }) => [[p50, p95], pair(p50, p95)],
   reaction: ({ reaction: last, reaction_max: most }) => [[last], pair(last, most)],
   queues: ({ unsent, waiting }) => [[unsent, waiting], `${unsent} · ${waiting}`],
+  memory: ({ cache, memory }) => [[memory], `${megabytes(memory)} · ${megabytes(cache)}`],
   buffer: ({ buffered }) => [[buffered], `${Math.round(buffered)}`],
 };
 
@@ -60,15 +61,15 @@ class Drawer extends HTMLElement {
   }
 
   async gif() {
-    await takes.fetchFile((await this._current()).name, "clip.gif");
+    await takes.fetchFile(this._current, "clip.gif");
   }
 
   async webp() {
-    await takes.fetchFile((await this._current()).name, "clip.webp");
+    await takes.fetchFile(this._current, "clip.webp");
   }
 
   async command() {
-    await this._copyCommand((await this._current()).name);
+    await this._copyCommand(this._current);
   }
 
   saveScript() {
@@ -80,11 +81,11 @@ class Drawer extends HTMLElement {
     if (file) await this.stage.play(parseScript(await file.text()));
   }
 
-  /** The newest take that is being made. */
-  async _current() {
-    const found = (await takes.list()).takes.find(({ state }) => state === "open");
-    if (!found) throw new Error("No take is being made");
-    return found;
+  /** The name on disk of the take that is being made. */
+  get _current() {
+    const { recording } = this.stage.take;
+    if (!recording) throw new Error("No take is being made");
+    return recording;
   }
 
   async _copyCommand(name) {
@@ -162,8 +163,8 @@ class Drawer extends HTMLElement {
     const about = document.createElement("span");
     about.className = "lt-note";
     const states = { open: "being made", finished: "", interrupted: "interrupted" };
-    const megabytes = `${(size / 1e6).toFixed(1)} MB`;
-    const parts = [name.replace("_", " "), takes.lengthOf(seconds), megabytes, states[state]];
+    const length = takes.lengthOf(seconds);
+    const parts = [name.replace("_", " "), length, `${megabytes(size)} MB`, states[state]];
     about.textContent = parts.filter(Boolean).join(" · ");
     const save = button("MP4", () => this._try(() => takes.fetchFile(name, "film.mp4")));
     const copy = button("Command", () => this._try(() => this._copyCommand(name)));
@@ -180,6 +181,10 @@ class Drawer extends HTMLElement {
     item.append(text, about, actions);
     return item;
   }
+}
+
+function megabytes(bytes) {
+  return (bytes / 1e6).toFixed(bytes < 1e8 ? 1 : 0);
 }
 
 function pair(one, other) {

@@ -3,9 +3,11 @@
 const SESSION = "longtake-session";
 const TAKE = "longtake-take";
 
-/** Of no take yet. `paused` is null, `person` or `hidden`. */
+/** Of no take yet. `recording` is its name on disk; `paused` is null, `person` or `hidden`. */
 export function noTake() {
-  return { number: null, seed: null, marks: [], settings: {}, paused: null, failure: null };
+  return {
+    number: null, recording: null, seed: null, marks: [], settings: {}, paused: null, failure: null,
+  };
 }
 
 /** What an earlier page kept in this tab. */

@@ -197,15 +197,14 @@ class Stage extends HTMLElement {
 
   // What the page itself does.
 
-  _begin({ take }, seed) {
-    if (take === this.take.number) {
-      this.take.seed = seed;
-    } else {
+  _begin({ take, recording = null }, seed) {
+    if (take !== this.take.number) {
       this.receipts.reset();
-      this.take = { ...memory.noTake(), number: take, seed };
+      this.take = { ...memory.noTake(), number: take };
       this.view.begin(take);
       this.view.buffer.release();
     }
+    Object.assign(this.take, { seed, recording: recording ?? this.take.recording });
     memory.keepTake(this.take);
     this._render();
     this._renderReceipts();

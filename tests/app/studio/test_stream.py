@@ -24,6 +24,11 @@ def first_receipt(request_id, take, prompt=PROMPT, **settings):
     return wire.Applied(id=request_id, take=take, chunk=0, time=0, prompt=prompt, settings=settings)
 
 
+def begun(studio, request_id, take):
+    """The answer to what begins a take."""
+    return wire.Ack(id=request_id, take=take, recording=studio.takes.takes()[0].name)
+
+
 def assert_sound(client):
     """What holds of everything that a client got."""
     for take in {frame.take for frame in client.got if isinstance(frame, wire.EncodedFrame)}:
@@ -49,7 +54,7 @@ def test_a_film_comes_frame_by_frame_and_follows_a_prompt(studio, model):
     assert (ready.received, ready.limits.ahead) == (0, AHEAD)
 
     opened = client.send(wire.Open, prompt=PROMPT, seed=7)
-    assert client.answer(opened) == wire.Ack(id=opened, take=1)
+    assert client.answer(opened) == begun(studio, opened, take=1)
     assert client.next() == first_receipt(opened, take=1)
     frame = client.frame(0)
     assert (frame.take, frame.chunk, frame.index, frame.pts) == (1, 0, 0, 0)
@@ -161,11 +166,11 @@ def test_a_new_take_begins_after_the_last_frame_of_the_old_one(studio):
     client.ask(wire.Prompt, text="night falls")
     client.ask(wire.Prompt, text="snow", at=1000)
     restarted = client.ask(wire.Restart, seed=4)
-    assert restarted == wire.Ack(id=restarted.id, take=2)
+    assert restarted == begun(studio, restarted.id, take=2)
     assert client.next() == first_receipt(restarted.id, 2, "night falls", steps=1)
     client.frame(2 * CHUNK)
     opened = client.open(prompt="snow")
-    assert opened == wire.Ack(id=opened.id, take=3)
+    assert opened == begun(studio, opened.id, take=3)
     assert client.applied() == first_receipt(opened.id, 3, "snow")
     client.frame(0)
     takes = [each.take for each in client.got if isinstance(each, wire.EncodedFrame)]

@@ -75,6 +75,7 @@ class FakeServer:
     Attributes:
         queue: positions told to the next one who connects.
         speed: as in ``metrics``.
+        recording: the name on disk of the takes that begin.
         refuse: answers ``prompt`` with this error.
         told: every message that came, but ``playback`` and ``hello``.
         resumed: how often the session was resumed.
@@ -84,6 +85,7 @@ class FakeServer:
     def __init__(self) -> None:
         self.queue: list[int] = []
         self.speed = 1.0
+        self.recording = "film"
         self.refuse: Error | None = None
         self.told: list[Any] = []
         self.shown: Any = None
@@ -208,7 +210,7 @@ class FakeServer:
             case "open" | "restart":
                 self.take, self.chunk, self.running, self.due = self.take + 1, 0, True, []
                 self.prompt = getattr(message, "prompt", self.prompt)
-                about = {"take": self.take}
+                about = {"take": self.take, "recording": self.recording}
             case "prompt":
                 self.due.append((message.at, message.id, message.text))
                 chunk = max(self.chunk, -int(-message.at * RATE // CHUNK))
@@ -256,7 +258,8 @@ class FakeServer:
         self.chunk += 1
         metrics = Metrics(chunks=self.chunk, frames=self.chunk * CHUNK, fps=38.2 * self.speed,
                           speed=self.speed, first_frame=0.2, chunk_p50=0.31, chunk_p95=0.34,
-                          reaction=0.7, reaction_max=0.8, unsent=0, waiting=0)  # fmt: skip
+                          reaction=0.7, reaction_max=0.8, unsent=0, waiting=0,
+                          cache=8_847_360, memory=555_745_280)  # fmt: skip
         await socket.send_text(encode(metrics))
 
 

@@ -1,22 +1,37 @@
-"""The page and the server together, with the tiny model."""
+"""The page and the server together, with the tiny model and with the bundled one."""
 
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+import longtake
 from longtake.app.studio.page import mount_page
 from longtake.app.studio.server import Server, listen, make_app
 from longtake.app.studio.settings import StudioSettings
 
+PROMPT = "a red ball bounces on green grass on a sunny day"
+SEEN = """([take, index]) => {
+    const { shown } = document.querySelector("longtake-stage").view;
+    return shown?.take === take && shown.index >= index;
+}"""
 SHOWN = "() => document.querySelector('longtake-stage')?.view?.shown?.index ?? -1"
 
 
-@pytest.fixture
-def studio(model, takes):
-    """The whole server; in place of the one with a fake stream."""
+PICTURE = """() => {
+    const copy = new OffscreenCanvas(64, 36).getContext("2d", {willReadFrequently: true});
+    copy.drawImage(document.querySelector("canvas"), 0, 0, 64, 36);
+    return [...copy.getImageData(0, 0, 64, 36).data];
+}"""
+
+
+@contextmanager
+def served(model, takes):
+    """The whole server."""
     settings = StudioSettings(port=0, tick=0.1)
     socket = listen(settings)
     app = mount_page(make_app(model, settings, takes), model, takes)
@@ -27,6 +42,13 @@ def studio(model, takes):
     yield server
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture
+def studio(model, takes):
+    """In place of the one with a fake stream."""
+    with served(model, takes) as server:
+        yield server
 
 
 def play(page, studio):
@@ -83,3 +105,43 @@ def test_pause_holds_the_film_and_settings_reach_the_model(page, studio):
         "() => document.querySelector('longtake-stage').take.settings.steps === 1"
     )
     page.wait_for_function(f"({SHOWN})() > {page.evaluate(SHOWN) + 8}")
+
+
+def picture(page):
+    """What the canvas shows, int [36, 64, 3]."""
+    return np.reshape(page.evaluate(PICTURE), (36, 64, 4))[..., :3]
+
+
+def blue(pixels):
+    """Share of pixels as blue as a blue thing, and as nothing else in the bundled world."""
+    red, green, blue = np.moveaxis(pixels, -1, 0)
+    return ((blue > 90) & (blue > 2 * red) & (blue > 1.5 * green)).mean()
+
+
+class TestBundledModel:
+    """Whoever types sees it: with the model that comes with Longtake."""
+
+    @pytest.fixture
+    def studio(self, takes):
+        with longtake.open() as model, served(model, takes) as server:
+            yield server
+
+    def test_what_is_typed_is_what_is_seen(self, page, studio):
+        play(page, studio)
+        page.evaluate("prompt => document.querySelector('longtake-stage').open(prompt, 7)", PROMPT)
+        page.wait_for_function(SEEN, arg=[2, 8])
+        day = picture(page)
+        assert day[:8].mean() > 120
+        assert blue(day[18:]) < 0.01
+        page.fill("[name=text]", "a blue car on snow at night")
+        page.keyboard.press("Enter")
+        expect(page.locator(".lt-receipts li")).to_have_attribute("data-state", "seen")
+        page.wait_for_function(SEEN, arg=[2, page.evaluate(SHOWN) + 64])
+        night = picture(page)
+        assert night[:8].mean() < 70
+        assert night[28:].mean() > 70
+        assert blue(night) > 0.02
+        page.fill("[name=text]", "now it rains")
+        page.keyboard.press("Enter")
+        page.wait_for_function(SEEN, arg=[2, page.evaluate(SHOWN) + 64])
+        assert blue(picture(page)) > 0.02

@@ -206,6 +206,16 @@ def test_a_lost_connection_is_taken_up_again(page, studio):
     assert len(studio.fake.messages("open")) == 1
 
 
+def test_what_is_asked_while_the_connection_closes_is_asked_again(page, studio):
+    load(page, studio)
+    page.evaluate(
+        f"() => {{ {STAGE}.connection.socket.close(); {STAGE}.say({{ text: 'a blue car' }}); }}"
+    )
+    expect(page.locator(".lt-receipts li")).to_have_attribute("data-state", "seen")
+    [told] = studio.fake.messages("prompt")
+    assert told.text == "a blue car"
+
+
 def test_a_session_that_is_gone_begins_anew_where_it_was(page, studio):
     load(page, studio)
     say(page, "a blue car")
@@ -355,11 +365,13 @@ def test_a_script_is_saved_as_generate_reads_it_and_loaded(page, studio, tmp_pat
 
 def test_takes_are_listed_downloaded_and_repeated(page, studio, begin, record):
     recording = begin(studio.takes)
+    studio.fake.recording = recording.folder.name
     record(recording, range(40), (0, "day"), (2, "night"))
+    begin(studio.takes)  # another visitor's
     load(page, studio)
     page.get_by_role("button", name="More").click()
-    row = page.locator(".lt-takes li")
-    expect(row).to_contain_text("being made")
+    row = page.locator(".lt-takes li").last
+    expect(row).to_contain_text("4.5 s")
     with page.expect_download() as moving:
         page.get_by_role("button", name="WebP").click()
     assert moving.value.suggested_filename == f"{recording.folder.name}.webp"
