@@ -35,6 +35,7 @@ from longtake.app.wire import (
     Error,
     Goodbye,
     Metrics,
+    Notice,
     Open,
     Prompt,
     Ready,
@@ -265,6 +266,9 @@ class Link:
                 self.inbox.apply(message)
             case Metrics():
                 self.inbox.metrics = message
+            case Notice():
+                said = f"{message.message}: {message.hint}" if message.hint else message.message
+                logging.getLogger(__name__).warning("%s", said)
             case Goodbye():
                 self._goodbye = message.reason
             case _:

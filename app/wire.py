@@ -253,6 +253,20 @@ class Metrics(Message):
     memory: Count
 
 
+class Notice(Message):
+    """Something that the person should know of; nothing ends with it."""
+
+    type: Literal["notice"] = "notice"
+    message: Sentence
+    hint: Sentence
+
+    @classmethod
+    def of(cls, error: StreamError) -> Notice:
+        """The message that tells of an error."""
+        message, hint = _sentences(error)
+        return cls(message=message, hint=hint)
+
+
 class Error(Message):
     """A request failed; without ``id``, the take or the connection did."""
 
@@ -268,10 +282,7 @@ class Error(Message):
         """The message that tells of an error; a code that is nowhere told of is ``internal``."""
         named = ALIASES.get(error.code, error.code)
         code: ErrorCode = next((known for known in ERRORS if known == named), "internal")
-        message, hint = (
-            text.encode(errors="replace").decode()[:MAX_SENTENCE]
-            for text in (error.message, error.hint)
-        )
+        message, hint = _sentences(error)
         retryable = ERRORS[code].retryable
         return cls(id=request_id, code=code, message=message, retryable=retryable, hint=hint)
 
@@ -310,7 +321,16 @@ class EncodedFrame(Message):
     payload: Annotated[bytes, Field(min_length=1, max_length=MAX_PAYLOAD)]
 
 
+def _sentences(error: StreamError) -> tuple[str, str]:
+    """An error's message and hint, fit to be sent."""
+    message, hint = (
+        text.encode(errors="replace").decode()[:MAX_SENTENCE]
+        for text in (error.message, error.hint)
+    )
+    return message, hint
+
+
 ClientMessage = (
     Hello | Open | Prompt | Set | Pause | Resume | Restart | Save | Still | Playback | Bye
 )
-ServerMessage = Ready | Queued | Ack | Applied | Metrics | Error | Goodbye
+ServerMessage = Ready | Queued | Ack | Applied | Metrics | Notice | Error | Goodbye

@@ -85,7 +85,8 @@ class RememberingAttention:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
         """See `longtake.models.video.transformer.SelfAttention`."""
-        return self._remember(q, k, v)
+        attended: Tensor = self._remember(q, k, v)
+        return attended
 
     # What it keeps is for each layer another; a compiler that looked inside, or at the layer's
     # number, would compile each anew. So layers are counted here.

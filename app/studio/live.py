@@ -228,7 +228,7 @@ class LiveTake:
         if error is None:
             return
         if self._failed_at is None:
-            self._post(self, wire.Error.of(error))
+            self._post(self, wire.Notice.of(error))
         elif now < self._failed_at + RETRY_SECONDS:
             return
         else:

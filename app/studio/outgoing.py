@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from longtake.app.wire import Applied, EncodedFrame, Error, Settings
+from longtake.app.wire import Applied, EncodedFrame, Error, Notice, Settings
 from longtake.streaming import StreamError
 
-Item = EncodedFrame | Applied | Error
+Item = EncodedFrame | Applied | Notice | Error
 
 
 class Outgoing:

@@ -21,6 +21,7 @@ from longtake.app.wire import (
     Goodbye,
     Hello,
     Metrics,
+    Notice,
     Pause,
     Playback,
     Prompt,
@@ -176,6 +177,20 @@ def test_what_the_server_notes_is_warned_of(play):
         session.open("day")
         with pytest.warns(UserWarning, match="no such word"):
             session.prompt("pruple")
+
+
+def test_what_ends_nothing_is_logged(play, caplog):
+    def script(peer):
+        peer.greet()
+        peer.begin()
+        peer.send(Notice(message="the disk is full", hint="make room"))
+        peer.frame(0)
+        peer.part()
+
+    with connect(play(script).url) as session:
+        session.open("day")
+        assert next(session.frames(seconds=1)).index == 0
+    assert "the disk is full: make room" in caplog.text
 
 
 def test_a_take_that_fails_hands_out_what_came_and_another_can_begin(play, error_of):

@@ -23,7 +23,7 @@ export class Session {
    * @param {object} hooks
    * @param {{session?: string, resume_token?: string}} hooks.stored what an earlier page kept.
    * @param {(kind: string, message: object) => void} hooks.on told of `ready` (with `resumed`),
-   *   `applied`, `metrics`, `failed` and `phase`.
+   *   `applied`, `metrics`, `notice`, `failed` and `phase`.
    */
   constructor({ stored = {}, on }) {
     this.stored = stored;

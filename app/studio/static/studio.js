@@ -187,6 +187,11 @@ class Stage extends HTMLElement {
     this._emit("metrics");
   }
 
+  /** Something that the person should know of, though the film goes on. */
+  _notice({ message, hint }) {
+    this.speak(hint ? `${message}: ${hint}` : message);
+  }
+
   /** The take failed; the session stands. */
   _failed({ message, hint }) {
     Object.assign(this.take, { number: null, paused: null });

@@ -113,10 +113,10 @@ def test_a_full_disk_is_told_once_and_the_film_goes_on(studio, monkeypatch):
         raise StreamError("disk_full", "the disk is full", "make room")
 
     monkeypatch.setattr(Recording, "write", fail)
-    error = client.until(lambda each: isinstance(each, wire.Error))
-    assert (error.id, error.code, error.message) == (None, "bad_output", "the disk is full")
+    told = client.until(lambda each: isinstance(each, wire.Notice))
+    assert told == wire.Notice(message="the disk is full", hint="make room")
     client.frame(client.indices()[-1] + 6 * CHUNK)
-    assert len([each for each in client.got if isinstance(each, wire.Error)]) == 1
+    assert len([each for each in client.got if isinstance(each, wire.Notice)]) == 1
     # There is room again: the take goes on with a gap.
     monkeypatch.setattr(Recording, "write", write)
     monkeypatch.setattr("longtake.app.studio.live.RETRY_SECONDS", 0.0)

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from longtake.app.cues import Cue, from_script
-from longtake.app.wire import Error, Goodbye
+from longtake.app.wire import Error, Goodbye, Notice
 
 # The colour in a corner of the picture, where the drawn ball never is. It is read from a copy:
 # reading the canvas itself would slow it down.
@@ -273,6 +273,14 @@ def test_a_take_that_failed_is_begun_again_with_its_prompt(page, studio):
     page.get_by_role("button", name="Begin again").click()
     expect(page.locator(".lt-notice")).to_have_attribute("data-shown", "no")
     assert studio.fake.messages("open")[1].prompt == "a blue car"
+
+
+def test_what_ends_nothing_is_said_and_the_film_goes_on(page, studio):
+    load(page, studio)
+    studio.fake.say(Notice(message="the disk is full", hint="make room"))
+    expect(page.locator("longtake-stage .lt-said")).to_have_text("the disk is full: make room")
+    page.wait_for_function(f"({SHOWN})() > {page.evaluate(SHOWN)} + 16")
+    expect(page.locator(".lt-state")).to_have_text("live")
 
 
 def test_a_slow_machine_plays_slower_and_says_so(page, studio):
