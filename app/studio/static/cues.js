@@ -1,5 +1,5 @@
 // Prompt scripts, as `generate --script` reads them: {"at": seconds, "prompt": "..."} on every
-// line, or {"prompts": ["...", ...]} on a single one.
+// line, perhaps with the chunks of a "transition", or {"prompts": ["...", ...]} on a single one.
 
 const EVERY = 10;
 const FORM = 'write {"at": seconds, "prompt": "..."} on every line';
@@ -7,7 +7,7 @@ const FORM = 'write {"at": seconds, "prompt": "..."} on every line';
 /**
  * The prompts of a script, in the order of their times; the first is at 0.
  * @param {string} text
- * @returns {{at: number, text: string}[]}
+ * @returns {{at: number, text: string, transition: number}[]}
  * @throws {Error} a line does not fit; it is named.
  */
 export function parseScript(text) {
@@ -26,18 +26,22 @@ function parseLine(line, number) {
   } catch {
     throw new Error(`Line ${number} is not JSON: ${FORM}`);
   }
-  const { at, prompt, prompts } = data ?? {};
+  const { at, prompt, prompts, transition = 0 } = data ?? {};
   const isText = (value) => typeof value === "string" && value.trim() !== "";
   if (Array.isArray(prompts) && prompts.every(isText)) {
-    return prompts.map((each, index) => ({ at: EVERY * index, text: each }));
+    return prompts.map((each, index) => ({ at: EVERY * index, text: each, transition: 0 }));
   }
-  if (!isText(prompt) || typeof at !== "number" || at < 0) {
+  const fits = typeof at === "number" && at >= 0 && Number.isInteger(transition);
+  if (!isText(prompt) || !fits) {
     throw new Error(`Line ${number} does not fit: ${FORM}`);
   }
-  return [{ at, text: prompt }];
+  return [{ at, text: prompt, transition }];
 }
 
 /** A script with the prompts of a take. */
 export function formatScript(marks) {
-  return marks.map(({ time, text }) => `${JSON.stringify({ at: time, prompt: text })}\n`).join("");
+  const lines = marks.map(({ time, text, transition }) => {
+    return JSON.stringify({ at: time, prompt: text, ...(transition && { transition }) });
+  });
+  return lines.map((line) => `${line}\n`).join("");
 }

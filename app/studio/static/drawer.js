@@ -45,11 +45,11 @@ class Drawer extends HTMLElement {
   // The buttons.
 
   restart() {
-    return this.stage.restart();
+    return this.stage.again();
   }
 
   reseed() {
-    return this.stage.restart(newSeed());
+    return this.stage.again(newSeed());
   }
 
   saveLast() {

@@ -3,7 +3,7 @@
 const KEPT = 100;
 
 /**
- * A receipt: {id, text, at, sent, state, accepted, chunk, time, seen, note}. `sent` is a time;
+ * A receipt: {id, text, at, transition, sent, state, accepted, chunk, time, seen, note}. `sent` is a time;
  * `accepted` and `seen` are milliseconds after it; `state` is sent, accepted, applied, seen,
  * passed (a later prompt came into force in its place) or refused.
  */
@@ -13,8 +13,8 @@ export class Receipts {
   }
 
   /** A prompt was sent. `now` in milliseconds. */
-  sent(text, at, now) {
-    const receipt = { id: null, text, at, sent: now, state: "sent" };
+  sent(prompt, now) {
+    const receipt = { id: null, ...prompt, sent: now, state: "sent" };
     this.all.push(receipt);
     if (this.all.length > KEPT) this.all.shift();
     return receipt;

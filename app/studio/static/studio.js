@@ -57,9 +57,9 @@ class Stage extends HTMLElement {
     return ack;
   }
 
-  /** A take whose prompts are given with their times: {at, text}, the first at 0. */
-  async play([first, ...later]) {
-    if (!(await this.open(first.text))) return;
+  /** A take whose prompts are given with their times: {at, text, transition}, the first at 0. */
+  async play([first, ...later], seed, settings) {
+    if (!(await this.open(first.text, seed, settings))) return;
     // Half as fast as the server takes requests.
     const pause = 2000 / this.session.ready.limits.requests;
     for (const cue of later) {
@@ -68,16 +68,17 @@ class Stage extends HTMLElement {
     }
   }
 
-  /** Another take with the prompt and settings of this one. */
-  async restart(seed = null) {
-    const ack = await this._ask("restart", seed === null ? {} : { seed });
-    if (ack) this._begin(ack, seed ?? this.take.seed);
+  /** Another take with the prompts of this one at their times, and its settings. */
+  async again(seed = this.take.seed) {
+    const { marks, settings } = this.take;
+    const cues = marks.map(({ time, ...mark }) => ({ at: time, ...mark }));
+    if (cues.length > 0) await this.play(cues, seed, settings);
   }
 
   /** Change the prompt. */
   async say({ text, at = 0, transition = 0 }) {
     if (this.take.number === null) return this.open(text);
-    const receipt = this.receipts.sent(text, at, performance.now());
+    const receipt = this.receipts.sent({ text, at, transition }, performance.now());
     this._renderReceipts(receipt);
     const fields = { text, ...(at && { at }), ...(transition && { transition }) };
     try {
@@ -163,9 +164,10 @@ class Stage extends HTMLElement {
     if (message.take !== this.take.number) this._begin(message, this.take.seed);
     if (message.prompt !== undefined) {
       this.receipts.applied(message);
-      const { chunk, time, prompt } = message;
+      const { id, chunk, time, prompt } = message;
+      const transition = this.receipts.all.find((receipt) => receipt.id === id)?.transition ?? 0;
       const marks = this.take.marks.filter((mark) => mark.chunk < chunk);
-      if (marks.at(-1)?.text !== prompt) marks.push({ chunk, time, text: prompt });
+      if (marks.at(-1)?.text !== prompt) marks.push({ chunk, time, text: prompt, transition });
       this.take.marks = marks;
       memory.keepTake(this.take);
       this._renderReceipts();

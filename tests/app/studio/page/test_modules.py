@@ -189,7 +189,7 @@ def test_a_receipt_goes_from_sent_to_seen(run):
     body = """
         const {Receipts, describe} = await import("/studio/receipts.js");
         const receipts = new Receipts();
-        const receipt = receipts.sent("night falls", 0, 1000);
+        const receipt = receipts.sent({text: "night falls", at: 0}, 1000);
         const said = [describe(receipt)];
         receipt.id = 5;
         receipts.accepted(receipt, {chunk: 3, time: 1.5}, 1012);
@@ -215,7 +215,7 @@ def test_of_prompts_due_at_one_chunk_the_others_are_passed_over(run):
         const {Receipts} = await import("/studio/receipts.js");
         const receipts = new Receipts();
         const all = [["a", 2], ["b", 2], ["later", 9]].map(([text, chunk], index) => {
-            const receipt = receipts.sent(text, 0, 0);
+            const receipt = receipts.sent({text, at: 0}, 0);
             receipt.id = index + 1;
             receipts.accepted(receipt, {chunk, time: chunk / 2}, 1);
             return receipt;
@@ -315,7 +315,10 @@ def test_some_goodbyes_are_for_good(run, reason, phase):
 
 
 def test_scripts_are_what_the_command_line_reads(run, tmp_path):
-    marks = '[{time: 0, text: "a \\"red\\" ball"}, {time: 12.5, text: "Nacht fällt"}]'
+    marks = """[
+        {time: 0, text: 'a "red" ball', transition: 0},
+        {time: 12.5, text: "Nacht fällt", transition: 4},
+    ]"""
     body = f"""
         const {{formatScript, parseScript}} = await import("/studio/cues.js");
         const text = formatScript({marks});
@@ -323,9 +326,9 @@ def test_scripts_are_what_the_command_line_reads(run, tmp_path):
     text, parsed = run(body)
     path = tmp_path / "script.jsonl"
     path.write_text(text, "utf-8")
-    cues = [(cue.at, cue.prompt) for cue in from_script(path, 10)]
-    assert cues == [(0, 'a "red" ball'), (12.5, "Nacht fällt")]
-    assert [(cue["at"], cue["text"]) for cue in parsed] == cues
+    cues = [(cue.at, cue.prompt, cue.transition) for cue in from_script(path, 10)]
+    assert cues == [(0, 'a "red" ball', 0), (12.5, "Nacht fällt", 4)]
+    assert [(cue["at"], cue["text"], cue["transition"]) for cue in parsed] == cues
 
 
 @pytest.mark.parametrize(
@@ -349,4 +352,4 @@ def test_longlives_list_of_prompts_is_a_script_too(run):
     body = """
         const {parseScript} = await import("/studio/cues.js");
         return parseScript('{"prompts": ["day", "night"]}');"""
-    assert run(body) == [{"at": 0, "text": "day"}, {"at": 10, "text": "night"}]
+    assert [(cue["at"], cue["text"]) for cue in run(body)] == [(0, "day"), (10, "night")]

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from longtake.app.cues import Cue, from_script
-from longtake.app.wire import Error, Goodbye, Notice
+from longtake.app.wire import Error, Goodbye, Notice, Settings
 
 # The colour in a corner of the picture, where the drawn ball never is. It is read from a copy:
 # reading the canvas itself would slow it down.
@@ -335,8 +335,12 @@ def test_settings_are_sent_and_a_refused_one_is_put_back(page, studio):
     expect(steps).to_have_value("2")
 
 
-def test_restart_keeps_the_prompt_and_new_seed_changes_the_seed(page, studio):
+def test_restart_keeps_the_prompts_and_new_seed_changes_the_seed(page, studio):
     load(page, studio)
+    page.locator("[name=transition]").fill("3")
+    say(page, "a blue car")
+    expect(page.locator(".lt-receipts li")).to_have_attribute("data-state", "seen")
+    time = page.evaluate(f"() => {STAGE}.take.marks[1].time")
     page.get_by_role("button", name="More").click()
     seed = page.locator(".lt-seed")
     first = studio.fake.messages("open")[0].seed
@@ -344,10 +348,15 @@ def test_restart_keeps_the_prompt_and_new_seed_changes_the_seed(page, studio):
     page.get_by_role("button", name="Restart").click()
     page.wait_for_function(f"() => {STAGE}.view.shown.take === 2")
     expect(seed).to_have_text(str(first))
+    page.wait_for_function(f"() => {STAGE}.receipts.all[1]?.accepted !== undefined")
+    again = studio.fake.messages("prompt")[1]
+    assert (again.text, again.at, again.transition) == ("a blue car", time, 3)
     page.get_by_role("button", name="New seed").click()
     page.wait_for_function(f"() => {STAGE}.view.shown.take === 3")
-    same, other = studio.fake.messages("restart")
-    assert same.seed is None
+    before, same, other = studio.fake.messages("open")
+    settings = Settings(steps=4, window=9, sink=3, switch="recache")
+    assert same == before.model_copy(update={"id": same.id, "settings": settings})
+    assert other.seed != same.seed
     expect(seed).to_have_text(str(other.seed))
 
 
