@@ -190,7 +190,8 @@ def test_closed_and_failed_sessions_leave_nothing_behind(engine, fake_model, cap
 
     churn(100)
     before = churn(50)
-    assert churn(500) - before < 100
+    # Of a thousand sessions: one that left a single block would add a thousand.
+    assert churn(500) - before < 500
 
 
 # --- threads ---
