@@ -151,8 +151,7 @@ class Model:
         for event in events:
             self.generator.check(event)
         session = self._engine.open(self.generator, prompt, seed, clock=clock, horizon=0.0)
-        for event in events:
-            session.submit(event)
+        session.submit(*events)
         return session
 
     def take(self, prompt: str, *, seed: int = 0, **settings: int | str) -> Take:

@@ -267,8 +267,8 @@ class Link:
             case Metrics():
                 self.inbox.metrics = message
             case Notice():
-                said = f"{message.message}: {message.hint}" if message.hint else message.message
-                logging.getLogger(__name__).warning("%s", said)
+                told = StreamError("notice", message.message, message.hint)
+                logging.getLogger(__name__).warning("%s", told)
             case Goodbye():
                 self._goodbye = message.reason
             case _:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -108,7 +108,7 @@ class StoredTake:
             return []
         prompts: dict[int, str] = {}
         for time, prompt in self.prompts.items():
-            prompts[self.recorded(round(time * self.rate))] = prompt
+            prompts[self._recorded(round(time * self.rate))] = prompt
         chapters: list[tuple[int, str]] = []
         for frame, prompt in prompts.items():
             if not chapters or chapters[-1][1] != prompt:
@@ -122,11 +122,10 @@ class StoredTake:
             for each in self.segments
             if each.first < stop
         )
-        length = _stop(segments) / self.rate
-        applied = tuple(entry for entry in self.applied if entry.time < length)
+        applied = _before_the_end(self.applied, segments, self.rate)
         return replace(self, segments=segments, applied=applied)
 
-    def recorded(self, index: int) -> int:
+    def _recorded(self, index: int) -> int:
         """Where in what is recorded a frame of the film is, or the next one that is."""
         before = 0
         for segment in self.segments:
@@ -166,7 +165,6 @@ def read_take(folder: Path) -> StoredTake:
             for line in lines
             if "applied" in line
         )
-        length = _stop(segments) / header["rate"]
         finished = any("finished" in line for line in lines)
         return StoredTake(
             folder=folder,
@@ -176,7 +174,7 @@ def read_take(folder: Path) -> StoredTake:
             rate=header["rate"],
             model=Path(header["model"]),
             about=header["about"],
-            applied=tuple(entry for entry in applied if entry.time < length),
+            applied=_before_the_end(applied, segments, header["rate"]),
             segments=tuple(segments),
             state="open" if being_made else "finished" if finished else "interrupted",
             kept=(folder / KEPT).exists(),
@@ -185,6 +183,14 @@ def read_take(folder: Path) -> StoredTake:
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"{folder} holds no take that can be read ({error})"
         raise StreamError("bad_take", problem, "choose another take") from None
+
+
+def _before_the_end(
+    applied: Iterable[Applied], segments: Sequence[Segment], rate: int
+) -> tuple[Applied, ...]:
+    """Of what came into force, that which did before the last frame of some segments ended."""
+    length = _stop(segments) / rate
+    return tuple(entry for entry in applied if entry.time < length)
 
 
 def _stop(segments: Sequence[Segment]) -> int:

@@ -32,6 +32,12 @@ PROMPTS = (
 )
 
 
+def command_line(*arguments: str) -> list[str]:
+    """Longtake's command line as a process of its own."""
+    code = "import sys; from longtake.app.cli import main; sys.exit(main())"
+    return [sys.executable, "-c", code, *arguments]
+
+
 def generate(
     seconds: float, *options: str, environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
@@ -44,8 +50,7 @@ def generate(
     """
     with tempfile.TemporaryDirectory() as folder:
         prompts = [part for prompt in PROMPTS for part in ("--prompt", prompt)]
-        code = "import sys; from longtake.app.cli import main; sys.exit(main())"
-        command = [sys.executable, "-c", code, "generate", "--json", *prompts, *options]
+        command = command_line("generate", "--json", *prompts, *options)
         command += ["--seconds", str(seconds), "--out", f"{folder}/film.mp4"]
         told = {**os.environ, **(environment or {})}
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=told)

@@ -7,7 +7,6 @@ import os
 import random
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 from playwright.sync_api import Page, sync_playwright
 
+from longtake.benchmarks.film import command_line
 from longtake.benchmarks.report import show, write_result
 
 CHANGES = ("night falls", "it starts to snow", "the sun comes up", "the sky clears", "it rains")
@@ -34,8 +34,7 @@ _LAST = "document.querySelector('longtake-stage').receipts.all.at(-1)"
 @contextmanager
 def served(takes: Path) -> Iterator[tuple[str, int]]:
     """The address of a studio of its own, and its process."""
-    code = "import sys; from longtake.app.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "serve", "--port", "0", "--takes", str(takes)]
+    command = command_line("serve", "--port", "0", "--takes", str(takes))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -187,15 +187,7 @@ class Session(Generic[State]):
         Raises:
             StreamError: the session failed; what was made before is delivered first.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: len(self.outbox) > 0 or not self._busy(), timeout)
-            if len(self.outbox):
-                media = self.outbox.get()
-                self._changed.notify_all()
-                return media
-            if self.error:
-                raise self.error
-            return None
+        return self._deliver(lambda: not self._busy(), timeout)
 
     def __iter__(self) -> Iterator[Media]:
         while (media := self.next()) is not None:
@@ -207,16 +199,8 @@ class Session(Generic[State]):
         Raises:
             StreamError: the session failed; what was made before is delivered first.
         """
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: len(self.outbox) > 0 or self.state is None)
-                if not len(self.outbox):
-                    break
-                media = self.outbox.get()
-                self._changed.notify_all()
+        while (media := self._deliver(lambda: self.state is None)) is not None:
             yield media
-        if self.error:
-            raise self.error
 
     def pause(self) -> Boundary:
         """Stop at the next chunk boundary, which is returned."""
@@ -335,6 +319,18 @@ class Session(Generic[State]):
             with self._changed:
                 self.stepping = False
                 self._changed.notify_all()
+
+    def _deliver(self, over: Callable[[], bool], timeout: float | None = None) -> Media | None:
+        """The next media; None where there is none and nothing more to wait for."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self.outbox) > 0 or over(), timeout)
+            if len(self.outbox):
+                media = self.outbox.get()
+                self._changed.notify_all()
+                return media
+            if self.error:
+                raise self.error
+            return None
 
     def _next(self, skipped: int = 0) -> Boundary:
         """The next boundary, or that after skipping some chunks."""

@@ -12,8 +12,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from longtake.app import wire
 from longtake.app.studio.bucket import Bucket
+from longtake.app.studio.failures import failure
 from longtake.app.studio.outgoing import Item
-from longtake.app.studio.visit import Visit, failure
+from longtake.app.studio.visit import Visit
 from longtake.app.studio.visits import Visits
 from longtake.app.wire_coding import decode_client, encode, pack_frame
 from longtake.app.wire_faults import Reason, RequestError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from longtake.app.api import Model
 from longtake.app.background import BackgroundRecording
 from longtake.app.recording import Recording
 from longtake.app.resident import resident_bytes
+from longtake.app.studio.failures import failure
 from longtake.app.studio.outgoing import Item, Outgoing
 from longtake.app.takes import TakesFolder
 from longtake.models.video.generator import FilmState
@@ -196,13 +196,8 @@ class LiveTake:
                 for receipt in self._receipts(due):
                     self._post(self, receipt)
                 self._show(media, log)
-        except StreamError as error:
-            self._post(self, wire.Error.of(error))
         except Exception as error:
-            logging.getLogger(__name__).exception("a take failed")
-            problem = f"the server failed ({type(error).__name__})"
-            hint = "report this, with what the server printed"
-            self._post(self, wire.Error.of(StreamError("internal", problem, hint)))
+            self._post(self, failure(error))
             self._session.close()
         finally:
             with suppress(StreamError):  # told already

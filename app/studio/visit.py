@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from longtake.app import wire
 from longtake.app.api import Model
+from longtake.app.studio.failures import failure
 from longtake.app.studio.live import LiveTake, Opening, Requested
 from longtake.app.studio.outgoing import Item
 from longtake.app.studio.shelf import Shelf
@@ -301,15 +301,6 @@ class Visit:
             tell(wire.Ack(id=request.id, file=file, note=note))
         finally:
             self._saving -= 1
-
-
-def failure(error: Exception, request_id: int | None) -> wire.Error:
-    """What a client is told of an error; one that nobody foresaw is logged."""
-    if not isinstance(error, StreamError):
-        logging.getLogger(__name__).error("a request failed", exc_info=error)
-        problem = f"the server failed with {type(error).__name__}"
-        error = StreamError("internal", problem, "report this, with what the server printed")
-    return wire.Error.of(error, request_id)
 
 
 def _due(request: wire.Request, boundary: Boundary, note: str | None = None) -> wire.Ack:

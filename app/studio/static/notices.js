@@ -40,6 +40,11 @@ export function notice({ phase, reason, position, error }, { failure, paused }, 
   return { text: "" };
 }
 
+/** What an error or a notice says, in one sentence. */
+export function sentence({ message, hint }) {
+  return hint ? `${message}: ${hint}` : message;
+}
+
 /** How the film plays: nothing while all is well but the delay. */
 export function numbers(rate, metrics, buffer) {
   const parts = [];

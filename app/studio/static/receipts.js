@@ -1,5 +1,7 @@
 // What became of every prompt: sent, accepted for a chunk, in force, on the screen.
 
+import { sentence } from "./notices.js";
+
 const KEPT = 100;
 
 /**
@@ -32,7 +34,7 @@ export class Receipts {
   /** It was refused, or lost with its session. */
   refused(receipt, error) {
     receipt.state = "refused";
-    receipt.note = error.hint ? `${error.message}: ${error.hint}` : error.message;
+    receipt.note = sentence(error);
   }
 
   /** A prompt came into force; of those due at the same chunk or before, it is the one that won. */

@@ -8,7 +8,7 @@ import { lengthOf, list, fetchFile, saveFrom, settle } from "./takes.js";
 import { Timeline } from "./timeline.js";
 import { View } from "./view.js";
 import * as memory from "./memory.js";
-import { notice, numbers } from "./notices.js";
+import { notice, numbers, sentence } from "./notices.js";
 
 const RECEIPTS_SHOWN = 3;
 // The newest metrics, for the charts: about a minute.
@@ -129,7 +129,7 @@ class Stage extends HTMLElement {
     try {
       return await this.session.request(type, fields);
     } catch (error) {
-      this.speak(error.hint ? `${error.message}: ${error.hint}` : error.message);
+      this.speak(sentence(error));
       return null;
     }
   }
@@ -190,14 +190,13 @@ class Stage extends HTMLElement {
   }
 
   /** Something that the person should know of, though the film goes on. */
-  _notice({ message, hint }) {
-    this.speak(hint ? `${message}: ${hint}` : message);
+  _notice(message) {
+    this.speak(sentence(message));
   }
 
   /** The take failed; the session stands. */
-  _failed({ message, hint }) {
-    Object.assign(this.take, { number: null, paused: null });
-    this.take.failure = hint ? `${message}: ${hint}` : message;
+  _failed(error) {
+    Object.assign(this.take, { number: null, paused: null, failure: sentence(error) });
     memory.keepTake(this.take);
     this._render();
   }

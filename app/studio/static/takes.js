@@ -1,12 +1,14 @@
 // Takes on the server's disk: listed, downloaded, offered again after a crash.
 
+import { sentence } from "./notices.js";
+import { clock } from "./timeline.js";
+
 /** What the server answers on a path; an error is the sentence that it gives. */
 export async function ask(path, options = {}) {
   const response = await fetch(path, options);
   if (response.ok) return response;
-  const { message, hint } = await response.json().catch(() => ({}));
-  if (!message) throw new Error(`The server answered ${response.status}`);
-  throw new Error(hint ? `${message}: ${hint}` : message);
+  const error = await response.json().catch(() => ({}));
+  throw new Error(error.message ? sentence(error) : `The server answered ${response.status}`);
 }
 
 /** {folder, takes}: where they are, and each with name, seconds, prompt, state, kept and size. */
@@ -53,6 +55,5 @@ export function saveFrom(url, name = "") {
 
 /** A length in words, such as "1:07" or "3.2 s". */
 export function lengthOf(seconds) {
-  if (seconds < 60) return `${seconds.toFixed(1)} s`;
-  return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+  return seconds < 60 ? `${seconds.toFixed(1)} s` : clock(seconds);
 }

@@ -32,9 +32,8 @@ export class Timeline {
   move(now) {
     this.now = now;
     this.clock.textContent = clock(now);
-    this._point();
     if (now > 0.9 * this.span || !this.span) this._layOut(false);
-    else this.head.style.left = `${(100 * now) / this.span}%`;
+    else this._point();
   }
 
   _layOut(rebuild) {
@@ -51,12 +50,12 @@ export class Timeline {
       style.left = `${(100 * time) / this.span}%`;
       style.width = `${(100 * Math.max(0, end - time)) / this.span}%`;
     });
-    this.head.style.left = `${(100 * this.now) / this.span}%`;
     this._point();
   }
 
-  /** Tell the prompt that is on the screen from the others. */
+  /** Move the head, and tell the prompt that is on the screen from the others. */
   _point() {
+    this.head.style.left = `${(100 * this.now) / this.span}%`;
     const current = this.marks.findLastIndex(({ time }) => time <= this.now);
     [...this.list.children].forEach((item, index) => {
       const { firstChild: button } = item;

@@ -197,7 +197,7 @@ class FakeServer:
             return
         self.told.append(message)
         await socket.send_text(encode(await self._carry_out(socket, message)))
-        if message.type in {"open", "restart"}:
+        if message.type == "open":
             await self._applied(socket, message.id, SETTINGS)
             self.begun.set()
 
@@ -207,9 +207,9 @@ class FakeServer:
         match message.type:
             case "prompt" | "set" if self.refuse is not None:
                 return self.refuse.model_copy(update={"id": message.id})
-            case "open" | "restart":
+            case "open":
                 self.take, self.chunk, self.running, self.due = self.take + 1, 0, True, []
-                self.prompt = getattr(message, "prompt", self.prompt)
+                self.prompt = message.prompt
                 about = {"take": self.take, "recording": self.recording}
             case "prompt":
                 self.due.append((message.at, message.id, message.text))
