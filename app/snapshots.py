@@ -14,7 +14,7 @@ from torch import Tensor
 
 from longtake.streaming import StreamError
 
-FORMAT = "longtake.take/1"
+FORMAT = "longtake.take/2"
 
 
 def write_snapshot(path: Path, tensors: dict[str, Tensor], note: dict[str, Any]) -> None:

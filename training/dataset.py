@@ -35,12 +35,13 @@ STYLE_CHANGES = {
     SCENE: (0.15, 0.18, 0.18, 0.15, 0.1, 0.09, 0.07, 0.05, 0.03),
     CHANGE: (0.6, 0.3, 0.1),
 }
-EARLIER_CHANGES = (0.4, 0.3, 0.2, 0.1)
-"""Chances of one, two, three... attributes changing: by caption style, and before the window."""
+"""Chances of one, two, three... attributes changing, by caption style."""
+PAST, AGAIN = 3, 0.35
+"""How often a film may have changed between its opening and its window, and each time's chance."""
 LONGEST_GAP = 60.0
 """Seconds between the opening and the window at most."""
 PLAIN, SWITCH, SETTLED = 0, 1, 2
-KINDS = (0.5, 0.35, 0.15)
+KINDS = (0.4, 0.45, 0.15)
 """Chances of a clip in which nothing changes, the scene does at `border`, or did before."""
 
 
@@ -49,13 +50,16 @@ class Clips:
     """Encoded clips.
 
     `latents`: bfloat16 [N, channels, F, h, w], normalised; `thing`: bool [N, F, h, w], where the
-    thing or its companion is (F is sinks and window, of openings a chunk); `before`, `after`:
-    attribute rows int64 [N, 11], equal where nothing changes; `style`: of the caption, int64 [N];
-    `border`: chunks that are always clean context, int64 [N].
+    thing or its companion is (F is sinks and window, of openings a chunk); `past`: attribute rows
+    int64 [N, PAST, 11] from the opening on, as the next or `before` where nothing changed;
+    `before`, `after`: int64 [N, 11], those of the window, equal where nothing changes; `style`: of
+    the caption for that change, int64 [N]; `border`: chunks that are always clean context,
+    int64 [N].
     """
 
     latents: Tensor
     thing: Tensor
+    past: Tensor
     before: Tensor
     after: Tensor
     style: Tensor
@@ -64,10 +68,10 @@ class Clips:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def rows(self) -> list[tuple[list[int], list[int], int]]:
-        """What the clips' captions are made from: `before`, `after` and `style` of each."""
-        columns = (self.before.tolist(), self.after.tolist(), self.style.tolist())
-        return list(zip(*columns, strict=True))
+    def rows(self) -> list[tuple[list[list[int]], int]]:
+        """What the clips' prompts are made from: all scenes of each, in order, and `style`."""
+        scenes = torch.cat((self.past, self.before[:, None], self.after[:, None]), 1)
+        return list(zip(scenes.tolist(), self.style.tolist(), strict=True))
 
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
@@ -92,11 +96,11 @@ class Clips:
 class Plan:
     """What a batch of clips shows.
 
-    `earlier`: the scenes of the openings; `before`, `after`: of the windows, which begin at second
-    `start` [B] and change at second `change` [B]; `style`, `border`: as in `Clips`.
+    `past`: the scenes from the openings on; `before`, `after`: of the windows, which begin at
+    second `start` [B] and change at second `change` [B]; `style`, `border`: as in `Clips`.
     """
 
-    earlier: Scenes
+    past: tuple[Scenes, ...]
     before: Scenes
     after: Scenes
     start: Tensor
@@ -133,9 +137,10 @@ def draw_plan(size: int, streaming: StreamingConfig, temporal: int, draw: torch.
     # Where the scene changed before the window, there has to have been time for it.
     apart = (uniform() < 0.6) | settled
     gap = LONGEST_GAP * uniform() * apart
-    # In some films another change had come before, and the window alone tells of it.
-    again = apart & (kind != PLAIN) & (uniform() < 0.4)
-    earlier = _where(again, draw_change(before, EARLIER_CHANGES, draw), before)
+    past = [before]
+    for _ in range(PAST):
+        other = draw_change(past[0], STYLE_CHANGES[CHANGE], draw)
+        past.insert(0, _where(apart & (uniform() < AGAIN), other, past[0]))
 
     sinks, chunks = streaming.sink, (streaming.sink + streaming.window) // streaming.chunk
     opening = streaming.sink // streaming.chunk
@@ -149,7 +154,7 @@ def draw_plan(size: int, streaming: StreamingConfig, temporal: int, draw: torch.
     # Half of what changed before has only just done so.
     ago = torch.where(uniform() < 0.5, 3 * uniform(), gap)
     change = torch.where(switch, at_border, start - torch.minimum(gap, ago * uniform()))
-    return Plan(earlier, before, after, start, change, style, border)
+    return Plan(tuple(past[:PAST]), before, after, start, change, style, border)
 
 
 @torch.no_grad()
@@ -180,14 +185,15 @@ def encode_opening(
 def make_clips(codec: TinyCodec, streaming: StreamingConfig, plan: Plan) -> Clips:
     """The clips of a plan. The window is encoded with `WARM` frames before it."""
     device = plan.start.device
-    first, first_cells = encode_opening(codec, plan.earlier, streaming.sink, device)
+    first, first_cells = encode_opening(codec, plan.past[0], streaming.sink, device)
     seconds = times(plan.start - WARM / RATE, WARM + streaming.window * codec.temporal)
     frames = shoot(plan.before, plan.after, seconds, plan.change)
     cells = _cells(thing_cells(plan.before, plan.after, seconds, plan.change), codec.temporal)
     warm = WARM // codec.temporal
     latents = torch.cat((first, encode(codec, frames)[:, :, warm:]), 2)
     thing = torch.cat((first_cells, cells[:, warm:]), 1)
-    rows = (plan.before.attributes, plan.after.attributes)
+    past = torch.stack([scenes.attributes for scenes in plan.past], 1)
+    rows = (past, plan.before.attributes, plan.after.attributes)
     return Clips(latents, thing, *rows, plan.style, plan.border)
 
 
@@ -195,7 +201,8 @@ def make_openings(codec: TinyCodec, streaming: StreamingConfig, scenes: Scenes) 
     """The first chunks of films of scenes, whose captions name the whole scene."""
     rows = scenes.attributes
     latents, thing = encode_opening(codec, scenes, streaming.chunk, rows.device)
-    return Clips(latents, thing, rows, rows, rows[:, 0] * 0 + SCENE, rows[:, 0] * 0)
+    past = rows[:, None].repeat(1, PAST, 1)
+    return Clips(latents, thing, past, rows, rows, rows[:, 0] * 0 + SCENE, rows[:, 0] * 0)
 
 
 def make_batch(

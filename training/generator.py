@@ -121,7 +121,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     described = json.loads(options.config.read_text())
     streaming = StreamingConfig(**described["streaming"])
     both = [Clips.load(clips_path(options.data, name), device) for name in ("films", "openings")]
-    batches = Batches(both, options, streaming.text_length)
+    batches = Batches(both, options, streaming)
     denoiser, described, teacher = _begin(options, described, device)
     flow = Flow(denoiser.transformer)
     latent = (both[0].latents.shape[-2], both[0].latents.shape[-1])

@@ -6,6 +6,7 @@ import argparse
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -13,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import UMT5Config, UMT5EncoderModel
 
+from longtake.models.video.settings import StreamingConfig
+from longtake.models.video.text import join_tokens
 from longtake.training.dataset import CHANGE, SCENE, Clips
 from longtake.training.loop import rank
 from longtake.training.valley.captions import (
@@ -26,6 +29,10 @@ from longtake.training.valley.captions import (
 from longtake.training.valley.world import NAMES
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+EARLIER_BY_CHANGE = 0.7
+"""Of the changes before a clip's window the share that was asked for in words for the change."""
+FORGOTTEN = 0.4
+"""Chance that of a film's prompts only some of the newest are read: its frames tell of the rest."""
 
 
 def build_tokenizer() -> Tokenizer:
@@ -80,21 +87,40 @@ def prompt(
     return caption(after, rng, named, held_out)
 
 
+def story(scenes: Sequence[Sequence[int]], style: int, rng: random.Random) -> list[str]:
+    """The prompts of a film, oldest first: for its first scene, and for each that differs.
+
+    `scenes`: attribute rows in their order; `style`: of the caption for the last one, the others'
+    are drawn.
+    """
+    texts = [caption(scenes[0], rng)]
+    last = len(scenes) - 1
+    for index, (old, new) in enumerate(pairwise(scenes), 1):
+        if old != new:
+            drawn = CHANGE if rng.random() < EARLIER_BY_CHANGE else SCENE
+            said = style if index == last else drawn
+            texts.append(prompt(old, new, said, mention(old, new, said, rng), rng))
+    return texts
+
+
 def tokens(
-    tokenizer: Tokenizer, texts: Sequence[str], length: int, forget: float, rng: random.Random
+    tokenizer: Tokenizer,
+    stories: Sequence[Sequence[str]],
+    length: int,
+    forget: float,
+    rng: random.Random,
 ) -> tuple[Tensor, Tensor]:
-    """Token ids and mask, int64 [B, length] each.
+    """Token ids and mask, int64 [B, length] each, of the prompts of films; see `join_tokens`.
 
     Words are replaced by `<unk>` at the rate `forget`, so that a stranger's word does no harm.
     """
     unknown, end = tokenizer.token_to_id(UNKNOWN), tokenizer.token_to_id(END)
-    ids = torch.zeros(len(texts), length, dtype=torch.long)
+    ids = torch.zeros(len(stories), length, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    for row, encoding in enumerate(tokenizer.encode_batch(list(texts))):
-        kept = [
-            unknown if token != end and rng.random() < forget else token
-            for token in encoding.ids[:length]
-        ]
+    encoded = iter(tokenizer.encode_batch([text for texts in stories for text in texts]))
+    for row, texts in enumerate(stories):
+        joined = join_tokens([next(encoded).ids for _ in texts], length)
+        kept = [unknown if each != end and rng.random() < forget else each for each in joined]
         ids[row, : len(kept)] = torch.tensor(kept)
         mask[row, : len(kept)] = 1
     return ids, mask
@@ -120,13 +146,15 @@ class Batches(Dataset[Batch]):
     a GPU.
     """
 
-    def __init__(self, sets: Sequence[Clips], options: argparse.Namespace, length: int) -> None:
+    def __init__(
+        self, sets: Sequence[Clips], options: argparse.Namespace, streaming: StreamingConfig
+    ) -> None:
         self.sets = [clips.rows() for clips in sets]
         # As many frames a step of either: the films' clean ones but for the last chunk, and as many
         # noisy ones; the openings' are but one chunk and noisy.
         films, chunk = (clips.latents.shape[2] for clips in sets)
         self.sizes = (options.batch, options.batch * 2 * (films - chunk) // chunk)
-        self.seed, self.length = f"{options.seed}/{rank()}", length
+        self.seed, self.streaming = f"{options.seed}/{rank()}", streaming
         self.forget, self.mute = options.forget, options.mute
         self.tokenizer = build_tokenizer()
 
@@ -134,9 +162,15 @@ class Batches(Dataset[Batch]):
         rng = random.Random(f"{self.seed}/{step}")
         rows, size = self.sets[step % 2], self.sizes[step % 2]
         chosen = rng.choices(range(len(rows)), k=size)
-        texts = []
-        for row in (rows[index] for index in chosen):
-            said = mention(*row, rng)
-            texts.append("" if rng.random() < self.mute else prompt(*row, said, rng))
-        ids, mask = tokens(self.tokenizer, texts, self.length, self.forget, rng)
+        stories = [self._story(*rows[index], rng) for index in chosen]
+        length = self.streaming.text_length
+        ids, mask = tokens(self.tokenizer, stories, length, self.forget, rng)
         return Batch(torch.tensor(chosen), ids, mask)
+
+    def _story(self, scenes: list[list[int]], style: int, rng: random.Random) -> list[str]:
+        if rng.random() < self.mute:
+            return [""]
+        texts = story(scenes, style, rng)[-self.streaming.prompts :]
+        if rng.random() < FORGOTTEN:
+            texts = texts[-rng.randint(1, len(texts)) :]
+        return texts

@@ -81,7 +81,7 @@ def draw_captions(
             texts.append(prompt(old, new, style, said, rng, held_out=held_out))
             told = zip(NAMES, new, strict=True)
             targets.append([value if name in said else UNASKED for name, value in told])
-    ids, mask = tokens(build_tokenizer(), texts, length, forget, rng)
+    ids, mask = tokens(build_tokenizer(), [[text] for text in texts], length, forget, rng)
     return Captions(ids, mask, torch.tensor(targets))
 
 

@@ -108,19 +108,19 @@ class BatchCamera:
         frames = []
         decoder = self.codec.start()
         for chunk in range(chunks):
-            embeddings = self._embed([_in_force(script, chunk) for script in scripts])
+            embeddings = self._embed([self._told(script, chunk) for script in scripts])
             latents, _ = films.sample(embeddings)
             films.append(latents)
             pictures, decoder = self.codec.decode(latents, decoder)
             frames.append((pictures.clamp(0, 1) * 255 + 0.5).to("cpu", torch.uint8))
         return torch.cat(frames, 1)
 
-    def _embed(self, texts: list[str]) -> Tensor:
+    def _told(self, script: Script, chunk: int) -> list[str]:
+        """The prompts of a script that are read at a chunk."""
+        told = [script[start] for start in sorted(script) if start <= chunk]
+        return told[-self.streaming.prompts :]
+
+    def _embed(self, stories: list[list[str]]) -> Tensor:
         length = self.streaming.text_length
-        ids, mask = tokens(self.tokenizer, texts, length, 0.0, random.Random(0))
+        ids, mask = tokens(self.tokenizer, stories, length, 0.0, random.Random(0))
         return self.denoiser.embed(ids.to(self.device), mask.to(self.device))
-
-
-def _in_force(script: Script, chunk: int) -> str:
-    """The prompt that a script has for a chunk."""
-    return script[max(start for start in script if start <= chunk)]

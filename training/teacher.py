@@ -29,7 +29,7 @@ class Teacher:
         self.flow = Flow(denoiser.transformer)
         self.guide = guide
         self.shares = (*sampler.sigmas(steps, 2.0), 0.0)
-        silence = tokens(build_tokenizer(), [""], length, 0.0, random.Random(0))
+        silence = tokens(build_tokenizer(), [[""]], length, 0.0, random.Random(0))
         self.silence = [each.to(denoiser.transformer.proj_out.weight.device) for each in silence]
 
     @torch.no_grad()

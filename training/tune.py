@@ -45,6 +45,7 @@ class Films:
         self.tokenizer = build_tokenizer()
         self.chunk = self.length = self.switch = 0
         self.scenes: Scenes | None = None
+        self.stories: list[list[str]] = []
         self.words: tuple[Tensor, Tensor] | None = None
 
     def advance(self) -> tuple[Tensor, Tensor]:
@@ -59,6 +60,7 @@ class Films:
             self.length = self.rng.randint(full + 2, max(full + 2, self.longest))
             self.switch, self.chunk = self.rng.randint(1, self.length - 1), 0
             self.scenes = sample_scenes(self.batch, self.draw)
+            self.stories = [[] for _ in range(self.batch)]
             self.words = self._say(self.scenes, self.scenes, SCENE)
         elif self.chunk == self.switch:
             style = self.rng.choice((SCENE, CHANGE))
@@ -68,12 +70,12 @@ class Films:
         return self.words
 
     def _say(self, before: Scenes, after: Scenes, style: int) -> tuple[Tensor, Tensor]:
-        pairs = zip(before.attributes.tolist(), after.attributes.tolist(), strict=True)
-        texts = [
-            prompt(old, new, style, mention(old, new, style, self.rng), self.rng)
-            for old, new in pairs
-        ]
-        return tokens(self.tokenizer, texts, self.streaming.text_length, 0.0, self.rng)
+        rows = (before.attributes.tolist(), after.attributes.tolist())
+        for told, old, new in zip(self.stories, *rows, strict=True):
+            said = mention(old, new, style, self.rng)
+            told.append(prompt(old, new, style, said, self.rng))
+        stories = [told[-self.streaming.prompts :] for told in self.stories]
+        return tokens(self.tokenizer, stories, self.streaming.text_length, 0.0, self.rng)
 
 
 def train(options: argparse.Namespace) -> Denoiser | None:

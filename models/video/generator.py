@@ -15,7 +15,7 @@ from longtake.models.video import sampler
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.settings import Settings, StreamingConfig, check_event
-from longtake.models.video.text import TextEncoder
+from longtake.models.video.text import TextEncoder, add_prompt
 from longtake.models.video.transformer import TextKV, WanTransformer
 from longtake.models.video.transition import Transition
 from longtake.streaming import Event, InputFrame, Spec, Step, Tensors
@@ -28,8 +28,8 @@ class FilmState:
     Attributes:
         seed: of its noise.
         settings: in force.
-        prompt: in force, or taking over.
-        embeddings: in force: the prompt's, or on the way to them, [1, text_tokens, text_dim].
+        prompts: that are read together, oldest first; the last is in force, or taking over.
+        embeddings: in force: the prompts', or on the way to them, [1, text_tokens, text_dim].
         text: their keys and values.
         cache: self-attention's.
         decoder: the codec's state.
@@ -38,14 +38,14 @@ class FilmState:
         origin: number of the first latent frame since the start or the last flush.
         history: clean latents by frame number, [1, channels, 1, h, w] each: the first ``sink``
             and the last ``sink + window`` since the origin.
-        transition: to the prompt, until a chunk has begun under it alone.
+        transition: to the newest prompt, until a chunk has begun under it alone.
         pending: what to do to the cache before the next chunk.
         work: the chunk being made, suspended between two forwards.
     """
 
     seed: int
     settings: Settings
-    prompt: str
+    prompts: tuple[str, ...]
     embeddings: Tensor
     text: TextKV
     cache: KVCache
@@ -102,7 +102,7 @@ class VideoGenerator:
         cache = self._new_cache(settings)
         embeddings = self.text_encoder([prompt])
         text = self.transformer.encode_text(embeddings)
-        return FilmState(seed, settings, prompt, embeddings, text, cache, self.codec.start())
+        return FilmState(seed, settings, (prompt,), embeddings, text, cache, self.codec.start())
 
     def check(self, event: Event) -> None:
         """Refuse an unknown field or an unfit value; see :func:`.check_event`."""
@@ -117,10 +117,10 @@ class VideoGenerator:
         """Take a new prompt or setting; the cache follows before the next chunk."""
         assert isinstance(event, Event)
         if event.field == "prompt":
-            if event.value == state.prompt and state.transition is None:
+            if event.value == state.prompts[-1] and state.transition is None:
                 return
-            state.prompt = event.value
-            target = self.text_encoder([event.value])
+            state.prompts = add_prompt(state.prompts, event.value, self.config.prompts)
+            target = self.text_encoder(state.prompts)
             # Before the first chunk there is nothing that it could take over from.
             chunks = event.transition if state.chunk else 0
             state.transition = Transition(state.embeddings, target, state.chunk, chunks)
@@ -173,7 +173,7 @@ class VideoGenerator:
         values = {
             "seed": state.seed,
             "settings": asdict(state.settings),
-            "prompt": state.prompt,
+            "prompts": list(state.prompts),
             "cache": numbers,
             # Not those of the settings while a resize is pending.
             "cache_sizes": {
@@ -204,7 +204,7 @@ class VideoGenerator:
         cache = self._new_cache(replace(settings, **values["cache_sizes"]))
         cache.load(group("cache"), values["cache"])
         history = {int(frame): latent for frame, latent in group("history").items()}
-        embeddings, transition = self.text_encoder([values["prompt"]]), None
+        embeddings, transition = self.text_encoder(values["prompts"]), None
         if values["transition"]:
             start = group("transition")["start"]
             transition = Transition(start, embeddings, **values["transition"])
@@ -213,7 +213,7 @@ class VideoGenerator:
         return FilmState(
             seed=values["seed"],
             settings=settings,
-            prompt=values["prompt"],
+            prompts=tuple(values["prompts"]),
             embeddings=embeddings,
             text=self.transformer.encode_text(embeddings),
             cache=cache,

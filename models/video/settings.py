@@ -34,6 +34,8 @@ class StreamingConfig:
         positions: of cached frames, ``relative`` to the cache or ``absolute`` in the film.
         recache: how kept latents are run again under a new prompt: ``full``, in one unmasked
             forward as LongLive does, or ``causal``, chunk by chunk as they were made.
+        prompts: of a film, the newest ones that are read together, as far as they fit in
+            ``text_length``; where it is 1, the prompt in force has to say it all.
         sinks: what a recache makes of the sinks of a film longer than the cache: ``kept`` as they
             are (LongLive with global_sink), ``shifted`` to the oldest latents still at hand
             (LongLive without), or ``rewritten`` from the film's first latents.
@@ -50,10 +52,11 @@ class StreamingConfig:
     text_length: int
     positions: Positions = "relative"
     recache: Literal["full", "causal"] = "full"
+    prompts: int = 1
     sinks: Literal["kept", "shifted", "rewritten"] = "kept"
 
     def __post_init__(self) -> None:
-        for name in ("width", "height", "rate", "steps", "shift", "text_length"):
+        for name in ("width", "height", "rate", "steps", "shift", "text_length", "prompts"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it has to be above 0")
         CacheSettings(self.sink, self.window, self.chunk, self.positions)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,13 +13,15 @@ import torch
 from safetensors.torch import load_file
 
 from longtake.models.video.settings import StreamingConfig
+from longtake.models.video.text import TextEncoder, join_tokens
 from longtake.training import dataset
 from longtake.training.codec import THING_WEIGHT, importance, load_codec
-from longtake.training.dataset import Clips
+from longtake.training.dataset import CHANGE, SCENE, Clips
 from longtake.training.generator import draw_levels, flow_loss
 from longtake.training.judge import UNASKED, accuracy
 from longtake.training.loop import Loop, LoopConfig, schedule
 from longtake.training.metrics import seams
+from longtake.training.prompts import build_text_encoder, build_tokenizer, story, tokens
 from longtake.training.reader import Captions, draw_captions
 from longtake.training.valley.film import render, times
 from longtake.training.valley.world import (
@@ -90,9 +93,9 @@ def test_plans_keep_their_promises() -> None:
     before, after = plan.before.attributes, plan.after.attributes
     changes = shown_changes(before, after).any(1)
     assert torch.equal(changes, (before != after).any(1))
-    assert changes.float().mean() == pytest.approx(0.5, abs=0.05)
+    assert changes.float().mean() == pytest.approx(0.6, abs=0.05)
     assert not plan.style[~changes].any()
-    assert plan.style[changes].float().mean() == pytest.approx(0.55, abs=0.05)
+    assert plan.style[changes].float().mean() == pytest.approx(0.54, abs=0.05)
     # Openings last half a second and chunks as long; there are four in view, the opening included.
     chunk, opening = 8 / RATE, 8 / RATE
     gap = plan.start - opening
@@ -105,20 +108,51 @@ def test_plans_keep_their_promises() -> None:
     at_border = plan.start + (plan.border - 1) * chunk
     begins = changes & (plan.change >= plan.start)
     torch.testing.assert_close(plan.change[begins], at_border[begins])
-    earlier = (plan.earlier.attributes != before).any(1)
-    assert 0.05 < earlier.float().mean() < 0.3
-    assert (changes & (gap > 0))[earlier].all()
+    chain = torch.stack([*(scenes.attributes for scenes in plan.past), before], 1)
+    differs = (chain[:, 1:] != chain[:, :-1]).any(2)
+    assert torch.equal(differs, shown_changes(chain[:, :-1], chain[:, 1:]).any(2))
+    assert 0.3 < differs.any(1).float().mean() < 0.6
+    assert (gap > 0)[differs.any(1)].all()
     # An opening shows nothing of the change to come.
     assert (plan.change[changes] >= opening).all()
-    for rows in (plan.earlier.attributes, before, after):
+    for rows in (*chain.unbind(1), after):
         assert not is_held_out(rows).any()
+
+
+def test_a_story_tells_of_every_scene_that_differs() -> None:
+    rng = random.Random(0)
+    scenes = sample_scenes(1, torch.Generator().manual_seed(3))
+    night = scenes.attributes.clone()
+    time = NAMES.index("time")
+    night[0, time] = (night[0, time] + 1) % 3
+    one, two = scenes.attributes[0].tolist(), night[0].tolist()
+    (only,) = story([one, one, one], SCENE, rng)
+    assert len(only.split()) > 2
+    told = story([one, one, two, two, one], CHANGE, rng)
+    assert len(told) == 3
+    # The last is in words for the change alone, which are few.
+    assert len(told[-1]) < len(told[0])
+
+
+def test_prompts_are_trained_as_they_are_read_in_use() -> None:
+    tokenizer, text = build_tokenizer(), ("a red ball on snow", "night falls", "it turns blue")
+    settings = json.loads(TOY.read_text())["text_encoder"]
+    for length in (48, 9, 4):
+        encoder = TextEncoder(
+            build_text_encoder(settings, build_tokenizer()), build_tokenizer(), length
+        )
+        ids, mask = tokens(tokenizer, [text, text[:1]], length, 0.0, random.Random(0))
+        for row, prompts in enumerate((text, text[:1])):
+            mine = ids[row, : int(mask[row].sum())].tolist()
+            rows = [encoder.tokens(prompt) for prompt in prompts]
+            assert mine[: length - 1] == join_tokens(rows, length)[: length - 1]
 
 
 def test_warm_up_makes_a_window_right_after_the_opening_equal_the_whole_film(built: Path) -> None:
     coder = load_codec(built / "codec")
     scenes = sample_scenes(1, torch.Generator().manual_seed(0))
     one, zero = torch.tensor([0.5]), torch.zeros(1, dtype=torch.long)
-    plan = dataset.Plan(scenes, scenes, scenes, one, 0 * one, zero, zero)
+    plan = dataset.Plan((scenes,) * dataset.PAST, scenes, scenes, one, 0 * one, zero, zero)
     clips = dataset.make_clips(coder, STREAMING, plan)
     whole = render(scenes, times(torch.zeros(1), 32))
     expected = dataset.encode(coder, whole)

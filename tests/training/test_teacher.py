@@ -75,8 +75,8 @@ class _Straight(torch.nn.Module):
 def test_a_teacher_leads_from_every_level_to_where_its_guidance_points(built: Path) -> None:
     denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
     tokenizer = build_tokenizer()
-    words = tokens(tokenizer, ["a red ball", "a blue duck"], 48, 0.0, random.Random(0))
-    silent = tokens(tokenizer, ["", ""], 48, 0.0, random.Random(0))
+    words = tokens(tokenizer, [["a red ball"], ["a blue duck"]], 48, 0.0, random.Random(0))
+    silent = tokens(tokenizer, [[""], [""]], 48, 0.0, random.Random(0))
     noisy = torch.randn(2, 8, 4, 9, 16, generator=torch.Generator().manual_seed(0))
     sigma = torch.tensor([[1.0, 1.0, 0.5, 0.5], [0.75, 0.75, 1.0, 1.0]])
     attention = chunk_attention(denoiser.transformer, STREAMING, (9, 16), clean=1, noisy=2, first=0)

@@ -334,6 +334,22 @@ def test_a_closed_film_frees_its_memory_without_waiting_for_the_collector(
         gc.enable()
 
 
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_the_newest_prompts_are_read_together(most, make_generator, run_chunk):
+    generator = make_generator(prompts=most)
+    state = generator.open("a b", 5)
+    told = ["a b"]
+    for prompt in ("c", "d", "e"):
+        run_chunk(generator, state)
+        generator.apply(state, Event("prompt", prompt))
+        told.append(prompt)
+        assert torch.equal(state.embeddings, generator.text_encoder(told[-most:]))
+    copy = generator.load(*generator.save(state))
+    for each in (state, copy):
+        generator.apply(each, Event("prompt", "f"))
+    assert torch.equal(copy.embeddings, state.embeddings)
+
+
 def test_failed_decode_leaves_the_film_at_its_last_boundary(
     film, make_generator, run_chunk, monkeypatch
 ):

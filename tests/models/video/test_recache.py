@@ -188,7 +188,7 @@ def test_keep_changes_only_the_text(make_take):
     after, numbers_after = take.generator.save(take.state)
     assert all(torch.equal(after[name], tensor) for name, tensor in tensors.items())
     changed = {name for name, value in numbers.items() if numbers_after[name] != value}
-    assert changed == {"prompt", "settings"}
+    assert changed == {"prompts", "settings"}
     assert (take.probe()[0] - old).abs().max() > 0.01
     take.check()
     take.run(4)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from longtake.models.video.text import TextEncoder, encode_tokens
+from longtake.models.video.text import TextEncoder, add_prompt, encode_tokens, join_tokens
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,32 @@ def test_deterministic_and_sensitive_to_every_word(encoder):
     assert not torch.equal(encoder(["red ball"]), encoder(["ball red"]))
 
 
-def test_prompts_of_a_batch_are_encoded_apart(encoder):
-    together = encoder(["a", "a red ball", "x" * 40])
-    for index, prompt in enumerate(("a", "a red ball", "x" * 40)):
-        torch.testing.assert_close(together[index], encoder([prompt])[0], rtol=1e-4, atol=1e-5)
+def test_prompts_are_read_one_after_the_other(encoder):
+    told = [*encoder.tokens("a"), *encoder.tokens("it")]
+    ids = torch.tensor([[*told, *[0] * (12 - len(told))]])
+    expected = encode_tokens(encoder.model, ids, (ids > 0).long())
+    assert torch.equal(encoder(["a", "it"]), expected)
+    assert not torch.equal(encoder(["it", "a"]), expected)
+
+
+def test_without_room_the_oldest_prompts_go_and_the_newest_is_cut():
+    rows = [[1, 2, 3], [4], [5, 6]]
+    assert join_tokens(rows, 6) == [1, 2, 3, 4, 5, 6]
+    assert join_tokens(rows, 5) == [4, 5, 6]
+    assert join_tokens(rows, 2) == [5, 6]
+    assert join_tokens(rows, 1) == [5]
+    assert join_tokens([[1], [2, 2, 2], [3]], 3) == [3]
+
+
+def test_a_prompt_is_added_to_those_before_it():
+    assert add_prompt(("a ball",), "night falls", 1) == ("night falls",)
+    assert add_prompt(("a ball",), "night falls", 3) == ("a ball", "night falls")
+    assert add_prompt(("a", "b", "c"), "d", 3) == ("b", "c", "d")
+
+
+@pytest.mark.parametrize("new", ["it snows", "it snows a lot", "it"])
+def test_a_prompt_that_is_still_being_typed_takes_its_own_place(new):
+    assert add_prompt(("a ball", "it snows"), new, 3) == ("a ball", new)
 
 
 def test_settings_stored_in_the_tokenizer_do_not_matter(make_tokenizer, encoder):
