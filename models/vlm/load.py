@@ -133,12 +133,13 @@ def _model(
         BitsAndBytesConfig,
         Qwen2_5_VLForConditionalGeneration,
     )
+    from transformers.utils import logging  # noqa: PLC0415
 
     more: dict[str, Any] = {}
     if quantization:
         bits = {f"load_in_{quantization}": True, "bnb_4bit_compute_dtype": dtype}
         more = {"quantization_config": BitsAndBytesConfig(**bits), "device_map": {"": device}}
-    with _taking(folder):
+    with _taking(folder), _quietly(logging):
         model, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder, dtype=dtype, local_files_only=True, output_loading_info=True, **more
         )
@@ -170,6 +171,20 @@ def _misfit(
     if max(tokenizer.get_vocab().values()) >= room:
         return f"the tokenizer has {words} words, the model {room}"
     return None
+
+
+@contextmanager
+def _quietly(logging: Any) -> Iterator[None]:  # noqa: ANN401
+    """Without transformers' progress bar and its report, which the caller makes a sentence of."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 @contextmanager
