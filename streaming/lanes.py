@@ -101,13 +101,16 @@ class InputLane:
     Args:
         capacity: frames held at most.
         live: a live source loses its oldest frames when full; a file has to wait instead.
+        batch: frames lost at a time, at most the capacity: those that belong together, or all
+            that a model sees afterwards would begin in the middle of such.
     """
 
-    def __init__(self, capacity: int, *, live: bool) -> None:
+    def __init__(self, capacity: int, *, live: bool, batch: int = 1) -> None:
         self.live = live
         self.ended = False
         self.dropped = 0
         self.capacity = capacity
+        self._batch = batch
         self._frames: deque[InputFrame] = deque()
 
     @property
@@ -116,10 +119,11 @@ class InputLane:
         return len(self._frames) >= self.capacity
 
     def put(self, frame: InputFrame) -> None:
-        """Add a frame; where a live lane is full, its oldest goes and is counted."""
+        """Add a frame; where a live lane is full, its oldest batch goes and is counted."""
         if self.full:
-            self._frames.popleft()
-            self.dropped += 1
+            for _ in range(self._batch):
+                self._frames.popleft()
+            self.dropped += self._batch
         self._frames.append(frame)
 
     def take(self) -> InputFrame:
