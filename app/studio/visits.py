@@ -85,7 +85,9 @@ class Visits:
             visit = self._find(hello.resume)
             guest.tell(wire.Ack(id=hello.id))
             self._guests[guest] = visit
-            guest.admit(visit, visit.attach(guest, hello.resume.last))
+            guest.admit(visit, visit.attach(guest, hello.resume.next))
+            if visit.resting is not None:
+                guest.tell(visit.resting)
             return
         if len(self._queue) >= self.settings.queue and not self._has_place:
             problem = f"all {self.settings.sessions} places are taken, and the queue is full"
@@ -131,6 +133,9 @@ class Visits:
                 if client is not None:
                     client.close(reason)
                 self.end(standing)
+            elif notice := standing.rest(now):
+                if client is not None:
+                    client.tell(notice)
             elif client is not None and standing.stalled(now):
                 client.close("stalled")
         for guest, visit in list(self._guests.items()):

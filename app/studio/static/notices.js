@@ -18,7 +18,7 @@ const REASONS = {
  * @returns {{text: string, action?: string}} the sentence, empty if there is nothing to say, and
  *   what its button says.
  */
-export function notice({ phase, reason, position, error }, { failure, paused }, shows) {
+export function notice({ phase, reason, position, error }, { failure, paused, told }, shows) {
   const why = error ? `${error.message}. ${error.hint}` : "";
   switch (phase) {
     case "connecting":
@@ -36,6 +36,7 @@ export function notice({ phase, reason, position, error }, { failure, paused }, 
       };
   }
   if (failure) return { text: failure, action: "Begin again" };
+  if (paused === "idle") return { text: told, action: "Go on" };
   if (!shows) return { text: paused ? "Paused" : "The first frames are being made…" };
   return { text: "" };
 }

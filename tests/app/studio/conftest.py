@@ -84,7 +84,7 @@ class Client:
 
     def hello(self, **fields: Any) -> wire.Ready:
         """Say hello and wait for a place."""
-        self.send(wire.Hello, version=1, **fields)
+        self.send(wire.Hello, version=wire.PROTOCOL, **fields)
         return self.until(lambda each: isinstance(each, wire.Ready))
 
     def open(self, **fields: Any) -> wire.Ack:

@@ -24,6 +24,7 @@ from longtake.app.studio.page import mount_page
 from longtake.app.studio.settings import StudioSettings
 from longtake.app.takes import TakesFolder
 from longtake.app.wire import (
+    PROTOCOL,
     Ack,
     Applied,
     Codec,
@@ -46,7 +47,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 60
 
 WIDTH, HEIGHT, RATE, CHUNK = 96, 54, 16, 8
-LIMITS = Limits(transition=4, ahead=48, requests=20, kept=600, stall=20, grace=60, idle=900)
+LIMITS = Limits(transition=4, ahead=48, requests=20, kept=600, stall=20, grace=60, idle=900, idle_grace=300)
 SETTINGS = Settings(steps=4, window=9, sink=3, switch="recache")
 
 
@@ -162,7 +163,7 @@ class FakeServer:
         else:
             self.resumed += 1
         ready = Ready(
-            version=1,
+            version=PROTOCOL,
             session=self.session,
             resume_token="secret",
             received=self.received,
@@ -174,7 +175,7 @@ class FakeServer:
             limits=LIMITS,
         )
         await socket.send_text(encode(ready))
-        if hello.resume is not None and hello.resume.last is None and self.take:
+        if hello.resume is not None and hello.resume.next is None and self.take:
             await self._applied(socket, 1, SETTINGS)
         return True
 

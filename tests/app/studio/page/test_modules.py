@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from longtake.app.cues import from_script
-from longtake.app.wire import Codec, EncodedFrame
+from longtake.app.wire import PROTOCOL, Codec, EncodedFrame
 from longtake.app.wire_coding import pack_frame
 
 # Plays frames that arrive at given times on a screen of 60 Hz; [index, time] of those shown.
@@ -77,7 +77,7 @@ def test_frames_are_read_as_the_server_packs_them(run):
         const read = (bytes) => readFrame(new Uint8Array(bytes).buffer);
         const {picture, ...frame} = read(data);
         const refused = [data.slice(0, -1), data.slice(0, 32), [71, ...data.slice(1)],
-                         [70, 2, ...data.slice(2)], [70, 1, 3, ...data.slice(3)]];
+                         [70, 1, ...data.slice(2)], [70, 2, 3, ...data.slice(3)]];
         for (const bytes of refused) {
             try { read(bytes); return "was read"; } catch {}
         }
@@ -244,7 +244,7 @@ def test_a_session_greets_and_sends_what_was_asked_before(run):
         say(session, {type: "ack", id: sent[1].id, take: 1});
         return [greeted, queued, sent[1], (await asked).take, session.phase];"""
     greeted, queued, opened, take, phase = run(SESSION, body)
-    assert greeted == [{"type": "hello", "id": 1, "version": 1}]
+    assert greeted == [{"type": "hello", "id": 1, "version": PROTOCOL}]
     assert queued == ["queued", 2]
     assert opened == {"type": "open", "id": 2, "prompt": "day"}
     assert (take, phase) == (1, "ready")
@@ -273,7 +273,7 @@ def test_a_resumed_session_sends_again_what_was_lost(run):
     lost, resume, again, first, chunk, ids, last = run(SESSION, body)
     assert lost == "lost"
     assert resume == {
-        "session": "s-1", "resume_token": "secret", "last": {"take": 1, "index": 4},
+        "session": "s-1", "resume_token": "secret", "next": {"take": 1, "index": 5},
     }  # fmt: skip
     assert [(each["type"], each["text"]) for each in again] == [("prompt", "snow")]
     assert (first, chunk) == (None, 2)
