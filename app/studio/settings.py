@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from longtake.app.wire import HELLO_SECONDS, MAX_SECONDS, Limits
-from longtake.models.video.settings import MAX_TRANSITION
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,16 @@ class StudioSettings:
     closing: float = 5.0
     tick: float = 1.0
 
-    def limits(self, rate: float, chunk: int) -> Limits:
-        """As told to clients of a model of so many frames a second and a chunk."""
+    def limits(self, rate: float, chunk: int, transition: int) -> Limits:
+        """As told to clients.
+
+        Args:
+            rate: the model's frames a second.
+            chunk: its frames in a chunk.
+            transition: the longest one, in chunks.
+        """
         return Limits(
-            transition=MAX_TRANSITION,
+            transition=transition,
             ahead=max(2 * chunk, round(self.ahead * rate)),
             requests=self.requests,
             # The whole take is recorded.

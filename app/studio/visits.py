@@ -14,6 +14,7 @@ from longtake.app.studio.settings import StudioSettings
 from longtake.app.studio.shelf import Shelf
 from longtake.app.studio.visit import Client, Visit
 from longtake.app.takes import TakesFolder
+from longtake.models.video.settings import MAX_TRANSITION
 from longtake.streaming import StreamError
 
 
@@ -60,7 +61,8 @@ class Visits:
         self.now = now
         self.settings = settings
         self.model = model
-        self.limits = settings.limits(model.rate, model.generator.spec.chunk_units)
+        chunk = model.generator.spec.chunk_units
+        self.limits = settings.limits(model.rate, chunk, MAX_TRANSITION)
         self._takes = takes
         # No place is free before the model is warm.
         self.is_open = False

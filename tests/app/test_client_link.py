@@ -16,9 +16,11 @@ from longtake.app.wire import (
     FrameId,
     Goodbye,
     Hello,
+    Notice,
     Open,
     Playback,
     Prompt,
+    Resume,
     Save,
     Still,
 )
@@ -259,6 +261,26 @@ def test_a_server_that_stays_away_is_given_up_after_the_time_of_grace(play, erro
         error = error_of(lambda: next(session.frames(seconds=1)))
     assert error.code == "no_session"
     assert error.message.startswith("the connection was lost for 0.2 s (nothing listens at")
+
+
+def test_a_film_that_the_server_paused_is_said_and_gone_on_with(play, error_of):
+    def script(peer):
+        peer.greet()
+        peer.begin()
+        peer.frames(0, 2)
+        peer.send(Notice(message="nothing was asked for", hint="go on", paused=True))
+        peer.send(Ack(id=peer.read(Resume).id))
+        peer.frame(2)
+        peer.part()
+
+    with connect(play(script).url) as session:
+        session.open("day")
+        frames = session.frames(seconds=1)
+        assert [next(frames).index, next(frames).index] == [0, 1]
+        error = error_of(lambda: next(frames))
+        assert (error.code, str(error)) == ("idle", "nothing was asked for: go on")
+        session.resume()
+        assert next(session.frames(seconds=1)).index == 2
 
 
 @pytest.mark.parametrize("reason", ["replaced", "idle", "time_up", "shutdown", "refused"])

@@ -19,7 +19,8 @@ import longtake
 from longtake.app import wire
 from longtake.app.api import Model
 from longtake.app.studio.live import LiveTake
-from longtake.app.studio.server import Server, listen, make_app
+from longtake.app.studio.listening import listen
+from longtake.app.studio.server import Server, make_app
 from longtake.app.studio.settings import StudioSettings
 from longtake.app.studio.visits import Visits
 from longtake.app.takes import TakesFolder

@@ -9,7 +9,9 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from longtake.app.studio.guard import Guard
 from longtake.app.studio.page import mount_page
@@ -337,21 +339,20 @@ def studio(takes: TakesFolder) -> Iterator[Studio]:
 def browser() -> Iterator[Browser]:
     """Chromium."""
     assert CHROMIUM.exists(), f"{CHROMIUM} is missing: run  apt-get install chromium"
+    expect.set_options(timeout=1000 * PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Browser, studio: Studio) -> Iterator[Page]:
+@contextmanager
+def watched_tab(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     """An empty tab; whatever a test does in it, the console stays clean and no one else is asked.
 
-    Its errors and requests are looked at when the test ends.
+    Its errors and requests are looked at in the end.
     """
-    context = browser.new_context(
-        viewport={"width": 1280, "height": 800}, permissions=["clipboard-read", "clipboard-write"]
-    )
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
     context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
     problems: list[str] = []
@@ -365,5 +366,19 @@ def page(browser: Browser, studio: Studio) -> Iterator[Page]:
     yield page
     context.close()
     assert not problems
-    local = (studio.url, f"blob:{studio.url}", "data:")
-    assert [url for url in requests if not url.startswith(local)] == []
+    local = (url, f"blob:{url}", "data:")
+    assert [each for each in requests if not each.startswith(local)] == []
+
+
+@pytest.fixture
+def page(browser: Browser, studio: Studio) -> Iterator[Page]:
+    """A tab for the page."""
+    permissions = ["clipboard-read", "clipboard-write"]
+    with watched_tab(browser, studio.url, permissions=permissions) as page:
+        yield page
+
+
+@pytest.fixture
+def open_tab(browser: Browser) -> Callable[..., AbstractContextManager[Page]]:
+    """Open a tab for another server: `with open_tab(url, **options) as page`."""
+    return partial(watched_tab, browser)

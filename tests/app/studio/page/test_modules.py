@@ -147,6 +147,46 @@ def test_a_slower_server_is_followed_evenly(run):
     assert max(gaps) < 3 / 16
 
 
+def test_what_is_waited_for_is_shown_at_once_and_made_up_for(run):
+    """At half speed, with a trough of a third of a second."""
+    body = """
+        buffer.speed = 0.5;
+        const slow = (lead) => (chunk) => chunk * CHUNK / RATE - (chunk ? lead : 0);
+        const all = bursts(12, slow(0.35));
+        const shown = play(all, 0, 4.2);
+        buffer.hurry(5);
+        const left = buffer.buffered;
+        shown.push(...play(all, 4.2, 12));
+        return [shown, left, buffer.underruns];"""
+    shown, left, underruns = run(SIMULATE, body)
+    arrived = 5 - 0.35
+    assert left > 0.1
+    first = next(at for index, at in shown if index >= 40)
+    assert arrived <= first < arrived + 2 / 60
+    later = [(index, at) for index, at in shown if index >= 40]
+    assert [index for index, _ in later] == list(range(40, 96))
+    gaps = [after - before for (_, before), (_, after) in pairwise(later)]
+    assert max(gaps) < 1.5 * 2 / 16
+    assert underruns <= 1  # the film's end
+
+
+def test_the_buffer_says_when_to_look_again(run):
+    body = """
+        const before = buffer.due;
+        buffer.push(frameOf(0), 0);
+        buffer.push(frameOf(1), 0);
+        buffer.advance(0);
+        const first = buffer.due;
+        buffer.advance(buffer.begins);
+        const next = buffer.due;
+        buffer.hold();
+        return [before, first, next, buffer.due].map(String);"""
+    before, first, after, held = map(float, run(SIMULATE, body))
+    assert (before, held) == (float("inf"), float("inf"))
+    assert first == pytest.approx(0.06)
+    assert after == pytest.approx(1 / 16)
+
+
 def test_a_held_picture_stays_and_its_pause_is_no_underrun(run):
     body = """
         const first = play(bursts(4), 0, 2.5);
@@ -280,6 +320,48 @@ def test_a_resumed_session_sends_again_what_was_lost(run):
     assert ids == [3, again[0]["id"]]
     assert again[0]["id"] > 4
     assert last[1]["resumed"]
+
+
+def test_a_cut_before_the_first_frame_of_a_take_is_told(run):
+    body = """
+        const session = make();
+        const again = () => {
+            session.disconnected();
+            session.connected((text) => sent.push(JSON.parse(text)));
+            const hello = sent.at(-1);
+            say(session, {type: "ack", id: hello.id});
+            return hello.resume.next ?? null;
+        };
+        say(session, {type: "ack", id: 1});
+        say(session, ready());
+        const none = again();
+        say(session, ready("s-1", 1));
+        session.request("open", {prompt: "day"});
+        say(session, {type: "ack", id: sent.at(-1).id, take: 1});
+        const begun = again();
+        say(session, ready("s-1", 99));
+        session.received({take: 1, index: 0});
+        const one = again();
+        const other = make({session: "s-1", resume_token: "secret"});
+        return [none, begun, one, sent.at(-1).resume.next ?? null];"""
+    begun = {"take": 1, "index": 0}
+    assert run(SESSION, body) == [begun, begun, {"take": 1, "index": 1}, None]
+
+
+def test_an_answer_that_holds_something_is_asked_for_again(run):
+    body = """
+        const session = make();
+        say(session, {type: "ack", id: 1});
+        say(session, ready());
+        const saved = session.request("save");
+        session.disconnected();
+        session.connected((text) => sent.push(JSON.parse(text)));
+        say(session, {type: "ack", id: sent.at(-1).id});
+        say(session, ready("s-1", 99));
+        const again = sent.at(-1);
+        say(session, {type: "ack", id: again.id, file: {url: "/a"}});
+        return [again.type, again.id > 99, (await saved).file.url];"""
+    assert run(SESSION, body) == ["save", True, "/a"]
 
 
 def test_a_session_that_is_gone_is_forgotten_and_its_requests_fail(run):
