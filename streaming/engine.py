@@ -66,19 +66,8 @@ class Engine:
         Raises:
             StreamError: the model refuses the prompt, or the engine has ended.
         """
-        return self.call(
-            lambda: self._add(
-                Session(
-                    model,
-                    model.open(prompt, seed),
-                    clock or VirtualClock(),
-                    self._changed,
-                    self.call,
-                    horizon=horizon,
-                    outbox=outbox,
-                    live_input=live_input,
-                )
-            )
+        return self._begin(
+            model, lambda: model.open(prompt, seed), clock, horizon, outbox, live_input
         )
 
     def restore(
@@ -106,20 +95,8 @@ class Engine:
         Raises:
             StreamError: the engine has ended.
         """
-        return self.call(
-            lambda: self._add(
-                Session(
-                    model,
-                    model.load(tensors, values),
-                    clock or VirtualClock(),
-                    self._changed,
-                    self.call,
-                    horizon=0.0,
-                    outbox=outbox,
-                    live_input=live_input,
-                    progress=progress,
-                )
-            )
+        return self._begin(
+            model, lambda: model.load(tensors, values), clock, 0.0, outbox, live_input, progress
         )
 
     def call(self, function: Callable[[], Result]) -> Result:
@@ -180,11 +157,36 @@ class Engine:
     ) -> None:
         self.stop()
 
-    def _add(self, session: Session[State]) -> Session[State]:
-        with self._changed:
-            self._sessions.append(session)
-            self._changed.notify_all()
-        return session
+    def _begin(
+        self,
+        model: StreamModel[State],
+        make_state: Callable[[], State],
+        clock: Clock | None,
+        horizon: float,
+        outbox: int,
+        live_input: bool,
+        progress: Progress | None = None,
+    ) -> Session[State]:
+        """Make a state where models compute, and the session that it is of."""
+
+        def add() -> Session[State]:
+            session = Session(
+                model,
+                make_state(),
+                clock or VirtualClock(),
+                self._changed,
+                self.call,
+                horizon=horizon,
+                outbox=outbox,
+                live_input=live_input,
+                progress=progress,
+            )
+            with self._changed:
+                self._sessions.append(session)
+                self._changed.notify_all()
+            return session
+
+        return self.call(add)
 
     def _work(self) -> None:
         try:

@@ -38,6 +38,9 @@ BUNDLED = "a tiny bundled model of a drawn world, not a general text-to-video mo
 _HEAD = """
 <meta name="color-scheme" content="light dark">
 <link rel="stylesheet" href="studio/studio.css">
+<link rel="stylesheet" href="studio/stage.css">
+<link rel="stylesheet" href="studio/prompt.css">
+<link rel="stylesheet" href="studio/drawer.css">
 <script type="module" src="studio/studio.js"></script>
 <script type="module" src="studio/drawer.js"></script>
 """

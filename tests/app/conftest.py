@@ -154,7 +154,11 @@ def make_ready(**changes: Any) -> Ready:
     limits = {name: changes.pop(name, value) for name, value in limits.items()}
     ready = {"session": "s-1", "resume_token": "secret", "received": 0, "model": "toy", "rate": 100}
     size = {"width": 48, "height": 32, "chunk": 4}
-    return Ready(version=PROTOCOL, **ready | size | changes, limits=Limits(**limits, idle=900, idle_grace=300))
+    return Ready(
+        version=PROTOCOL,
+        **ready | size | changes,
+        limits=Limits(**limits, idle=900, idle_grace=300),
+    )
 
 
 class Peer:

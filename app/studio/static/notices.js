@@ -52,7 +52,7 @@ export function numbers(rate, metrics, buffer) {
   const speed = metrics?.speed || 1;
   if (speed < 0.98) {
     const made = (speed * rate).toFixed(1);
-    parts.push(`slower: this machine makes ${made} of ${rate} frames a second`);
+    parts.push(`slower: ${made} of ${rate} frames a second`);
   }
   if (buffer?.starved) parts.push("waiting for the next frames");
   else if (buffer?.delay != null) parts.push(`delay ${Math.round(1000 * buffer.delay)} ms`);

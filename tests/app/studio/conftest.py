@@ -18,8 +18,8 @@ from websockets.sync.client import ClientConnection, connect
 import longtake
 from longtake.app import wire
 from longtake.app.api import Model
-from longtake.app.studio.live import LiveTake
 from longtake.app.studio.listening import listen
+from longtake.app.studio.live import LiveTake
 from longtake.app.studio.server import Server, make_app
 from longtake.app.studio.settings import StudioSettings
 from longtake.app.studio.visits import Visits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_a_peer_that_reads_nothing_is_let_go():
     with connected(stall=0.5) as (_, accepted):
         option(accepted, "TCP_USER_TIMEOUT")
         accepted.setblocking(False)
-        with pytest.raises(BlockingIOError):
+        with suppress(BlockingIOError):
             while True:
                 accepted.send(bytes(65536))
         waiting = select.poll()

@@ -49,7 +49,9 @@ CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 60
 
 WIDTH, HEIGHT, RATE, CHUNK = 96, 54, 16, 8
-LIMITS = Limits(transition=4, ahead=48, requests=20, kept=600, stall=20, grace=60, idle=900, idle_grace=300)
+LIMITS = Limits(
+    transition=4, ahead=48, requests=20, kept=600, stall=20, grace=60, idle=900, idle_grace=300
+)
 SETTINGS = Settings(steps=4, window=9, sink=3, switch="recache")
 
 

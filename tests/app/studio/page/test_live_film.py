@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import expect
 
 import longtake
-from longtake.app.studio.page import mount_page
 from longtake.app.studio.listening import listen
+from longtake.app.studio.page import mount_page
 from longtake.app.studio.server import Server, make_app
 from longtake.app.studio.settings import StudioSettings
 

@@ -319,9 +319,17 @@ def test_nobody_asks_for_animation_frames_for_nothing(page, studio):
 
 def test_a_slow_machine_plays_slower_and_says_so(page, studio):
     studio.fake.speed = 0.5
+    page.set_viewport_size({"width": 1100, "height": 800})
     load(page, studio)
-    expect(page.locator(".lt-numbers")).to_contain_text("this machine makes 8.0 of 16 frames")
+    expect(page.locator(".lt-numbers")).to_contain_text("slower: 8.0 of 16 frames")
     assert page.evaluate(f"() => {STAGE}.view.buffer.speed") == 0.5
+    # All that it may say fits into one line.
+    page.locator(".lt-numbers").evaluate("(e) => { e.textContent += ' · delay 1000 ms'; }")
+    box = page.locator(".lt-status").evaluate(
+        "(e) => [e.scrollWidth - e.clientWidth, e.clientHeight]"
+    )
+    assert box[0] <= 0
+    assert box[1] < 30
 
 
 def test_a_refusal_is_shown_where_the_prompt_is(page, studio):
