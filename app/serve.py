@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import secrets
 import socket
+import ssl
 import sys
 from pathlib import Path
 from urllib.parse import quote
 
+from longtake.app.outputs import reason
 from longtake.app.studio.guard import LOOPBACK
 from longtake.app.studio.listening import listen
 from longtake.app.studio.settings import StudioSettings
@@ -71,6 +73,16 @@ def _tls(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None
     for path in (certificate, key):
         if not path.is_file():
             raise StreamError("bad_tls", f"there is no file {path}", "give files in PEM format")
+    try:
+        # A key that is locked is refused; OpenSSL would ask for its password otherwise.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except OSError as error:
+        # In brackets Python says where in its own source.
+        why = reason(error).partition(" (_")[0]
+        problem = f"{certificate} and {key} are no certificate and its key ({why})"
+        hint = "give files in PEM format that belong together, the key without a password"
+        raise StreamError("bad_tls", problem, hint) from None
     return certificate, key
 
 

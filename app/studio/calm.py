@@ -23,7 +23,7 @@ class Calm:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and for the page its answer with the script."""
-        if scope["type"] != "http" or scope["path"] != "/":
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("GET", "/"):
             await self._app(scope, receive, send)
             return
         # A page that is packed could not be added to.

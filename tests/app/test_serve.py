@@ -85,6 +85,10 @@ def test_numbers_that_make_no_sense_are_refused_in_a_sentence(option, value, sai
     [
         (["--tls-cert", "no.pem"], "one of --tls-cert and --tls-key is missing"),
         (["--tls-cert", "no.pem", "--tls-key", "no.key"], "there is no file no.pem"),
+        (
+            ["--tls-cert", __file__, "--tls-key", __file__],
+            "are no certificate and its key",
+        ),
         (["--host", "192.0.2.1", "--port", "0"], "port 0 of 192.0.2.1"),
     ],
 )
