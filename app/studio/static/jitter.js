@@ -145,7 +145,8 @@ export class JitterBuffer {
     const passed = Math.min(HURRY, Math.max(0, frame.time - this.position));
     this.debt += passed + (this.playing ? 0 : this._target);
     this.awaited = null;
-    this.begins = now;
+    // What passed since the last look is in the jump.
+    this.begins = this.last = now;
     this.position += passed;
     this._measureAnew(now);
   }
