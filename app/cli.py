@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from longtake.app.threads import limit_spinning
@@ -14,6 +15,8 @@ from longtake.streaming import StreamError
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+# Seconds; nobody waits for longer than four months.
+LONGEST = 10_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,6 +97,29 @@ def _steps(value: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{value!r} is neither a number nor auto") from None
 
 
+def _port(value: str) -> int:
+    return _whole(value, 0, 65535, "port")
+
+
+def _count(value: str) -> int:
+    return _whole(value, 1, 1000, "number of films")
+
+
+def _whole(value: str, least: int, most: int, what: str) -> int:
+    if value.isascii() and value.isdigit() and least <= int(value[:9]) <= most:
+        return int(value)
+    problem = f"{value!r} is no {what}: use a whole number from {least} to {most}"
+    raise argparse.ArgumentTypeError(problem)
+
+
+def _duration(value: str) -> float:
+    with suppress(ValueError):
+        if 1 <= float(value) <= LONGEST:
+            return float(value)
+    problem = f"{value!r} is no number of seconds: use one from 1 to {LONGEST:,}"
+    raise argparse.ArgumentTypeError(problem)
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="default: the bundled model")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
@@ -112,7 +138,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="address to listen on (default: 127.0.0.1); any other than this machine's own needs "
         "a token, and one is made if there is none",
     )
-    parser.add_argument("--port", type=int, default=7860, help="default: 7860")
+    parser.add_argument("--port", type=_port, default=7860, help="default: 7860; 0 is any free one")
     parser.add_argument("--token", help="what visitors have to know")
     parser.add_argument(
         "--origin",
@@ -124,7 +150,15 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, for https")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key")
     parser.add_argument(
-        "--sessions", type=int, default=1, metavar="N", help="films at a time (default: 1)"
+        "--sessions", type=_count, default=1, metavar="N", help="films at a time (default: 1)"
+    )
+    parser.add_argument(
+        "--idle",
+        type=_duration,
+        default=900.0,
+        metavar="SECONDS",
+        help="without anything asked for, after which a film is paused and its visitor told; five "
+        "minutes later the next one is let in (default: 900)",
     )
     parser.add_argument(
         "--takes",

@@ -133,7 +133,9 @@ class RemoteSession:
         They come as they are made, at most as fast as they play; while the take is paused, none.
 
         Raises:
-            StreamError: the take or the session ended; the frames before were handed out.
+            StreamError: the take or the session ended, or the server paused the film because
+                nothing was asked for a while (``idle``; :meth:`resume` goes on). The frames
+                before were handed out.
         """
         for _ in range(round(seconds * self.rate)):
             yield self._link.next_frame()

@@ -47,18 +47,20 @@ class Inbox:
         receipts: of every prompt that came into force, in order.
         metrics: the newest measurements, or None.
         failure: why the take ended, or None.
+        resting: why the server paused the film, or None while it goes on.
         shown: the last frame that was handed out, or None.
         reported: whether the server was told of that one.
-        last: the last frame that came, or None where none of the take did.
+        next: the first frame that did not come; of the first take before there is one.
     """
 
     def __init__(self) -> None:
         self.receipts: list[Receipt] = []
         self.metrics: Metrics | None = None
         self.failure: StreamError | None = None
+        self.resting: StreamError | None = None
         self.shown: FrameId | None = None
         self.reported = True
-        self.last: FrameId | None = None
+        self.next = FrameId(take=1, index=0)
         self._take: int | None = None
         self._frames: deque[EncodedFrame] = deque()
         # The frame from which the server counts how far it may go.
@@ -101,8 +103,10 @@ class Inbox:
         self._prompt = ""
         self._unseen.clear()
         self._sent = {sent: when for sent, when in self._sent.items() if sent >= request_id}
-        self.metrics = self.failure = self.shown = self.last = None
+        self.metrics = self.failure = self.resting = self.shown = None
+        self.next = FrameId(take=take, index=0)
         self.reported = True
+        self._credited = 0
 
     def put(self, frame: EncodedFrame, limit: int) -> None:
         """Add a frame; one of another take, or that came before, is left out.
@@ -116,15 +120,13 @@ class Inbox:
         """
         if frame.take != self._take:
             return
-        if self.last is None:
-            self._credited = frame.index
-        elif frame.index <= self.last.index:
+        if frame.index < self.next.index:
             return
-        elif frame.index > self.last.index + 1:
-            raise broken(f"frame {frame.index} came after frame {self.last.index}")
+        if frame.index > self.next.index:
+            raise broken(f"frame {frame.index} came instead of frame {self.next.index}")
         if frame.index > self._credited + limit:
             raise broken(f"frame {frame.index} came before frame {self._credited} was reported")
-        self.last = FrameId(take=frame.take, index=frame.index)
+        self.next = FrameId(take=frame.take, index=frame.index + 1)
         self._frames.append(frame)
 
     def report(self) -> FrameId:

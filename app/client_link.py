@@ -40,6 +40,7 @@ from longtake.app.wire import (
     Prompt,
     Ready,
     Restart,
+    Resume,
     Resumption,
     Save,
     ServerMessage,
@@ -266,6 +267,8 @@ class Link:
                 self.inbox.apply(message)
             case Metrics():
                 self.inbox.metrics = message
+            case Notice(paused=True):
+                self.inbox.resting = StreamError("idle", message.message, message.hint)
             case Notice():
                 told = StreamError("notice", message.message, message.hint)
                 logging.getLogger(__name__).warning("%s", told)
@@ -285,6 +288,8 @@ class Link:
             if answer.take is None:
                 raise broken("a take has no number")
             self.inbox.begin(answer.take, request_id)
+        elif isinstance(asked.request, Resume):
+            self.inbox.resting = None
         elif isinstance(asked.request, Save | Still) and answer.file is None:
             raise broken("a saved file has no name")
         del self._asked[request_id]
@@ -293,11 +298,12 @@ class Link:
     def _has_news(self) -> bool:
         """Whether there is a frame, or a reason why none will come."""
         inbox = self.inbox
-        return len(inbox) > 0 or not inbox.begun or bool(inbox.failure or self._ended)
+        stopped = inbox.failure or inbox.resting or self._ended
+        return len(inbox) > 0 or not inbox.begun or bool(stopped)
 
     def _raise_end(self) -> None:
         missing = StreamError("out_of_order", "no take was begun", "open one first")
-        raise self.inbox.failure or self._ended or missing
+        raise self.inbox.failure or self._ended or self.inbox.resting or missing
 
     def _ensure_open(self) -> None:
         if self._ended:
@@ -335,8 +341,8 @@ class Link:
             connection.close()
 
     def _resumption(self) -> Resumption:
-        ready, last = self.ready, self.inbox.last
-        return Resumption(session=ready.session, resume_token=ready.resume_token, last=last)
+        ready, lacks = self.ready, self.inbox.next
+        return Resumption(session=ready.session, resume_token=ready.resume_token, next=lacks)
 
     def _take_up(self, connection: ClientConnection, ready: Ready) -> list[ClientMessage]:
         """Use another connection; what is to be sent again over it, in order."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import secrets
 import socket
+import ssl
 import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from longtake.app.api import open_model
+from longtake.app.outputs import reason
 from longtake.app.studio.guard import LOOPBACK
-from longtake.app.studio.page import mount_page
-from longtake.app.studio.server import Server, listen, make_app
+from longtake.app.studio.listening import listen
 from longtake.app.studio.settings import StudioSettings
-from longtake.app.takes import TakesFolder
 from longtake.streaming import StreamError
 
 
@@ -36,14 +35,27 @@ def serve(options: argparse.Namespace) -> int:
         token=options.token or (None if options.host in LOOPBACK else secrets.token_urlsafe(16)),
         origins=tuple(options.origin),
         sessions=options.sessions,
+        idle=options.idle,
     )
     tls = _tls(options.tls_cert, options.tls_key)
+    with listen(settings) as listener:
+        return _serve(options, settings, tls, listener)
+
+
+def _serve(
+    options: argparse.Namespace,
+    settings: StudioSettings,
+    tls: tuple[Path, Path] | None,
+    listener: socket.socket,
+) -> int:
+    # These take seconds to load; a port that is taken is told before.
+    from longtake.app.api import open_model  # noqa: PLC0415
+    from longtake.app.studio.page import mount_page  # noqa: PLC0415
+    from longtake.app.studio.server import Server, make_app  # noqa: PLC0415
+    from longtake.app.takes import TakesFolder  # noqa: PLC0415
+
     takes = TakesFolder(options.takes)
-    # Before the model is loaded: a port that is taken is told at once.
-    with (
-        listen(settings) as listener,
-        open_model(options.model, device=options.device, dtype=options.dtype) as model,
-    ):
+    with open_model(options.model, device=options.device, dtype=options.dtype) as model:
         print(f"{model.folder.name} is loaded; takes are saved in {takes.path}", file=sys.stderr)
         print(f"open {_address(settings, listener, bool(tls))}  (Ctrl-C ends it)", flush=True)
         app = mount_page(make_app(model, settings, takes), model, takes)
@@ -61,6 +73,16 @@ def _tls(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None
     for path in (certificate, key):
         if not path.is_file():
             raise StreamError("bad_tls", f"there is no file {path}", "give files in PEM format")
+    try:
+        # A key that is locked is refused; OpenSSL would ask for its password otherwise.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except OSError as error:
+        # In brackets Python says where in its own source.
+        why = reason(error).partition(" (_")[0]
+        problem = f"{certificate} and {key} are no certificate and its key ({why})"
+        hint = "give files in PEM format that belong together, the key without a password"
+        raise StreamError("bad_tls", problem, hint) from None
     return certificate, key
 
 

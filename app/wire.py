@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from longtake.app.wire_faults import ALIASES, ERRORS, ErrorCode, Reason
 from longtake.streaming import StreamError
 
-PROTOCOL = 1
+PROTOCOL = 2
 # Seconds from connecting within which the client says hello.
 HELLO_SECONDS = 10
 # Bytes of text; the longest prompt fits even where each character is an escaped surrogate pair.
@@ -67,11 +67,11 @@ class FrameId(Message):
 
 
 class Resumption(Message):
-    """The session that a client goes on with, and the last frame that it got of it."""
+    """The session that a client goes on with, and the first frame that it did not get of it."""
 
     session: Name
     resume_token: Name
-    last: FrameId | None = None
+    next: FrameId | None = None
 
 
 class Settings(Message):
@@ -175,6 +175,7 @@ class Limits(Message):
     stall: Seconds
     grace: Seconds
     idle: Seconds
+    idle_grace: Seconds
     visit: Seconds | None = None
 
 
@@ -259,12 +260,13 @@ class Notice(Message):
     type: Literal["notice"] = "notice"
     message: Sentence
     hint: Sentence
+    paused: bool = False
 
     @classmethod
-    def of(cls, error: StreamError) -> Notice:
-        """The message that tells of an error."""
+    def of(cls, error: StreamError, *, paused: bool = False) -> Notice:
+        """The message that tells of an error, and whether the film was paused for it."""
         message, hint = _sentences(error)
-        return cls(message=message, hint=hint)
+        return cls(message=message, hint=hint, paused=paused)
 
 
 class Error(Message):

@@ -73,8 +73,9 @@ def decode_client(text: str | bytes) -> ClientMessage:
     """
     data = _parse(text)
     # Before the rest: what another version's hello has besides is not ours to judge.
-    if data.get("type") == "hello" and data.get("version", PROTOCOL) != PROTOCOL:
-        problem = f"version {_shown(data['version'])} is not spoken here"
+    version = data.get("version")
+    if data.get("type") == "hello" and type(version) is int and version != PROTOCOL:
+        problem = f"version {version} is not spoken here"
         raise RequestError("bad_version", problem, f"use version {PROTOCOL}", _id_of(data))
     return _validate(_CLIENT, data)
 

@@ -84,7 +84,7 @@ REASONS: dict[Reason, str] = {
     "refused": "`hello` was refused or did not come in time, or too many requests were refused",
     "replaced": "the session was resumed over another connection",
     "stalled": "the client did not keep up for `limits.stall` seconds; the session can be resumed",
-    "idle": "there was no request but `playback` for `limits.idle` seconds",
+    "idle": "there was no request but `playback`, nor one in `limits.idle_grace` after the pause",
     "time_up": "the visit lasted `limits.visit` seconds and others wait",
     "shutdown": "the server stops",
 }

@@ -20,8 +20,9 @@ from typing import Any, TypeVar
 from longtake.streaming.clock import Clock, VirtualClock
 from longtake.streaming.errors import StreamError
 from longtake.streaming.events import Event, InputFrame, Media, Step, Tensors
+from longtake.streaming.lanes import INPUT_CAPACITY, InputLane
 from longtake.streaming.model import State, StreamModel
-from longtake.streaming.session import INPUT_CAPACITY, Progress, Session, Status
+from longtake.streaming.session import Progress, Session, Status
 
 OUTBOX_ITEMS = 16
 
@@ -70,22 +71,8 @@ class Engine:
         Raises:
             StreamError: the model refuses the prompt, or the engine has ended.
         """
-        return self.call(
-            lambda: self._add(
-                Session(
-                    model,
-                    model.open(prompt, seed),
-                    clock or VirtualClock(),
-                    self._changed,
-                    self.call,
-                    horizon=horizon,
-                    outbox=outbox,
-                    live_input=live_input,
-                    input_capacity=input_capacity,
-                    input_batch=input_batch,
-                )
-            )
-        )
+        inputs = InputLane(input_capacity, live=live_input, batch=input_batch)
+        return self._begin(model, lambda: model.open(prompt, seed), clock, horizon, outbox, inputs)
 
     def restore(
         self,
@@ -112,20 +99,9 @@ class Engine:
         Raises:
             StreamError: the engine has ended.
         """
-        return self.call(
-            lambda: self._add(
-                Session(
-                    model,
-                    model.load(tensors, values),
-                    clock or VirtualClock(),
-                    self._changed,
-                    self.call,
-                    horizon=0.0,
-                    outbox=outbox,
-                    live_input=live_input,
-                    progress=progress,
-                )
-            )
+        inputs = InputLane(INPUT_CAPACITY, live=live_input)
+        return self._begin(
+            model, lambda: model.load(tensors, values), clock, 0.0, outbox, inputs, progress
         )
 
     def call(self, function: Callable[[], Result]) -> Result:
@@ -186,11 +162,36 @@ class Engine:
     ) -> None:
         self.stop()
 
-    def _add(self, session: Session[State]) -> Session[State]:
-        with self._changed:
-            self._sessions.append(session)
-            self._changed.notify_all()
-        return session
+    def _begin(
+        self,
+        model: StreamModel[State],
+        make_state: Callable[[], State],
+        clock: Clock | None,
+        horizon: float,
+        outbox: int,
+        inputs: InputLane,
+        progress: Progress | None = None,
+    ) -> Session[State]:
+        """Make a state where models compute, and the session that it is of."""
+
+        def add() -> Session[State]:
+            session = Session(
+                model,
+                make_state(),
+                clock or VirtualClock(),
+                self._changed,
+                self.call,
+                horizon=horizon,
+                outbox=outbox,
+                inputs=inputs,
+                progress=progress,
+            )
+            with self._changed:
+                self._sessions.append(session)
+                self._changed.notify_all()
+            return session
+
+        return self.call(add)
 
     def _work(self) -> None:
         try:

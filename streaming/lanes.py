@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from longtake.streaming.events import Event, InputFrame, Media
 
+INPUT_CAPACITY = 32
+
 
 @dataclass(frozen=True)
 class Waiting:

@@ -16,7 +16,6 @@ from longtake.streaming.lanes import ControlLane, InputLane, Outbox, Waiting
 from longtake.streaming.metrics import Metrics, Summary
 from longtake.streaming.model import State, StreamModel
 
-INPUT_CAPACITY = 32
 # Presentation time in seconds that no film reaches: thirty years.
 MAX_TIME = 1_000_000_000
 
@@ -79,9 +78,7 @@ class Session(Generic[State]):
         *,
         horizon: float,
         outbox: int,
-        live_input: bool,
-        input_capacity: int = INPUT_CAPACITY,
-        input_batch: int = 1,
+        inputs: InputLane,
         progress: Progress | None = None,
     ) -> None:
         self.model = model
@@ -93,7 +90,7 @@ class Session(Generic[State]):
         self.progress = Progress(done.chunk, done.units, list(done.log))
         self.horizon = horizon
         self.controls = ControlLane(model.spec.queued)
-        self.inputs = InputLane(input_capacity, live=live_input, batch=input_batch)
+        self.inputs = inputs
         self.outbox = Outbox(max(outbox, model.spec.burst))
         self.metrics = Metrics(time.monotonic())
         self.at_boundary = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 from collections import deque
 
@@ -11,6 +10,7 @@ from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from longtake.app import wire
+from longtake.app.studio.access import fingerprint, is_let_in
 from longtake.app.studio.bucket import Bucket
 from longtake.app.studio.failures import failure
 from longtake.app.studio.outgoing import Item
@@ -193,13 +193,11 @@ class Connection:
         if not isinstance(hello, wire.Hello):
             problem = f"{hello.type} came before hello"
             raise RequestError("out_of_order", problem, "say hello first", hello.id)
-        token = self._settings.token
-        if token is not None and not self._knows_token:
-            given = hello.token or ""
-            if not hmac.compare_digest(given.encode(), token.encode()):
-                problem = "the access token is wrong" if given else "an access token is needed"
-                hint = "use the one that the server printed when it started"
-                raise RequestError("bad_token", problem, hint, hello.id)
+        given = hello.token or ""
+        if not self._knows_token and not is_let_in(self._settings.token, fingerprint(given)):
+            problem = "the access token is wrong" if given else "an access token is needed"
+            hint = "use the one that the server printed when it started"
+            raise RequestError("bad_token", problem, hint, hello.id)
         try:
             self._visits.arrive(self, hello)
         except StreamError as error:

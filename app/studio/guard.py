@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
 import socket
 from http.cookies import CookieError, SimpleCookie
@@ -14,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from longtake.app.studio.access import fingerprint, is_let_in
 from longtake.app.studio.settings import StudioSettings
 
 COOKIE = "longtake_token"
@@ -111,28 +110,24 @@ class Guard:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         # What a header has is UTF-8, read as Latin-1.
         token = given.strip().encode("latin-1").decode(errors="replace")
-        if scheme.lower() == "bearer" and self._matches(_cookie_value(token)):
+        if scheme.lower() == "bearer" and is_let_in(self._token, fingerprint(token)):
             return True
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
             return False
-        return cookie is not None and self._matches(cookie.value)
-
-    def _matches(self, value: str) -> bool:
-        assert self._token is not None
-        return hmac.compare_digest(value.encode(), _cookie_value(self._token).encode())
+        return cookie is not None and is_let_in(self._token, cookie.value)
 
     def _welcome(self, scope: Scope) -> Response | None:
         """The answer to ``/?token=...`` with the right token: a cookie, and the page without it."""
         query = parse_qs(scope["query_string"].decode("latin-1"))
         given = query.get("token", [""])[0]
-        if scope["path"] != "/" or not self._matches(_cookie_value(given)):
+        value = fingerprint(given)
+        if scope["path"] != "/" or not is_let_in(self._token, value):
             return None
         response = RedirectResponse("/", 303)
         # Lax: a link in a message has to lead to the page too.
         secure = scope["scheme"] == "https"
-        value = _cookie_value(given)
         response.set_cookie(COOKIE, value, httponly=True, samesite="lax", secure=secure)
         return response
 
@@ -140,11 +135,6 @@ class Guard:
 def knows_token(scope: Scope) -> bool:
     """Whether the request that opened a WebSocket proved to know the access token."""
     return bool(scope["state"]["knows_token"])
-
-
-def _cookie_value(token: str) -> str:
-    """What the cookie says instead of the token, whose characters a cookie may not have."""
-    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
 def _is_address(name: str) -> bool:

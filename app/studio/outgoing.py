@@ -87,10 +87,10 @@ class Outgoing:
             self._items.popleft()
         self._cursor = max(0, self._cursor - done)
 
-    def repeat_after(self, index: int) -> None:
-        """Send again every frame after one, and the receipts between them."""
-        self._cursor = min(self._cursor, self._after(index))
-        self._next = min(self._next, max(self._reported, index) + 1)
+    def repeat_from(self, index: int) -> None:
+        """Send again every frame from one on that is kept, and the receipts before them."""
+        self._cursor = min(self._cursor, self._after(index - 1))
+        self._next = min(self._next, max(self._reported + 1, index))
 
     def _after(self, index: int) -> int:
         """How many items there are up to and with a frame."""

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Query
 from fastapi.staticfiles import StaticFiles
 
 from longtake.app.api import Model
+from longtake.app.studio.calm import Calm
 from longtake.app.studio.stored_takes import add_take_routes
 from longtake.app.takes import TakesFolder
 from longtake.app.wire import MAX_PROMPT
@@ -30,10 +31,16 @@ EXAMPLES = (
     "make it blue",
     "it stops",
 )
+# Gradio's queue looks for work a thousand times a second, on the event loop that carries the film.
+# The page gives it none.
+QUEUE_SECONDS = 10.0
 BUNDLED = "a tiny bundled model of a drawn world, not a general text-to-video model"
 _HEAD = """
 <meta name="color-scheme" content="light dark">
 <link rel="stylesheet" href="studio/studio.css">
+<link rel="stylesheet" href="studio/stage.css">
+<link rel="stylesheet" href="studio/prompt.css">
+<link rel="stylesheet" href="studio/drawer.css">
 <script type="module" src="studio/studio.js"></script>
 <script type="module" src="studio/drawer.js"></script>
 """
@@ -60,12 +67,14 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder) -> FastAPI:
         return {"unknown": model.unknown_words(text)}
 
     add_take_routes(app, takes)
+    app.add_middleware(Calm)
     app.mount("/studio", StaticFiles(directory=HERE / "static"))
     examples = [each for each in EXAMPLES if not model.unknown_words(each)] or EXAMPLES[:1]
     about = BUNDLED if model.folder == GENERATOR else ""
+    blocks = _blocks(examples, about)
     gr.mount_gradio_app(
         app,
-        _blocks(examples, about),
+        blocks,
         "/",
         footer_links=[],
         run_history=False,
@@ -80,6 +89,8 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder) -> FastAPI:
         theme=_theme(),
         head=_HEAD,
     )
+    queue = blocks._queue
+    queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_SECONDS
     return app
 
 

@@ -14,14 +14,12 @@ from fastapi import FastAPI, WebSocket
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from longtake.app.api import Model
-from longtake.app.outputs import reason
 from longtake.app.studio.connection import Connection
 from longtake.app.studio.guard import Guard, knows_token
 from longtake.app.studio.settings import StudioSettings
 from longtake.app.studio.visits import Visits
 from longtake.app.takes import TakesFolder
 from longtake.app.wire import MAX_MESSAGE
-from longtake.streaming import StreamError
 
 WARM_UP_CHUNKS = 2
 
@@ -111,24 +109,6 @@ class Server(uvicorn.Server):
         """Say bye to everybody, then close what is left."""
         await self._visits.close()
         await super().shutdown(sockets)
-
-
-def listen(settings: StudioSettings) -> socket.socket:
-    """A socket that listens where the settings say.
-
-    Raises:
-        StreamError: ``bad_address``: the port is taken, or the host is none of this machine.
-    """
-    address = (settings.host, settings.port)
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return socket.create_server(address, family=family)
-    except OSError as error:
-        where = f"port {settings.port} of {settings.host}"
-        # In brackets Python says the address once more.
-        problem = f"{where} cannot be listened on ({reason(error).partition(' (')[0]})"
-        hint = f"choose another port, with  --port {settings.port + 1}  for example"
-        raise StreamError("bad_address", problem, hint) from None
 
 
 async def _open(visits: Visits) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from longtake.app.wire import HELLO_SECONDS, MAX_SECONDS, Limits
-from longtake.models.video.settings import MAX_TRANSITION
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,8 @@ class StudioSettings:
         refusals: requests of a connection that are refused before it is closed; ten more a second.
         stall: after which a client that does not keep up is closed.
         grace: for which a lost session can be resumed, and what it saved be fetched.
-        idle: without a request after which a session ends.
+        idle: without a request after which a visitor's film is paused.
+        idle_grace: after that pause in which a request keeps the session; then it ends.
         visit: after which a session ends if others wait, or None.
         hello: from connecting to ``hello``.
         closing: that a client has to take its last messages.
@@ -43,15 +43,22 @@ class StudioSettings:
     stall: float = 20.0
     grace: float = 60.0
     idle: float = 900.0
+    idle_grace: float = 300.0
     visit: float | None = 600.0
     hello: float = HELLO_SECONDS
     closing: float = 5.0
     tick: float = 1.0
 
-    def limits(self, rate: float, chunk: int) -> Limits:
-        """As told to clients of a model of so many frames a second and a chunk."""
+    def limits(self, rate: float, chunk: int, transition: int) -> Limits:
+        """As told to clients.
+
+        Args:
+            rate: the model's frames a second.
+            chunk: its frames in a chunk.
+            transition: the longest one, in chunks.
+        """
         return Limits(
-            transition=MAX_TRANSITION,
+            transition=transition,
             ahead=max(2 * chunk, round(self.ahead * rate)),
             requests=self.requests,
             # The whole take is recorded.
@@ -59,5 +66,6 @@ class StudioSettings:
             stall=self.stall,
             grace=self.grace,
             idle=self.idle,
+            idle_grace=self.idle_grace,
             visit=self.visit,
         )

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from longtake.app import wire
 from longtake.app.api import Model
-from longtake.app.studio.failures import failure
+from longtake.app.studio.failures import failure, idle_notice
 from longtake.app.studio.live import LiveTake, Opening, Requested
 from longtake.app.studio.outgoing import Item
 from longtake.app.studio.shelf import Shelf
@@ -55,6 +55,7 @@ class Visit:
         received: the highest ``id`` of a request so far.
         client: its connection, or None while that is lost.
         take: the film being made, or that was made last; None before the first.
+        resting: what its client was told of asking for nothing for long; None while it asks.
         ended: whether the visit is over.
     """
 
@@ -66,12 +67,13 @@ class Visit:
         self.received = 0
         self.client: Client | None = None
         self.take: LiveTake | None = None
+        self.resting: wire.Notice | None = None
         self.ended = False
         self._model = model
         self._takes = takes
         self._shelf = shelf
         self._limits = limits
-        self._began = self._asked = self._lost = now
+        self._began = self._asked = self._lost = self._rested = now
         # The frame that lacks credit, and since when.
         self._held: tuple[int, float] | None = None
         self._count = 0
@@ -81,12 +83,12 @@ class Visit:
 
     # --- its connections ---
 
-    def attach(self, client: Client, last: wire.FrameId | None) -> wire.Applied | None:
+    def attach(self, client: Client, lacks: wire.FrameId | None) -> wire.Applied | None:
         """Take a client in, the first one or one that comes back; the one before is let go.
 
         Args:
             client: to be served from now on.
-            last: the last frame that it got.
+            lacks: the first frame that it did not get; None where it does not know.
 
         Returns:
             What is in force, where nothing can be repeated for it.
@@ -96,10 +98,12 @@ class Visit:
         self.client, self._held = client, None
         if self.take is None:
             return None
-        if last and last.take == self.take.opening.number:
-            self.take.outgoing.repeat_after(last.index)
-            return None
-        return self.take.outgoing.in_force
+        number = self.take.opening.number
+        if lacks is None or lacks.take > number:
+            return self.take.outgoing.in_force
+        # Takes come in order: of one after the take that it names, it got nothing.
+        self.take.outgoing.repeat_from(lacks.index if lacks.take == number else 0)
+        return None
 
     def detach(self, client: Client, now: float) -> None:
         """A connection is gone."""
@@ -109,13 +113,23 @@ class Visit:
     def overdue(self, now: float, others_wait: bool) -> Reason | None:
         """Why the visit is to end, or None."""
         limits = self._limits
-        if now - self._asked > limits.idle or (
-            self.client is None and now - self._lost > limits.grace
-        ):
+        is_idle = self.resting is not None and now - self._rested > limits.idle_grace
+        if is_idle or (self.client is None and now - self._lost > limits.grace):
             return "idle"
         if others_wait and limits.visit is not None and now - self._began > limits.visit:
             return "time_up"
         return None
+
+    def rest(self, now: float) -> wire.Notice | None:
+        """Pause the film of a visitor who asked for nothing for long; what to tell, once."""
+        if self.resting is not None or now - self._asked <= self._limits.idle:
+            return None
+        take = self.take
+        runs = take is not None and not take.paused and not take.ended
+        if take is not None and runs:
+            take.pause()
+        self.resting, self._rested = idle_notice(self._limits, paused=runs), now
+        return self.resting
 
     @property
     def waits(self) -> bool:
@@ -154,7 +168,7 @@ class Visit:
         the answer nothing else can be sent.
         """
         if not isinstance(request, wire.Playback):
-            self._asked = now
+            self._asked, self.resting = now, None
         return self._spawn(self._serve(request, tell))
 
     async def _serve(self, request: wire.ClientMessage, tell: Tell) -> None:

@@ -14,6 +14,7 @@ from longtake.app.studio.settings import StudioSettings
 from longtake.app.studio.shelf import Shelf
 from longtake.app.studio.visit import Client, Visit
 from longtake.app.takes import TakesFolder
+from longtake.models.video.settings import MAX_TRANSITION
 from longtake.streaming import StreamError
 
 
@@ -60,7 +61,8 @@ class Visits:
         self.now = now
         self.settings = settings
         self.model = model
-        self.limits = settings.limits(model.rate, model.generator.spec.chunk_units)
+        chunk = model.generator.spec.chunk_units
+        self.limits = settings.limits(model.rate, chunk, MAX_TRANSITION)
         self._takes = takes
         # No place is free before the model is warm.
         self.is_open = False
@@ -85,7 +87,9 @@ class Visits:
             visit = self._find(hello.resume)
             guest.tell(wire.Ack(id=hello.id))
             self._guests[guest] = visit
-            guest.admit(visit, visit.attach(guest, hello.resume.last))
+            guest.admit(visit, visit.attach(guest, hello.resume.next))
+            if visit.resting is not None:
+                guest.tell(visit.resting)
             return
         if len(self._queue) >= self.settings.queue and not self._has_place:
             problem = f"all {self.settings.sessions} places are taken, and the queue is full"
@@ -131,6 +135,9 @@ class Visits:
                 if client is not None:
                     client.close(reason)
                 self.end(standing)
+            elif notice := standing.rest(now):
+                if client is not None:
+                    client.tell(notice)
             elif client is not None and standing.stalled(now):
                 client.close("stalled")
         for guest, visit in list(self._guests.items()):

@@ -25,6 +25,7 @@ from websockets.sync.server import ServerConnection, serve
 from longtake.app.recording import Recording
 from longtake.app.takes import TakesFolder
 from longtake.app.wire import (
+    PROTOCOL,
     Ack,
     Applied,
     Bye,
@@ -153,7 +154,11 @@ def make_ready(**changes: Any) -> Ready:
     limits = {name: changes.pop(name, value) for name, value in limits.items()}
     ready = {"session": "s-1", "resume_token": "secret", "received": 0, "model": "toy", "rate": 100}
     size = {"width": 48, "height": 32, "chunk": 4}
-    return Ready(version=1, **ready | size | changes, limits=Limits(**limits, idle=900))
+    return Ready(
+        version=PROTOCOL,
+        **ready | size | changes,
+        limits=Limits(**limits, idle=900, idle_grace=300),
+    )
 
 
 class Peer:

@@ -7,13 +7,16 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from longtake import connect
 from longtake.app.client_dial import Address
 from longtake.app.wire import (
+    PROTOCOL,
     Ack,
     Applied,
     Codec,
@@ -47,7 +50,7 @@ def test_a_take_from_open_to_close(play, numbers):
 
     def script(peer):
         hello = peer.greet()
-        assert (hello.version, hello.token, hello.resume) == (1, "let me in", None)
+        assert (hello.version, hello.token, hello.resume) == (PROTOCOL, "let me in", None)
         asked.append(peer.begin())
         peer.send(make_metrics(1), make_metrics(2))
         peer.frames(0, 4)
@@ -278,11 +281,12 @@ def test_the_place_in_the_queue_is_told(play, caplog, error_of):
 @pytest.mark.parametrize("code", ["bad_version", "bad_token"])
 def test_a_refused_hello_says_why(play, code, error_of):
     def script(peer):
-        peer.refuse(peer.read(Hello).id, code, "use version 2")
-        peer.send(Goodbye(reason="refused"))
+        peer.refuse(peer.read(Hello).id, code, "use version 3")
+        with suppress(ConnectionClosed):  # the client may have left upon the error
+            peer.send(Goodbye(reason="refused"))
 
     error = error_of(lambda: connect(play(script).url))
-    assert (error.code, error.hint) == (code, "use version 2")
+    assert (error.code, error.hint) == (code, "use version 3")
 
 
 def test_the_example_steers_a_take(play, tmp_path, monkeypatch, capsys):

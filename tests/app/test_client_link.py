@@ -16,9 +16,11 @@ from longtake.app.wire import (
     FrameId,
     Goodbye,
     Hello,
+    Notice,
     Open,
     Playback,
     Prompt,
+    Resume,
     Save,
     Still,
 )
@@ -38,7 +40,7 @@ def test_a_cut_in_the_middle_loses_no_frame_and_doubles_none(play, numbers):
     def after(peer):
         resume = peer.greet(received=2).resume
         assert (resume.session, resume.resume_token) == ("s-1", "secret")
-        assert resume.last == FrameId(take=1, index=4)
+        assert resume.next == FrameId(take=1, index=5)
         # More than it has to repeat, and a receipt again.
         peer.apply(2, 0, "day")
         peer.frames(2, 8)
@@ -88,7 +90,7 @@ def test_an_answer_that_was_lost_is_asked_for_again_if_it_holds_something(play, 
 
     def two(peer):
         # It heard the first one, and began a take of which the client knows nothing.
-        assert peer.greet(received=2).resume.last is None
+        assert peer.greet(received=2).resume.next == FrameId(take=1, index=0)
         peer.apply(2, 0, "day")
         peer.frame(0)
         peer.begin(take=2)
@@ -213,7 +215,7 @@ def test_a_stalled_client_comes_back_when_it_takes_frames_again(play):
         stalled.set()
 
     def after(peer):
-        assert peer.greet(received=99).resume.last.index == 8
+        assert peer.greet(received=99).resume.next.index == 9
         back.set()
         while peer.read(Playback).frame.index == 0:
             pass
@@ -259,6 +261,26 @@ def test_a_server_that_stays_away_is_given_up_after_the_time_of_grace(play, erro
         error = error_of(lambda: next(session.frames(seconds=1)))
     assert error.code == "no_session"
     assert error.message.startswith("the connection was lost for 0.2 s (nothing listens at")
+
+
+def test_a_film_that_the_server_paused_is_said_and_gone_on_with(play, error_of):
+    def script(peer):
+        peer.greet()
+        peer.begin()
+        peer.frames(0, 2)
+        peer.send(Notice(message="nothing was asked for", hint="go on", paused=True))
+        peer.send(Ack(id=peer.read(Resume).id))
+        peer.frame(2)
+        peer.part()
+
+    with connect(play(script).url) as session:
+        session.open("day")
+        frames = session.frames(seconds=1)
+        assert [next(frames).index, next(frames).index] == [0, 1]
+        error = error_of(lambda: next(frames))
+        assert (error.code, str(error)) == ("idle", "nothing was asked for: go on")
+        session.resume()
+        assert next(session.frames(seconds=1)).index == 2
 
 
 @pytest.mark.parametrize("reason", ["replaced", "idle", "time_up", "shutdown", "refused"])

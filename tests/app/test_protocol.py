@@ -234,8 +234,8 @@ def test_the_example_keeps_the_rules_of_frames():
         match each:
             case wire.Ready():
                 ready = each
-            case wire.Hello(resume=wire.Resumption(last=wire.FrameId(take=take, index=index))):
-                got[take] = index
+            case wire.Hello(resume=wire.Resumption(next=wire.FrameId(take=take, index=index))):
+                got[take] = index - 1
             case wire.Playback(frame=frame):
                 assert frame.index <= got[frame.take]
                 shown[frame.take] = frame.index

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from longtake.app.cli import main, parser
-from longtake.app.studio.server import listen
+from longtake.app.studio.listening import listen
 from longtake.app.studio.settings import StudioSettings
 
 LAUNCH = Path(__file__).parents[2] / "launch.py"
@@ -47,11 +47,48 @@ def test_a_port_that_is_taken_is_named_with_a_way_on(capsys):
     assert f"--port {port + 1}" in said
 
 
+def test_a_port_that_is_taken_is_told_before_anything_is_loaded():
+    code = (
+        "import sys\n"
+        "from longtake.app.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        "print(sorted({'torch', 'gradio', 'transformers'} & sys.modules.keys()))\n"
+        "sys.exit(code)"
+    )
+    with listen(StudioSettings(port=0)) as taken:
+        command = [sys.executable, "-c", code, "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "[]\n")
+    assert "choose another port" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--sessions", "0", "'0' is no number of films: use a whole number from 1 to 1000"),
+        ("--sessions", "two", "'two' is no number of films: use a whole number from 1 to 1000"),
+        ("--port", "99999", "'99999' is no port: use a whole number from 0 to 65535"),
+        ("--port", "-1", "'-1' is no port: use a whole number from 0 to 65535"),
+        ("--idle", "-5", "'-5' is no number of seconds: use one from 1 to 10,000,000"),
+        ("--idle", "nan", "'nan' is no number of seconds: use one from 1 to 10,000,000"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_in_a_sentence(option, value, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([f"{option}={value}"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(f"argument {option}: {said}\n")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--tls-cert", "no.pem"], "one of --tls-cert and --tls-key is missing"),
         (["--tls-cert", "no.pem", "--tls-key", "no.key"], "there is no file no.pem"),
+        (
+            ["--tls-cert", __file__, "--tls-key", __file__],
+            "are no certificate and its key",
+        ),
         (["--host", "192.0.2.1", "--port", "0"], "port 0 of 192.0.2.1"),
     ],
 )

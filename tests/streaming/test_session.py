@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from longtake.streaming import Engine, Event, InputFrame, Status, StreamError
-from longtake.streaming.session import INPUT_CAPACITY
+from longtake.streaming.lanes import INPUT_CAPACITY
 
 CHUNK = 0.5
 STEPS = 3

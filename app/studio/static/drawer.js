@@ -36,9 +36,12 @@ class Drawer extends HTMLElement {
     this.stage.addEventListener("longtake-take", () => this._render());
     this._examples();
     this._render();
-    // The list is read again whenever the drawer is opened.
+    // The list is read again whenever the drawer is opened; closed, no chart is drawn.
     new IntersectionObserver(([{ isIntersecting }]) => {
-      if (isIntersecting) this._try(() => this._list());
+      this.seen = isIntersecting;
+      if (!isIntersecting) return;
+      this._try(() => this._list());
+      this._draw();
     }).observe(this);
   }
 
@@ -132,10 +135,16 @@ class Drawer extends HTMLElement {
   }
 
   _measured(metrics) {
+    this.newest = metrics;
+    for (const { name, line } of this.charts) line.add(...CHARTS[name](metrics)[0]);
+    if (this.seen) this._draw();
+  }
+
+  _draw() {
+    if (!this.newest) return;
     for (const { name, value, line } of this.charts) {
-      const [numbers, text] = CHARTS[name](metrics);
-      line.add(...numbers);
-      value.textContent = text;
+      value.textContent = CHARTS[name](this.newest)[1];
+      line.draw();
     }
   }
 

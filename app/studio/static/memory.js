@@ -3,10 +3,20 @@
 const SESSION = "longtake-session";
 const TAKE = "longtake-take";
 
-/** Of no take yet. `recording` is its name on disk; `paused` is null, `person` or `hidden`. */
+/**
+ * Of no take yet. `recording` is its name on disk; `paused` is null, `person`, `hidden`, or `idle`
+ * where the server paused it and `told` why.
+ */
 export function noTake() {
   return {
-    number: null, recording: null, seed: null, marks: [], settings: {}, paused: null, failure: null,
+    number: null,
+    recording: null,
+    seed: null,
+    marks: [],
+    settings: {},
+    paused: null,
+    told: null,
+    failure: null,
   };
 }
 

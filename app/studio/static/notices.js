@@ -18,7 +18,7 @@ const REASONS = {
  * @returns {{text: string, action?: string}} the sentence, empty if there is nothing to say, and
  *   what its button says.
  */
-export function notice({ phase, reason, position, error }, { failure, paused }, shows) {
+export function notice({ phase, reason, position, error }, { failure, paused, told }, shows) {
   const why = error ? `${error.message}. ${error.hint}` : "";
   switch (phase) {
     case "connecting":
@@ -36,6 +36,7 @@ export function notice({ phase, reason, position, error }, { failure, paused }, 
       };
   }
   if (failure) return { text: failure, action: "Begin again" };
+  if (paused === "idle") return { text: told, action: "Go on" };
   if (!shows) return { text: paused ? "Paused" : "The first frames are being made…" };
   return { text: "" };
 }
@@ -51,7 +52,7 @@ export function numbers(rate, metrics, buffer) {
   const speed = metrics?.speed || 1;
   if (speed < 0.98) {
     const made = (speed * rate).toFixed(1);
-    parts.push(`slower: this machine makes ${made} of ${rate} frames a second`);
+    parts.push(`slower: ${made} of ${rate} frames a second`);
   }
   if (buffer?.starved) parts.push("waiting for the next frames");
   else if (buffer?.delay != null) parts.push(`delay ${Math.round(1000 * buffer.delay)} ms`);

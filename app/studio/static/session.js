@@ -13,6 +13,8 @@ export class Refusal extends Error {
 const LOST = { code: "no_session", message: "the session has ended" };
 // Reasons to close after which connecting again goes on with the session, or is worth a try.
 const PASSING = ["stalled", "shutdown"];
+// Requests whose answers hold something: where one was lost, they are made again.
+const HOLDING = ["open", "restart", "save", "still"];
 
 /**
  * Phases: `connecting`, `warming` (greeted, no place yet), `queued`, `ready`, `lost` (to be
@@ -32,7 +34,8 @@ export class Session {
     this.reason = null;
     this.position = null;
     this.ready = null;
-    this.lastFrame = null;
+    // The first frame that did not come; null where an earlier page may have got some.
+    this.next = null;
     this._id = 0;
     this._send = null;
     this._pending = new Map();
@@ -46,7 +49,7 @@ export class Session {
     if (this.stored.session) {
       const { session, resume_token } = this.stored;
       hello.resume = { session, resume_token };
-      if (this.lastFrame) hello.resume.last = this.lastFrame;
+      if (this.next) hello.resume.next = this.next;
     }
     this._hello = hello.id;
     this._refused = null;
@@ -61,7 +64,8 @@ export class Session {
   }
 
   /**
-   * Ask the server; the promise has its ack, or null where a lost connection swallowed that.
+   * Ask the server; the promise has its ack, or null where a lost connection swallowed one that
+   * would have said little.
    * `numbered` is told the request's id, again if it had to be sent anew.
    */
   request(type, fields = {}, numbered = () => {}) {
@@ -80,7 +84,7 @@ export class Session {
 
   /** A frame has come. */
   received({ take, index }) {
-    this.lastFrame = { take, index };
+    this.next = { take, index: index + 1 };
   }
 
   /** A text message has come. */
@@ -110,6 +114,7 @@ export class Session {
     }
     const request = this._pending.get(message.id);
     this._pending.delete(message.id);
+    if (message.take !== undefined) this.next = { take: message.take, index: 0 };
     if (message.type === "ack") request?.resolve(message);
     else if (request) request.reject(new Refusal(message));
     else this.on("failed", message);
@@ -119,12 +124,13 @@ export class Session {
     const resumed = message.session === this.stored.session;
     this.ready = message;
     this.stored = { session: message.session, resume_token: message.resume_token };
-    if (!resumed) this.lastFrame = null;
+    if (!resumed) this.next = { take: 1, index: 0 };
     const sent = [...this._pending];
     this._pending.clear();
     const lost = [];
     for (const [id, request] of sent) {
       if (!resumed) request.reject(new Refusal(LOST));
+      else if (HOLDING.includes(request.type)) lost.push(request);
       else if (id <= message.received) request.resolve(null);
       else if (request.type !== "playback") lost.push(request);
     }
@@ -161,7 +167,7 @@ export class Session {
   /** Give the session up, so that the next connection begins another one. */
   forget() {
     this.stored = {};
-    this.lastFrame = null;
+    this.next = null;
     const requests = [...this._pending.values(), ...this._unsent];
     this._pending.clear();
     this._unsent = [];

@@ -27,6 +27,10 @@ export class Sparkline {
       values.push(numbers[index]);
       if (values.length > POINTS) values.shift();
     });
+  }
+
+  /** Show what was added. */
+  draw() {
     const top = Math.max(1e-9, ...this.rows.flatMap(({ values }) => values));
     for (const { line, values } of this.rows) {
       const left = POINTS - values.length;

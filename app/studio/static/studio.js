@@ -78,6 +78,7 @@ class Stage extends HTMLElement {
   /** Change the prompt. */
   async say({ text, at = 0, transition = 0 }) {
     if (this.take.number === null) return this.open(text);
+    if (this.take.paused === "idle") this.pause(null);
     const receipt = this.receipts.sent({ text, at, transition }, performance.now());
     this._renderReceipts(receipt);
     const fields = { text, ...(at && { at }), ...(transition && { transition }) };
@@ -165,7 +166,10 @@ class Stage extends HTMLElement {
     if (message.prompt !== undefined) {
       this.receipts.applied(message);
       const { id, chunk, time, prompt } = message;
-      const transition = this.receipts.all.find((receipt) => receipt.id === id)?.transition ?? 0;
+      const receipt = this.receipts.all.find((each) => each.id === id);
+      // A prompt for later is none that somebody waits for.
+      if (receipt && !receipt.at) this.view.buffer.hurry(chunk);
+      const transition = receipt?.transition ?? 0;
       const marks = this.take.marks.filter((mark) => mark.chunk < chunk);
       if (marks.at(-1)?.text !== prompt) marks.push({ chunk, time, text: prompt, transition });
       this.take.marks = marks;
@@ -189,9 +193,13 @@ class Stage extends HTMLElement {
     this._emit("metrics");
   }
 
-  /** Something that the person should know of, though the film goes on. */
+  /** Something that the person should know of, though nothing ends with it. */
   _notice(message) {
-    this.speak(sentence(message));
+    if (!message.paused) return this.speak(sentence(message));
+    Object.assign(this.take, { paused: "idle", told: sentence(message) });
+    memory.keepTake(this.take);
+    this.view.buffer.hold();
+    this._render();
   }
 
   /** The take failed; the session stands. */
@@ -244,6 +252,8 @@ class Stage extends HTMLElement {
       location.reload();
     } else if (this.session.phase === "lost") {
       this.connection.again();
+    } else if (this.take.paused === "idle") {
+      this.pause(null);
     } else {
       this.open(this._firstPrompt());
     }
@@ -287,7 +297,7 @@ class Stage extends HTMLElement {
     find(".lt-notice button").hidden = !action;
     find(".lt-notice button").textContent = action ?? "";
     const pause = find(".lt-pause");
-    pause.textContent = paused === "person" ? "Resume" : "Pause";
+    pause.textContent = paused && paused !== "hidden" ? "Resume" : "Pause";
     pause.disabled = find(".lt-save").disabled = number === null || this.session.phase !== "ready";
     this._renderNumbers();
   }
@@ -296,9 +306,12 @@ class Stage extends HTMLElement {
     const { phase, ready } = this.session;
     const live = phase === "ready" && this.take.number !== null;
     const state = !live ? "" : this.take.paused ? "paused" : "live";
+    const shown = live ? numbers(ready.rate, this.metrics, this.view.buffer) : "";
+    // Several times a second: what stays is not touched, or it would be laid out again.
+    if (state === this.told?.state && shown === this.told.shown) return;
+    this.told = { state, shown };
     this.querySelector(".lt-state").textContent = state;
     this.querySelector(".lt-state").dataset.state = state;
-    const shown = live ? numbers(ready.rate, this.metrics, this.view.buffer) : "";
     this.querySelector(".lt-numbers").textContent = shown;
   }
 

@@ -28,10 +28,11 @@ export class Timeline {
     this._layOut(true);
   }
 
-  /** Film shown so far, in seconds. */
+  /** Film shown so far, in seconds: for every frame, so nothing is touched that stays. */
   move(now) {
+    const text = clock(now);
+    if (text !== this.told) this.clock.textContent = this.told = text;
     this.now = now;
-    this.clock.textContent = clock(now);
     if (now > 0.9 * this.span || !this.span) this._layOut(false);
     else this._point();
   }
@@ -43,7 +44,10 @@ export class Timeline {
       ...this.marks.map((mark) => ({ ...mark, waits: false })),
       ...this.waiting.map((mark) => ({ ...mark, waits: true })),
     ];
-    if (rebuild) this.list.replaceChildren(...segments.map((segment) => this._segment(segment)));
+    if (rebuild) {
+      this.list.replaceChildren(...segments.map((segment) => this._segment(segment)));
+      this.current = -1;
+    }
     segments.forEach(({ time }, index) => {
       const { style } = this.list.children[index];
       const end = segments[index + 1]?.time ?? this.span;
@@ -55,8 +59,11 @@ export class Timeline {
 
   /** Move the head, and tell the prompt that is on the screen from the others. */
   _point() {
-    this.head.style.left = `${(100 * this.now) / this.span}%`;
+    // As wide as the line, so that it moves without another layout of the page.
+    this.head.style.transform = `translateX(${(100 * this.now) / this.span}%)`;
     const current = this.marks.findLastIndex(({ time }) => time <= this.now);
+    if (current === this.current) return;
+    this.current = current;
     [...this.list.children].forEach((item, index) => {
       const { firstChild: button } = item;
       if (index === current) button.setAttribute("aria-current", "true");

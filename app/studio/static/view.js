@@ -2,7 +2,10 @@
 
 import { JitterBuffer } from "./jitter.js";
 
-const REPORT_EVERY = 0.25;
+// Seconds between two reports of what was shown.
+const REPORT_EVERY = 0.5;
+// Seconds between two looks at the buffer where nothing is due before: it keeps the time.
+const LOOK_EVERY = 0.2;
 
 /** Draws the frames of a take onto a canvas. */
 export class View {
@@ -23,7 +26,8 @@ export class View {
     this.decoded = Promise.resolve();
     this.reported = { at: 0, frame: null };
     new ResizeObserver(() => this._fit()).observe(canvas);
-    requestAnimationFrame((now) => this._draw(now));
+    this.timer = null;
+    this._look();
   }
 
   /** Films of a rate are expected from now on, a chunk at a time. */
@@ -48,11 +52,13 @@ export class View {
     const bitmap = await createImageBitmap(picture);
     const close = () => bitmap.close();
     this.buffer.push({ ...frame, bitmap, close }, performance.now() / 1000);
+    this._look();
   }
 
-  _draw(milliseconds) {
-    requestAnimationFrame((now) => this._draw(now));
-    const now = milliseconds / 1000;
+  /** Draw what is due, and look again when there is more: a screen's every refresh is too often. */
+  _look() {
+    clearTimeout(this.timer);
+    const now = performance.now() / 1000;
     const frame = this.buffer?.advance(now);
     if (frame) {
       this.shown?.close();
@@ -64,6 +70,8 @@ export class View {
       this.reported = { at: now, frame: this.shown };
       this.onReport(this.shown, Math.round(1000 * this.buffer.buffered));
     }
+    const wait = Math.min(LOOK_EVERY, this.buffer?.due ?? LOOK_EVERY);
+    this.timer = setTimeout(() => this._look(), Math.max(0, 1000 * wait));
   }
 
   /** As many pixels as the screen has there. */

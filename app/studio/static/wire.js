@@ -1,6 +1,6 @@
 // Frames as they come over the WebSocket; docs/protocol.md has their layout.
 
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 const TAG = 0x46;
 const HEADER = 32;
 const TYPES = { 1: "image/jpeg", 2: "image/webp" };

@@ -18,8 +18,9 @@ from websockets.sync.client import ClientConnection, connect
 import longtake
 from longtake.app import wire
 from longtake.app.api import Model
+from longtake.app.studio.listening import listen
 from longtake.app.studio.live import LiveTake
-from longtake.app.studio.server import Server, listen, make_app
+from longtake.app.studio.server import Server, make_app
 from longtake.app.studio.settings import StudioSettings
 from longtake.app.studio.visits import Visits
 from longtake.app.takes import TakesFolder
@@ -84,7 +85,7 @@ class Client:
 
     def hello(self, **fields: Any) -> wire.Ready:
         """Say hello and wait for a place."""
-        self.send(wire.Hello, version=1, **fields)
+        self.send(wire.Hello, version=wire.PROTOCOL, **fields)
         return self.until(lambda each: isinstance(each, wire.Ready))
 
     def open(self, **fields: Any) -> wire.Ack:

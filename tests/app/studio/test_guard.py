@@ -80,7 +80,7 @@ def test_without_the_token_every_route_is_closed(open_studio):
         assert body.endswith(".")
     for fields in ({}, {"token": "wrong"}):
         client = studio.connect()
-        error = client.ask(wire.Hello, version=1, **fields)
+        error = client.ask(wire.Hello, version=wire.PROTOCOL, **fields)
         assert (error.code, error.retryable) == ("bad_token", False)
         assert client.rest() == [wire.Goodbye(reason="refused")]
 

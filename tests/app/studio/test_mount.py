@@ -17,7 +17,11 @@ def client(model, takes):
 
 
 def test_the_page_and_its_files_are_served(client):
-    assert "studio/studio.js" in client.get("/").text
+    page = client.get("/")
+    assert "studio/studio.js" in page.text
+    # Ahead of all that Gradio runs.
+    assert page.text.index("<script") == page.text.index('<script src="studio/calm.js">')
+    assert int(page.headers["content-length"]) == len(page.content)
     script = client.get("/studio/studio.js")
     assert script.headers["content-type"].split(";")[0].endswith("javascript")
     assert client.get("/studio/page.py").status_code == 404
@@ -44,6 +48,12 @@ def test_gradio_takes_no_uploads_and_gives_no_files_out(client, tmp_path):
     assert client.get(f"/gradio_api/file={secret}").status_code == 403
     assert client.get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
     assert client.get("/monitoring").status_code == 403
+
+
+def test_gradio_does_not_look_for_work_a_thousand_times_a_second(client):
+    blocks = next(each.app for each in client.app.routes if each.path == "").get_blocks()
+    assert blocks._queue.sleep_when_free > 1
+    assert blocks._queue.progress_update_sleep_when_free > 1
 
 
 def test_gradio_tells_nobody(client):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from longtake.app import wire
 from longtake.app.wire_coding import encode
 
@@ -9,14 +11,14 @@ CHUNK = 8
 AHEAD = 16
 
 
-def resumption(ready, last=None):
-    return wire.Resumption(session=ready.session, resume_token=ready.resume_token, last=last)
+def resumption(ready, lacks=None):
+    return wire.Resumption(session=ready.session, resume_token=ready.resume_token, next=lacks)
 
 
-def come_back(studio, ready, last=None, last_id=0):
+def come_back(studio, ready, lacks=None, last_id=0):
     client = studio.connect()
     client.last_id = last_id
-    return client, client.hello(resume=resumption(ready, last))
+    return client, client.hello(resume=resumption(ready, lacks))
 
 
 def told(client):
@@ -36,7 +38,7 @@ def test_a_dropped_connection_misses_no_frame_and_no_receipt(studio):
     first.socket.socket.close()
     heard = first.last_id
 
-    second, again = come_back(studio, ready, wire.FrameId(take=1, index=last.index), heard)
+    second, again = come_back(studio, ready, wire.FrameId(take=1, index=last.index + 1), heard)
     assert again.model_copy(update={"received": 0}) == ready
     assert again.received == heard
     second.frame(changed.chunk * CHUNK)
@@ -44,6 +46,40 @@ def test_a_dropped_connection_misses_no_frame_and_no_receipt(studio):
     assert [each.id for each in told(second)] == [changed.id]
     second.frame(5 * CHUNK)
     assert second.ask(wire.Pause).type == "ack"
+
+
+def test_a_cut_before_the_first_frame_of_a_take_loses_none(studio):
+    first = studio.connect()
+    ready = first.hello()
+    opened = first.open()
+    # Frames were sent, and none was read.
+    studio.wait_until(lambda: studio.take.outgoing.sent)
+    first.socket.socket.close()
+    second, _ = come_back(studio, ready, wire.FrameId(take=1, index=0), first.last_id)
+    second.frame(2 * CHUNK)
+    assert second.indices() == list(range(2 * CHUNK + 1))
+    assert [(each.id, each.chunk) for each in told(second)] == [(opened.id, 0)]
+
+
+@pytest.mark.parametrize("begun", [0, 1])
+def test_of_a_take_whose_beginning_was_lost_everything_comes(studio, begun):
+    first = studio.connect()
+    ready = first.hello()
+    lacks = wire.FrameId(take=1, index=0)
+    if begun:
+        first.open()
+        lacks = wire.FrameId(take=1, index=first.frame(CHUNK).index + 1)
+    # Heard and carried out, while its answer is lost.
+    opened = first.send(wire.Open, prompt="snow")
+    visit = studio.visits.standing[0]
+    number = begun + 1
+    studio.wait_until(lambda: visit.take and visit.take.opening.number == number)
+    studio.wait_until(lambda: visit.take.outgoing.sent)
+    first.socket.socket.close()
+    second, _ = come_back(studio, ready, lacks, opened)
+    second.until(lambda each: isinstance(each, wire.EncodedFrame) and each.index == CHUNK)
+    assert second.indices(number) == list(range(CHUNK + 1))
+    assert [(each.id, each.take) for each in told(second)] == [(opened, number)]
 
 
 def test_a_page_that_forgot_its_take_is_told_what_is_in_force(studio):
@@ -79,7 +115,7 @@ def test_only_the_holder_of_the_token_resumes_a_session(studio):
     for wrong in ({"session": "s-1"}, {"resume_token": "x"}, {"resume_token": "é"}):
         client = studio.connect()
         resume = resumption(ready).model_copy(update=wrong)
-        error = client.ask(wire.Hello, version=1, resume=resume)
+        error = client.ask(wire.Hello, version=wire.PROTOCOL, resume=resume)
         assert (error.code, error.retryable) == ("no_session", False)
         assert client.rest() == [wire.Goodbye(reason="refused")]
 
@@ -99,7 +135,7 @@ def test_after_the_grace_time_the_session_is_given_up_and_its_take_saved(open_st
     (take,) = studio.takes.takes()
     assert take.state == "finished"
     assert take.frames > CHUNK
-    error = studio.connect().ask(wire.Hello, version=1, resume=resumption(ready))
+    error = studio.connect().ask(wire.Hello, version=wire.PROTOCOL, resume=resumption(ready))
     assert error.code == "no_session"
 
 
@@ -115,7 +151,7 @@ def test_a_stalled_client_is_closed_and_finds_everything_when_it_comes_back(open
     first.ask(wire.Set, settings=wire.Settings())
     clock.advance(2)
     assert first.rest()[-1] == wire.Goodbye(reason="stalled")
-    second, _ = come_back(studio, ready, wire.FrameId(take=1, index=3), first.last_id)
+    second, _ = come_back(studio, ready, wire.FrameId(take=1, index=4), first.last_id)
     second.frame(4 * CHUNK)
     assert second.indices()[0] == 4
     assert second.indices() == list(range(4, len(second.indices()) + 4))

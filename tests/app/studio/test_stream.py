@@ -223,7 +223,7 @@ def test_words_that_the_model_never_met_are_named(studio):
         (wire.Playback, {"frame": wire.FrameId(take=2, index=0), "buffer_ms": 0}, "out_of_order"),
         (wire.Still, {"frame": wire.FrameId(take=1, index=999)}, "nothing_recorded"),
         (wire.Still, {"frame": wire.FrameId(take=2, index=0)}, "nothing_recorded"),
-        (wire.Hello, {"version": 1}, "out_of_order"),
+        (wire.Hello, {"version": wire.PROTOCOL}, "out_of_order"),
     ],
 )
 def test_what_is_refused_changes_nothing(studio, kind, fields, code):

@@ -26,7 +26,7 @@ def test_the_next_visitor_waits_and_is_let_in(open_studio):
     first.open()
     waiting = [studio.connect() for _ in range(3)]
     for client in waiting:
-        client.send(wire.Hello, version=1)
+        client.send(wire.Hello, version=wire.PROTOCOL)
     assert [queued(client) for client in waiting[:2]] == [1, 2]
     error = waiting[2].answer(1)
     assert (error.code, error.retryable) == ("busy", True)
@@ -40,7 +40,7 @@ def test_the_next_visitor_waits_and_is_let_in(open_studio):
     waiting[0].frame(CHUNK)
     # Who leaves the queue loses the place in it.
     last = studio.connect()
-    last.send(wire.Hello, version=1)
+    last.send(wire.Hello, version=wire.PROTOCOL)
     assert queued(last) == 2
     waiting[1].reporting = False
     assert waiting[1].ask(wire.Bye).type == "ack"
@@ -53,27 +53,68 @@ def test_nobody_is_let_in_before_the_model_is_warm(open_studio, monkeypatch):
     warm = threading.Event()
     monkeypatch.setattr("longtake.app.studio.server._warm_up", lambda model: warm.wait(30))
     client = open_studio().connect()
-    assert client.ask(wire.Hello, version=1).type == "ack"
+    assert client.ask(wire.Hello, version=wire.PROTOCOL).type == "ack"
     assert client.ask(wire.Open, prompt="snow").code == "out_of_order"
     warm.set()
     assert is_ready(client.next())
 
 
-def test_an_idle_session_ends_and_its_take_is_saved(open_studio, clock):
-    studio = open_studio(clock, idle=900.0, stall=10_000.0)
+def is_notice(message):
+    return isinstance(message, wire.Notice)
+
+
+def test_an_idle_session_is_paused_and_told_then_ended_with_its_take_saved(open_studio, clock):
+    studio = open_studio(clock, idle=900.0, idle_grace=300.0, stall=10_000.0)
     client = studio.visitor()
     client.open()
     client.frame(CHUNK)
     clock.advance(800)
     client.ask(wire.Set, settings=wire.Settings())
     clock.advance(800)
+    # A report is no sign of anybody.
     client.report(client.frame(2 * CHUNK))
     clock.advance(101)
+    notice = client.until(is_notice)
+    assert notice.paused
+    assert notice.message == "nothing was asked for 15 minutes, so the film is paused"
+    assert "within 5 minutes" in notice.hint
+    assert studio.take.paused
+    clock.advance(299)
+    client.ask(wire.Resume)
+    client.frame(len(client.indices()) + 2 * CHUNK)
+    clock.advance(901)
+    assert client.until(is_notice) == notice
+    clock.advance(301)
     assert client.rest()[-1] == wire.Goodbye(reason="idle")
+    assert [each for each in client.got if is_notice(each)] == [notice, notice]
     studio.visitor()
     (take,) = studio.takes.takes()
     assert take.state == "finished"
-    assert take.frames > 2 * CHUNK
+    assert take.frames >= len(client.indices())
+
+
+def test_whoever_comes_back_is_told_of_the_pause_again(open_studio, clock):
+    studio = open_studio(clock, idle=40.0, stall=10_000.0)
+    first = studio.connect()
+    ready = first.hello()
+    first.open()
+    clock.advance(41)
+    notice = first.until(is_notice)
+    assert notice.message == "nothing was asked for 40 s, so the film is paused"
+    second = studio.connect()
+    resume = wire.Resumption(session=ready.session, resume_token=ready.resume_token)
+    second.hello(resume=resume)
+    assert second.until(is_notice) == notice
+
+
+def test_a_film_that_its_visitor_paused_is_not_paused_again(open_studio, clock):
+    studio = open_studio(clock, idle=900.0)
+    client = studio.visitor()
+    client.open()
+    client.ask(wire.Pause)
+    clock.advance(901)
+    notice = client.until(is_notice)
+    assert (notice.message, notice.paused) == ("nothing was asked for 15 minutes", False)
 
 
 def test_a_visit_ends_in_time_where_others_wait(open_studio, clock):
@@ -82,7 +123,7 @@ def test_a_visit_ends_in_time_where_others_wait(open_studio, clock):
     clock.advance(301)
     assert first.open().type == "ack"
     second = studio.connect()
-    second.send(wire.Hello, version=1)
+    second.send(wire.Hello, version=wire.PROTOCOL)
     second.until(is_ready)
     assert first.rest()[-1] == wire.Goodbye(reason="time_up")
 
@@ -94,7 +135,7 @@ def test_at_the_end_everybody_hears_why_and_every_take_is_saved(open_studio):
         client.open()
         client.frame(CHUNK)
     waiting = studio.connect()
-    waiting.send(wire.Hello, version=1)
+    waiting.send(wire.Hello, version=wire.PROTOCOL)
     queued(waiting)
     studio.server.should_exit = True
     for client in [*clients, waiting]:
@@ -108,7 +149,7 @@ def test_whoever_says_no_hello_is_sent_away(open_studio):
 
 
 def test_the_first_message_has_to_be_a_proper_hello(studio):
-    for text in ('{"type": "pause", "id": 3}', "nonsense", '{"type": "hello", "version": 2}'):
+    for text in ('{"type": "pause", "id": 3}', "nonsense", '{"type": "hello", "version": 1}'):
         client = studio.connect()
         client.socket.send(text)
         error, bye = client.rest()
@@ -132,7 +173,7 @@ def test_200_connections_leave_nothing_behind(open_studio, clock):
     def come_and_go(number):
         client = studio.connect()
         if number % 8 < 6:
-            client.ask(wire.Hello, version=1)
+            client.ask(wire.Hello, version=wire.PROTOCOL)
         if number % 8 < 4:
             client.until(is_ready)
         if number % 16 < 2:

@@ -9,7 +9,9 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,14 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from longtake.app.studio.guard import Guard
 from longtake.app.studio.page import mount_page
 from longtake.app.studio.settings import StudioSettings
 from longtake.app.takes import TakesFolder
 from longtake.app.wire import (
+    PROTOCOL,
     Ack,
     Applied,
     Codec,
@@ -46,7 +49,9 @@ CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 60
 
 WIDTH, HEIGHT, RATE, CHUNK = 96, 54, 16, 8
-LIMITS = Limits(transition=4, ahead=48, requests=20, kept=600, stall=20, grace=60, idle=900)
+LIMITS = Limits(
+    transition=4, ahead=48, requests=20, kept=600, stall=20, grace=60, idle=900, idle_grace=300
+)
 SETTINGS = Settings(steps=4, window=9, sink=3, switch="recache")
 
 
@@ -162,7 +167,7 @@ class FakeServer:
         else:
             self.resumed += 1
         ready = Ready(
-            version=1,
+            version=PROTOCOL,
             session=self.session,
             resume_token="secret",
             received=self.received,
@@ -174,7 +179,7 @@ class FakeServer:
             limits=LIMITS,
         )
         await socket.send_text(encode(ready))
-        if hello.resume is not None and hello.resume.last is None and self.take:
+        if hello.resume is not None and hello.resume.next is None and self.take:
             await self._applied(socket, 1, SETTINGS)
         return True
 
@@ -336,21 +341,20 @@ def studio(takes: TakesFolder) -> Iterator[Studio]:
 def browser() -> Iterator[Browser]:
     """Chromium."""
     assert CHROMIUM.exists(), f"{CHROMIUM} is missing: run  apt-get install chromium"
+    expect.set_options(timeout=1000 * PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Browser, studio: Studio) -> Iterator[Page]:
+@contextmanager
+def watched_tab(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     """An empty tab; whatever a test does in it, the console stays clean and no one else is asked.
 
-    Its errors and requests are looked at when the test ends.
+    Its errors and requests are looked at in the end.
     """
-    context = browser.new_context(
-        viewport={"width": 1280, "height": 800}, permissions=["clipboard-read", "clipboard-write"]
-    )
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
     context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
     problems: list[str] = []
@@ -364,5 +368,19 @@ def page(browser: Browser, studio: Studio) -> Iterator[Page]:
     yield page
     context.close()
     assert not problems
-    local = (studio.url, f"blob:{studio.url}", "data:")
-    assert [url for url in requests if not url.startswith(local)] == []
+    local = (url, f"blob:{url}", "data:")
+    assert [each for each in requests if not each.startswith(local)] == []
+
+
+@pytest.fixture
+def page(browser: Browser, studio: Studio) -> Iterator[Page]:
+    """A tab for the page."""
+    permissions = ["clipboard-read", "clipboard-write"]
+    with watched_tab(browser, studio.url, permissions=permissions) as page:
+        yield page
+
+
+@pytest.fixture
+def open_tab(browser: Browser) -> Callable[..., AbstractContextManager[Page]]:
+    """Open a tab for another server: `with open_tab(url, **options) as page`."""
+    return partial(watched_tab, browser)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 import longtake
+from longtake.app.studio.listening import listen
 from longtake.app.studio.page import mount_page
-from longtake.app.studio.server import Server, listen, make_app
+from longtake.app.studio.server import Server, make_app
 from longtake.app.studio.settings import StudioSettings
 
 PROMPT = "a red ball bounces on green grass on a sunny day"
@@ -30,18 +33,21 @@ PICTURE = """() => {
 
 
 @contextmanager
-def served(model, takes):
+def served(model, takes, tls=None, **settings):
     """The whole server."""
-    settings = StudioSettings(port=0, tick=0.1)
+    settings = StudioSettings(port=0, tick=0.1, **settings)
     socket = listen(settings)
     app = mount_page(make_app(model, settings, takes), model, takes)
-    server = Server(app, settings)
+    server = Server(app, settings, tls)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
     thread.start()
-    server.url = f"http://127.0.0.1:{socket.getsockname()[1]}/"
-    yield server
-    server.should_exit = True
-    thread.join()
+    scheme = "https" if tls else "http"
+    server.url = f"{scheme}://127.0.0.1:{socket.getsockname()[1]}/"
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture
@@ -105,6 +111,49 @@ def test_pause_holds_the_film_and_settings_reach_the_model(page, studio):
         "() => document.querySelector('longtake-stage').take.settings.steps === 1"
     )
     page.wait_for_function(f"({SHOWN})() > {page.evaluate(SHOWN) + 8}")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Of this machine, signed by nobody else: the files of certificate and key."""
+    folder = tmp_path_factory.mktemp("tls")
+    files = folder / "cert.pem", folder / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+    about = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    to = ["-out", str(files[0]), "-keyout", str(files[1])]
+    subprocess.run([*command.split(), *about, *to], check=True, capture_output=True)
+    return files
+
+
+def test_a_server_with_token_and_certificate_is_used_as_any_other(
+    open_tab, model, takes, certificate
+):
+    token = "let me in; ☂"
+    with (
+        served(model, takes, certificate, token=token) as server,
+        open_tab(server.url, ignore_https_errors=True) as page,
+    ):
+        for address in (server.url, f"{server.url}?token=wrong", f"{server.url}studio/studio.js"):
+            refused = page.request.get(address)
+            assert refused.status == 401
+            assert refused.text().startswith("An access token is needed")
+        page.goto(f"{server.url}?token={quote(token)}")
+        # What is seen in the address bar, kept in history or copied has no token.
+        assert page.url == server.url
+        page.wait_for_function(f"({SHOWN})() >= 0")
+        assert page.evaluate("() => isSecureContext")
+        (cookie,) = page.context.cookies()
+        assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) == (True, True, "Lax")
+        assert "let" not in cookie["value"]
+        page.fill("[name=text]", "night falls")
+        page.keyboard.press("Enter")
+        expect(page.locator(".lt-receipts li")).to_have_attribute("data-state", "seen")
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Save", exact=True).click()
+        assert saved.value.path().stat().st_size > 0
+        before = page.evaluate(SHOWN)
+        page.reload()
+        page.wait_for_function(f"({SHOWN})() > {before}")
 
 
 def picture(page):

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from longtake.app.cues import from_script
-from longtake.app.wire import Codec, EncodedFrame
+from longtake.app.wire import PROTOCOL, Codec, EncodedFrame
 from longtake.app.wire_coding import pack_frame
 
 # Plays frames that arrive at given times on a screen of 60 Hz; [index, time] of those shown.
@@ -77,7 +77,7 @@ def test_frames_are_read_as_the_server_packs_them(run):
         const read = (bytes) => readFrame(new Uint8Array(bytes).buffer);
         const {picture, ...frame} = read(data);
         const refused = [data.slice(0, -1), data.slice(0, 32), [71, ...data.slice(1)],
-                         [70, 2, ...data.slice(2)], [70, 1, 3, ...data.slice(3)]];
+                         [70, 1, ...data.slice(2)], [70, 2, 3, ...data.slice(3)]];
         for (const bytes of refused) {
             try { read(bytes); return "was read"; } catch {}
         }
@@ -145,6 +145,46 @@ def test_a_slower_server_is_followed_evenly(run):
     gaps = [after - before for (_, before), (_, after) in pairwise(shown)]
     assert 1.7 / 16 < sum(gaps) / len(gaps) < 2.3 / 16
     assert max(gaps) < 3 / 16
+
+
+def test_what_is_waited_for_is_shown_at_once_and_made_up_for(run):
+    """At half speed, with a trough of a third of a second."""
+    body = """
+        buffer.speed = 0.5;
+        const slow = (lead) => (chunk) => chunk * CHUNK / RATE - (chunk ? lead : 0);
+        const all = bursts(12, slow(0.35));
+        const shown = play(all, 0, 4.2);
+        buffer.hurry(5);
+        const left = buffer.buffered;
+        shown.push(...play(all, 4.2, 12));
+        return [shown, left, buffer.underruns];"""
+    shown, left, underruns = run(SIMULATE, body)
+    arrived = 5 - 0.35
+    assert left > 0.1
+    first = next(at for index, at in shown if index >= 40)
+    assert arrived <= first < arrived + 2 / 60
+    later = [(index, at) for index, at in shown if index >= 40]
+    assert [index for index, _ in later] == list(range(40, 96))
+    gaps = [after - before for (_, before), (_, after) in pairwise(later)]
+    assert max(gaps) < 1.5 * 2 / 16
+    assert underruns <= 1  # the film's end
+
+
+def test_the_buffer_says_when_to_look_again(run):
+    body = """
+        const before = buffer.due;
+        buffer.push(frameOf(0), 0);
+        buffer.push(frameOf(1), 0);
+        buffer.advance(0);
+        const first = buffer.due;
+        buffer.advance(buffer.begins);
+        const next = buffer.due;
+        buffer.hold();
+        return [before, first, next, buffer.due].map(String);"""
+    before, first, after, held = map(float, run(SIMULATE, body))
+    assert (before, held) == (float("inf"), float("inf"))
+    assert first == pytest.approx(0.06)
+    assert after == pytest.approx(1 / 16)
 
 
 def test_a_held_picture_stays_and_its_pause_is_no_underrun(run):
@@ -244,7 +284,7 @@ def test_a_session_greets_and_sends_what_was_asked_before(run):
         say(session, {type: "ack", id: sent[1].id, take: 1});
         return [greeted, queued, sent[1], (await asked).take, session.phase];"""
     greeted, queued, opened, take, phase = run(SESSION, body)
-    assert greeted == [{"type": "hello", "id": 1, "version": 1}]
+    assert greeted == [{"type": "hello", "id": 1, "version": PROTOCOL}]
     assert queued == ["queued", 2]
     assert opened == {"type": "open", "id": 2, "prompt": "day"}
     assert (take, phase) == (1, "ready")
@@ -273,13 +313,55 @@ def test_a_resumed_session_sends_again_what_was_lost(run):
     lost, resume, again, first, chunk, ids, last = run(SESSION, body)
     assert lost == "lost"
     assert resume == {
-        "session": "s-1", "resume_token": "secret", "last": {"take": 1, "index": 4},
+        "session": "s-1", "resume_token": "secret", "next": {"take": 1, "index": 5},
     }  # fmt: skip
     assert [(each["type"], each["text"]) for each in again] == [("prompt", "snow")]
     assert (first, chunk) == (None, 2)
     assert ids == [3, again[0]["id"]]
     assert again[0]["id"] > 4
     assert last[1]["resumed"]
+
+
+def test_a_cut_before_the_first_frame_of_a_take_is_told(run):
+    body = """
+        const session = make();
+        const again = () => {
+            session.disconnected();
+            session.connected((text) => sent.push(JSON.parse(text)));
+            const hello = sent.at(-1);
+            say(session, {type: "ack", id: hello.id});
+            return hello.resume.next ?? null;
+        };
+        say(session, {type: "ack", id: 1});
+        say(session, ready());
+        const none = again();
+        say(session, ready("s-1", 1));
+        session.request("open", {prompt: "day"});
+        say(session, {type: "ack", id: sent.at(-1).id, take: 1});
+        const begun = again();
+        say(session, ready("s-1", 99));
+        session.received({take: 1, index: 0});
+        const one = again();
+        const other = make({session: "s-1", resume_token: "secret"});
+        return [none, begun, one, sent.at(-1).resume.next ?? null];"""
+    begun = {"take": 1, "index": 0}
+    assert run(SESSION, body) == [begun, begun, {"take": 1, "index": 1}, None]
+
+
+def test_an_answer_that_holds_something_is_asked_for_again(run):
+    body = """
+        const session = make();
+        say(session, {type: "ack", id: 1});
+        say(session, ready());
+        const saved = session.request("save");
+        session.disconnected();
+        session.connected((text) => sent.push(JSON.parse(text)));
+        say(session, {type: "ack", id: sent.at(-1).id});
+        say(session, ready("s-1", 99));
+        const again = sent.at(-1);
+        say(session, {type: "ack", id: again.id, file: {url: "/a"}});
+        return [again.type, again.id > 99, (await saved).file.url];"""
+    assert run(SESSION, body) == ["save", True, "/a"]
 
 
 def test_a_session_that_is_gone_is_forgotten_and_its_requests_fail(run):

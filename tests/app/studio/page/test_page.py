@@ -283,11 +283,53 @@ def test_what_ends_nothing_is_said_and_the_film_goes_on(page, studio):
     expect(page.locator(".lt-state")).to_have_text("live")
 
 
+def test_a_film_that_the_server_paused_is_gone_on_with(page, studio):
+    load(page, studio)
+    studio.fake.running = False
+    studio.fake.say(Notice(message="nothing was asked for", hint="go on", paused=True))
+    expect(page.locator(".lt-notice p")).to_have_text("nothing was asked for: go on")
+    expect(page.locator(".lt-state")).to_have_text("paused")
+    page.reload()
+    expect(page.locator(".lt-notice p")).to_have_text("nothing was asked for: go on")
+    page.locator(".lt-notice").get_by_role("button", name="Go on").click()
+    page.wait_for_function(f"({SHOWN})() >= 0")
+    expect(page.locator(".lt-state")).to_have_text("live")
+    studio.fake.say(Notice(message="nothing was asked for", hint="go on", paused=True))
+    say(page, "a blue car")
+    expect(page.locator(".lt-receipts li").first).to_have_attribute("data-state", "seen")
+    assert [message.type for message in studio.fake.told[1:]] == ["resume", "resume", "prompt"]
+
+
+def test_nobody_asks_for_animation_frames_for_nothing(page, studio):
+    """Gradio's loading screen did, sixty times a second, after it was gone."""
+    page.add_init_script(
+        """const frame = window.requestAnimationFrame.bind(window);
+        window.asked = 0;
+        window.requestAnimationFrame = (callback) => { window.asked += 1; return frame(callback); };
+        """
+    )
+    load(page, studio)
+    page.wait_for_timeout(3000)
+    before = page.evaluate("() => window.asked")
+    shown = page.evaluate(SHOWN)
+    page.wait_for_timeout(3000)
+    assert page.evaluate("() => window.asked") - before < 30
+    assert page.evaluate(SHOWN) > shown
+
+
 def test_a_slow_machine_plays_slower_and_says_so(page, studio):
     studio.fake.speed = 0.5
+    page.set_viewport_size({"width": 1100, "height": 800})
     load(page, studio)
-    expect(page.locator(".lt-numbers")).to_contain_text("this machine makes 8.0 of 16 frames")
+    expect(page.locator(".lt-numbers")).to_contain_text("slower: 8.0 of 16 frames")
     assert page.evaluate(f"() => {STAGE}.view.buffer.speed") == 0.5
+    # All that it may say fits into one line.
+    page.locator(".lt-numbers").evaluate("(e) => { e.textContent += ' · delay 1000 ms'; }")
+    box = page.locator(".lt-status").evaluate(
+        "(e) => [e.scrollWidth - e.clientWidth, e.clientHeight]"
+    )
+    assert box[0] <= 0
+    assert box[1] < 30
 
 
 def test_a_refusal_is_shown_where_the_prompt_is(page, studio):
