@@ -1,0 +1,1 @@
+"""The captioner: Qwen2.5-VL watching an endless video in constant memory (StreamingVLM)."""
