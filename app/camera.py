@@ -28,8 +28,8 @@ class Camera:
         StreamError: ``no_camera``: it is not there, or it cannot be opened.
     """
 
-    live = True
-    duration = None
+    live: bool = True
+    duration: float | None = None
 
     def __init__(self, device: int | str) -> None:
         self.name = f"camera {device}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from longtake.app.captions_view import CaptionsView
@@ -35,19 +36,35 @@ def caption(options: argparse.Namespace) -> int:
         StreamError: something in the options does not fit, or the source broke off; what was said
             before is in the transcript.
     """
-    questions = from_arguments(options.ask)
+    questions = _questions(options.ask)
     source = open_source(options.source)
     try:
         transcript = _transcript_path(options.out, source)
         given = {"fps": options.fps, "vision_seconds": options.memory}
         settings = {key: value for key, value in given.items() if value is not None}
         with open_witness(
-            options.model, device=options.device, dtype=options.dtype, **settings
+            options.model,
+            device=options.device,
+            dtype=options.dtype,
+            quantization=options.quantization,
+            **settings,
         ) as witness:
-            watch = witness.watch(source, prompt=options.prompt, seed=options.seed)
-            return _listen(watch, source, questions, transcript, options.out)
+            with witness.watch(source, prompt=options.prompt, seed=options.seed) as watch:
+                return _listen(watch, source, questions, transcript, options.out)
     finally:
         source.close()
+
+
+def _questions(asked: list[str]) -> list[Cue]:
+    """In the order of their times; a round has room for one."""
+    questions = sorted(from_arguments(asked), key=lambda question: question.at)
+    for before, question in pairwise(questions):
+        if question.at == before.at:
+            problem = f"two questions are asked at {question.at:g} s"
+            raise StreamError("bad_prompt", problem, 'give one a later time: "@5s what is it?"')
+    if any(question.transition for question in questions):
+        raise StreamError("bad_prompt", "a question takes no ~ chunks", "leave that out")
+    return questions
 
 
 def _transcript_path(out: Path | None, source: Source) -> Path | None:
@@ -79,11 +96,17 @@ def _listen(
     with stop_request(watch.stop) as stop:
         try:
             _follow(watch, view, writer)
+        except StreamError as error:
+            if writer is None:
+                raise
+            kept = f"{writer.lines} lines are in {writer.path}"
+            raise StreamError(error.code, f"{error.message}; {kept}", error.hint) from None
         finally:
             view.end()
-            if (line := watch.unfinished()) and writer is not None:
-                writer.write(line)
             if writer is not None:
+                # After a second Ctrl-C there may be one.
+                if line := watch.unfinished():
+                    writer.write(line)
                 writer.close()
     spent = max(time.monotonic() - began, 1e-9)
     watched = f"{watch.time:g} s watched"

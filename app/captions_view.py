@@ -8,7 +8,7 @@ from typing import TextIO, assert_never
 
 from longtake.app.ingest import Dropped, Ended, Notice, Stalled
 from longtake.app.sampling import Gap, Resized
-from longtake.app.transcript import Line
+from longtake.app.transcript import Line, plain
 from longtake.models.vlm.words import Words
 
 _MARGIN = 9
@@ -41,14 +41,14 @@ class CaptionsView:
         """The next piece; a question that it answers is shown above its first."""
         if not self._moves:
             return
-        text = _printable(words.text)
+        text = plain(words.text)
         if not self._speaking:
             text = text.lstrip()
             if not text:
                 return
             self._clear()
             if question:
-                self._put(f"{clock(words.start):>{_MARGIN - 2}}  {self._dim(_printable(question))}\n")
+                self._put(f"{clock(words.start):>{_MARGIN - 2}}  {self._dim(plain(question))}\n")
             self._put(f"{'' if question else clock(words.start):>{_MARGIN - 2}}  ")
             self._speaking = True
         self._put(text)
@@ -58,8 +58,8 @@ class CaptionsView:
         if self._speaking:
             self._put("\n")
         elif not self._moves:
-            asked = f"{_printable(line.question)} " if line.question else ""
-            self._put(f"{clock(line.start):>{_MARGIN - 2}}  {asked}{_printable(line.text)}\n")
+            asked = f"{plain(line.question)} " if line.question else ""
+            self._put(f"{clock(line.start):>{_MARGIN - 2}}  {asked}{plain(line.text)}\n")
         self._speaking = False
         self._tell_dropped()
 
@@ -133,8 +133,3 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _printable(text: str) -> str:
-    """What a model or a person wrote, without what would command the terminal."""
-    return "".join(each if each.isprintable() else " " for each in text)

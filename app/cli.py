@@ -107,10 +107,12 @@ def _steps(value: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{value!r} is neither a number nor auto") from None
 
 
-def _add_model(
-    parser: argparse.ArgumentParser, which: str = "default: the bundled model"
-) -> None:
-    parser.add_argument("--model", type=Path, metavar="FOLDER", help=which)
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="default: the bundled model")
+    _add_device(parser)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
         "--dtype",
@@ -239,7 +241,18 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
         "is remembered in words",
     )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    _add_model(parser, "a Qwen2.5-VL in transformers' layout (default: the bundled captioner)")
+    parser.add_argument(
+        "--model",
+        metavar="FOLDER",
+        help="a Qwen2.5-VL in transformers' layout, or its name on the Hugging Face hub (default: "
+        "the bundled captioner)",
+    )
+    parser.add_argument(
+        "--quantization",
+        choices=["8bit", "4bit"],
+        help="keep the model in fewer bits, on an NVIDIA GPU",
+    )
+    _add_device(parser)
 
 
 def _add_takes(parser: argparse.ArgumentParser) -> None:

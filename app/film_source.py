@@ -151,7 +151,7 @@ def moving(container: Any) -> list[Any]:  # noqa: ANN401
 
 def origin(container: Any, stream: Any) -> Fraction:  # noqa: ANN401
     """Where the film begins, in seconds on the scale of its frames' times."""
-    own = Fraction(stream.start_time or 0) * stream.time_base
+    own = Fraction(stream.start_time or 0) * Fraction(stream.time_base)
     if container.start_time is None:
         return own
     # That of all streams, but rounded to microseconds.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longtake.app.sampling import Gap, Resized, Sample, Sampler
-from longtake.app.shots import Source
+from longtake.app.shots import Shot, Source
 from longtake.streaming import InputFrame, Session, StreamError
 
 # Notices that wait for somebody who wants them; a source that flickers for hours fills no memory.
@@ -39,24 +39,57 @@ Notice = Gap | Resized | Dropped | Stalled | Ended
 """What is no picture and no failure either."""
 
 
+class Feed:
+    """What a session is shown of a video.
+
+    Args:
+        sampler: chooses the frames.
+        session: a live one drops its oldest input, another one lets its feeder wait.
+    """
+
+    def __init__(self, sampler: Sampler, session: Session[Any]) -> None:
+        self.session = session
+        self._sampler = sampler
+        self._notices: deque[Gap | Resized] = deque(maxlen=_MOST_NOTICES)
+
+    def push(self, shot: Shot) -> None:
+        """The next frame; may wait.
+
+        Raises:
+            StreamError: the session, or its input, has ended.
+        """
+        for each in self._sampler.push(shot.time, shot.read, shot.duration):
+            if isinstance(each, Sample):
+                self.session.feed(InputFrame(each.time, each.pixels))
+            else:
+                self._notices.append(each)
+
+    def finish(self) -> None:
+        """There are no more frames; the last round is shown whole. Errors as in :meth:`push`."""
+        for sample in self._sampler.finish():
+            self.session.feed(InputFrame(sample.time, sample.pixels))
+        self.session.end_input()
+
+    def notices(self) -> list[Gap | Resized]:
+        """Those since the last call."""
+        return [self._notices.popleft() for _ in range(len(self._notices))]
+
+
 class Ingest:
     """Feeds a session from a source until that has no more or :meth:`close` is called.
 
     Args:
         source: which it closes.
-        sampler: chooses the frames.
-        session: a live one drops its oldest input where a source is live; for a file it waits.
+        feed: to the session.
 
     Attributes:
         problem: why the source broke off, or None. The last round before was watched whole.
     """
 
-    def __init__(self, source: Source, sampler: Sampler, session: Session[Any]) -> None:
+    def __init__(self, source: Source, feed: Feed) -> None:
         self.problem: StreamError | None = None
         self._source = source
-        self._sampler = sampler
-        self._session = session
-        self._notices: deque[Gap | Resized] = deque(maxlen=_MOST_NOTICES)
+        self._feed = feed
         self._closed = threading.Event()
         self._waiting_since: float | None = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="longtake-ingest", daemon=True)
@@ -73,10 +106,6 @@ class Ingest:
         since = self._waiting_since
         return 0.0 if since is None else time.monotonic() - since
 
-    def notices(self) -> list[Gap | Resized]:
-        """Those since the last call."""
-        return [self._notices.popleft() for _ in range(len(self._notices))]
-
     def close(self) -> None:
         """Watch no more. May be repeated; a thread that waits for a frame ends after it."""
         self._closed.set()
@@ -88,17 +117,16 @@ class Ingest:
         self.problem = problem
         self._closed.set()
         self._source.close()
-        self._session.end_input()
+        self._feed.session.end_input()
 
     def _run(self) -> None:
         try:
             self._watch()
-            for sample in self._sampler.finish():
-                self._hand_on(sample)
+            self._feed.finish()
         except StreamError:
             pass  # of the session, which has ended: its own reader is told
         finally:
-            self._session.end_input()
+            self._feed.session.end_input()
             self._source.close()
 
     def _watch(self) -> None:
@@ -120,13 +148,4 @@ class Ingest:
                 self._waiting_since = None
             if shot is None:
                 return
-            for each in self._sampler.push(shot.time, shot.read, shot.duration):
-                if self._closed.is_set():
-                    return
-                self._hand_on(each)
-
-    def _hand_on(self, each: Sample | Gap | Resized) -> None:
-        if isinstance(each, Sample):
-            self._session.feed(InputFrame(each.time, each.pixels))
-        else:
-            self._notices.append(each)
+            self._feed.push(shot)

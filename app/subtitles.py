@@ -21,7 +21,8 @@ FILM = (".mp4",)
 _TICKS = 1_000_000
 # What an encoder of subtitles has to be told of styles: that there is one.
 _STYLES = (
-    "[Script Info]\r\nScriptType: v4.00+\r\n\r\n[V4+ Styles]\r\nFormat: Name, Fontname, Fontsize\r\n"
+    "[Script Info]\r\nScriptType: v4.00+\r\n\r\n"
+    "[V4+ Styles]\r\nFormat: Name, Fontname, Fontsize\r\n"
     "Style: Default,Arial,16\r\n\r\n[Events]\r\n"
     "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\r\n"
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
+from unicodedata import category
 
 from longtake.app.outputs import keep_existing, reason, unwritable
 from longtake.models.vlm.words import Words
@@ -154,9 +155,14 @@ def search(lines: Iterable[Line], words: str) -> list[Line]:
     ]
 
 
+def plain(text: str) -> str:
+    """Text without characters that command a terminal or end a line; spaces in their place."""
+    return "".join(" " if category(each) in {"Cc", "Zl", "Zp"} else each for each in text)
+
+
 def _one_line(text: str) -> str:
     """An empty line would end a cue, and others begin where none should."""
-    return " ".join(text.split())
+    return " ".join(plain(text).split())
 
 
 def spoken(line: Line) -> str:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from longtake.app.devices import choose_device, choose_dtype
-from longtake.app.ingest import Dropped, Ended, Ingest, Notice, Stalled
-from longtake.app.sampling import Pixels, Sample, Sampler
-from longtake.app.shots import Source
+from longtake.app.ingest import Dropped, Ended, Feed, Ingest, Notice, Stalled
+from longtake.app.sampling import Pixels, Sampler
+from longtake.app.shots import Shot, Source
 from longtake.app.sources import open_source
 from longtake.app.transcript import Line, LineBuilder
 from longtake.models.vlm.captioner import Captioner, WatchState
-from longtake.models.vlm.load import load_captioner
+from longtake.models.vlm.load import Quantization, load_captioner
 from longtake.models.vlm.words import Words
-from longtake.streaming import Engine, Event, InputFrame, Media, Session, StreamError, Summary
+from longtake.streaming import Engine, Event, Media, Session, StreamError, Summary
 from longtake.streaming.engine import OUTBOX_ITEMS
 from longtake.weights import CAPTIONER
 
@@ -37,7 +36,12 @@ _LOOK_SECONDS = 0.2
 
 
 def open_witness(
-    folder: str | Path | None = None, *, device: str = "auto", dtype: str = "auto", **settings: Any
+    folder: str | Path | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantization: Quantization | None = None,
+    **settings: Any,  # noqa: ANN401
 ) -> Witness:
     """Load a captioner.
 
@@ -45,28 +49,30 @@ def open_witness(
     is asked and listened to: a function that gave one or the other would give neither its type.
 
     Args:
-        folder: a Qwen2.5-VL in transformers' layout; the bundled captioner where it is left out.
+        folder: a Qwen2.5-VL in transformers' layout, or its name on the Hugging Face hub; the
+            bundled captioner where it is left out.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``bf16`` or ``fp32``.
+        quantization: ``8bit`` or ``4bit``, by bitsandbytes; None for neither.
         settings: fields of :class:`~longtake.models.vlm.settings.Settings` in place of the
             folder's: ``fps``, ``vision_seconds`` and others.
 
     Raises:
         StreamError: the folder does not fit, a setting does not, or there is no such device.
     """
-    path = Path(folder) if folder is not None else CAPTIONER
-    if folder is None and not path.is_dir():
-        hint = "give the folder of a Qwen2.5-VL, Qwen2.5-VL-3B-Instruct for example"
+    if folder is None and not CAPTIONER.is_dir():
+        hint = "give a Qwen2.5-VL, Qwen/Qwen2.5-VL-3B-Instruct for example"
         raise StreamError("no_model", "no captioner comes with this version", hint)
+    place = str(CAPTIONER if folder is None else folder)
     where = choose_device(device)
     engine = Engine()
     engine.start()
     try:
-        load = partial(load_captioner, path, where, choose_dtype(dtype, where))
-        captioner = engine.call(load)
+        number = choose_dtype(dtype, where)
+        captioner = engine.call(partial(load_captioner, place, where, number, quantization))
         if settings:
-            captioner = engine.call(partial(_watching_with, captioner, settings))
-        return Witness(captioner, path, engine)
+            captioner = _watching_with(captioner, settings)
+        return Witness(captioner, engine)
     except BaseException:
         engine.stop()
         raise
@@ -77,13 +83,11 @@ class Witness:
 
     Args:
         captioner: loaded.
-        folder: it came from.
         engine: started; the captioner was loaded in its worker.
     """
 
-    def __init__(self, captioner: Captioner, folder: Path, engine: Engine) -> None:
+    def __init__(self, captioner: Captioner, engine: Engine) -> None:
         self.captioner = captioner
-        self.folder = folder
         self._engine = engine
         # A worker still inside torch when the interpreter ends would abort the process.
         self._stop = weakref.finalize(self, self._engine.stop)
@@ -158,8 +162,8 @@ class Watch:
     ) -> None:
         self.question = ""
         self._session = session
-        self._sampler = sampler
-        self._ingest = Ingest(source, sampler, session) if source is not None else None
+        self._feed = Feed(sampler, session)
+        self._ingest = Ingest(source, self._feed) if source is not None else None
         self._builder = LineBuilder()
         self._stop = threading.Event()
         self._dropped = 0
@@ -182,15 +186,11 @@ class Watch:
         Raises:
             StreamError: the watch has ended.
         """
-        for each in self._sampler.push(time, lambda: np.asarray(pixels)):
-            if isinstance(each, Sample):
-                self._session.feed(InputFrame(each.time, each.pixels))
+        self._feed.push(Shot(time, lambda: pixels))
 
     def end(self) -> None:
         """No more frames are fed: iterating ends after what there is to say."""
-        for sample in self._sampler.finish():
-            self._session.feed(InputFrame(sample.time, sample.pixels))
-        self._session.end_input()
+        self._feed.finish()
 
     def ask(self, question: str, *, at: float = 0.0) -> None:
         """Ask; answered in the next round, or in the first one at or after ``at``.
@@ -291,9 +291,9 @@ class Watch:
         before, self._dropped = self._dropped, self._session.inputs.dropped
         if self._dropped > before:
             yield Dropped(self._dropped - before)
+        yield from self._feed.notices()
         if self._ingest is None:
             return
-        yield from self._ingest.notices()
         silence = self._ingest.silence
         if silence > _LOST_SECONDS and not self._session.inputs.ended:
             problem = f"{self._ingest.name} has sent nothing for {silence:.0f} s"
@@ -305,6 +305,6 @@ class Watch:
 
 def _watching_with(captioner: Captioner, settings: dict[str, Any]) -> Captioner:
     try:
-        return captioner.watching_with(**settings)
+        return captioner.watching_with(replace(captioner.settings, **settings))
     except (TypeError, ValueError) as error:
         raise StreamError("bad_setting", str(error), "choose another value") from None
