@@ -37,6 +37,7 @@ def caption(options: argparse.Namespace) -> int:
             before is in the transcript.
     """
     questions = _questions(options.ask)
+    # What cannot be watched is said before a model is loaded, which may take a minute.
     source = open_source(options.source)
     try:
         transcript = _transcript_path(options.out, source)
@@ -49,8 +50,12 @@ def caption(options: argparse.Namespace) -> int:
             quantization=options.quantization,
             **settings,
         ) as witness:
-            with witness.watch(source, prompt=options.prompt, seed=options.seed) as watch:
-                return _listen(watch, source, questions, transcript, options.out)
+            if source.live:
+                # Meanwhile it went on; what waits to be read is from then.
+                source.close()
+                source = open_source(options.source)
+            watch = witness.watch(source, prompt=options.prompt, seed=options.seed)
+            return _listen(watch, source, questions, transcript, options.out)
     finally:
         source.close()
 
