@@ -25,7 +25,7 @@ OPEN_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
 # A stream's beginning is looked at for so long, to find out what it is; FFmpeg's own 5 s would
 # keep people waiting for a slow camera.
-_LOOK = {"analyzeduration": "1000000", "fflags": "nobuffer"}
+_LOOK = {"analyzeduration": "1000000"}
 # Pictures one after another, without times; FFmpeg makes them up.
 _TIMELESS = {"mpjpeg", "mjpeg", "image2pipe", "h264", "hevc"}
 _COVER = Disposition.attached_pic
@@ -80,8 +80,7 @@ class FilmSource:
         self._decoded = self._decode()
         first = next(self._decoded, None)
         if first is None:
-            problem = f"{self.name} holds no picture that can be read"
-            raise StreamError("bad_source", problem, "give a whole video file")
+            raise _without_pictures(self.name)
         self._decoded = chain([first], self._decoded)
 
     def shots(self) -> Iterator[Shot]:
@@ -166,11 +165,18 @@ def _pixels(frame: Any) -> Pixels:  # noqa: ANN401
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
+def _without_pictures(name: str) -> StreamError:
+    problem = f"{name} holds no picture that can be read"
+    return StreamError("bad_source", problem, "give a whole video file")
+
+
 def _unopened(place: Path | str, error: Any) -> StreamError:  # noqa: ANN401
     reason = error.strerror or str(error)
     if isinstance(place, str):
         problem = f"{place} cannot be opened ({reason})"
         return StreamError("bad_source", problem, "see whether a player can show it")
+    if isinstance(error, av.error.EOFError):
+        return _without_pictures(str(place))
     if isinstance(error, av.error.InvalidDataError):
         problem = f"{place} is no video, or a damaged one"
         return StreamError("bad_source", problem, "see whether a player can show it")
