@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def add_subtitles(film: Path, lines: Sequence[Line], path: Path) -> Path | None:
     """
     try:
         return write_whole(path, FILM, lambda part: _copy(film, lines, part))
-    except (av.error.FFmpegError, ValueError) as error:
+    except av.error.FFmpegError as error:
         problem = f"{film} cannot be copied into an MP4 ({error})"
         raise StreamError("bad_source", problem, "use the subtitles beside it") from None
 
@@ -92,10 +93,10 @@ def _timed(packets: Iterable[Any]) -> Iterator[Any]:
 
 def _cues(stream: Any, lines: Sequence[Line], begin: Fraction) -> Iterator[Any]:  # noqa: ANN401
     """Coded lines, none of them longer than to the next."""
-    starts = [line.start for line in lines[1:]]
-    for line, until in zip(lines, [*starts, float("inf")], strict=True):
+    for line, later in zip_longest(lines, lines[1:]):
+        until = line.end if later is None else min(line.end, later.start)
         start = round((line.start + begin) * _TICKS)
-        duration = round((min(line.end, until) - line.start) * _TICKS)
+        duration = round((until - line.start) * _TICKS)
         text = spoken(line).replace("{", "(").replace("}", ")").replace("\n", "\\N")
         shown = SubtitleSet.create(f"0,0,Default,,0,0,0,,{text}".encode(), 0, duration, start)
         packet = stream.codec_context.encode_subtitle(shown)

@@ -28,12 +28,17 @@ def watch(numbers) -> Callable[..., list[tuple[float, int]]]:
 
     def look(source, problem: str | None = None):
         seen = []
-        try:
+
+        def take_all():
             for shot in source.shots():
-                seen += [(shot.time, *numbers([shot.read()]))]
-            assert problem is None
-        except StreamError as error:
-            assert error.code == problem
+                seen.append((shot.time, *numbers([shot.read()])))
+
+        if problem is None:
+            take_all()
+        else:
+            with pytest.raises(StreamError) as caught:
+                take_all()
+            assert caught.value.code == problem
         source.close()
         return seen
 
