@@ -47,16 +47,23 @@ def add_subtitles(film: Path, lines: Sequence[Line], path: Path) -> Path | None:
     """
     try:
         return write_whole(path, FILM, lambda part: _copy(film, lines, part))
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, _Unfit) as error:
         problem = f"{film} cannot be copied into an MP4 ({error})"
         raise StreamError("bad_source", problem, "use the subtitles beside it") from None
+
+
+class _Unfit(Exception):
+    """An MP4 cannot hold it."""
 
 
 def _copy(film: Path, lines: Sequence[Line], path: Path) -> None:
     with av.open(str(film)) as source, av.open(str(path), "w", format="mp4") as copy:
         pictures = moving(source)[0]
         kept = [pictures, *source.streams.audio]
-        streams = {each.index: copy.add_stream_from_template(each) for each in kept}
+        try:
+            streams = {each.index: copy.add_stream_from_template(each) for each in kept}
+        except ValueError as error:
+            raise _Unfit(error) from None
         words = copy.add_stream("mov_text")
         words.codec_context.subtitle_header = _STYLES.encode()
         words.time_base = Fraction(1, _TICKS)

@@ -186,14 +186,13 @@ def test_a_place_where_no_transcript_can_be_is_refused(tmp_path, name):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk_says_what_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("longtake.app.transcript.keep_existing", lambda path, suffixes: None)
-    path = tmp_path / "talk.srt"
-    path.symlink_to("/dev/full")
-    monkeypatch.setattr(Path, "open", lambda self, mode, **more: open(self, "w", **more))
-    writer = TranscriptWriter(path)
-    with pytest.raises(StreamError, match="make room; the 0 lines before are in it") as caught:
-        writer.write(LINES[0])
+def test_a_full_disk_says_what_is_kept(tmp_path):
+    writer = TranscriptWriter(tmp_path / "talk.srt")
+    writer.write(LINES[0])
+    writer.close()
+    writer._file = Path("/dev/full").open("w")
+    with pytest.raises(StreamError, match="make room; the 1 lines before are in it") as caught:
+        writer.write(LINES[1])
     assert caught.value.code == "disk_full"
 
 
