@@ -47,13 +47,8 @@ def add_subtitles(film: Path, lines: Sequence[Line], path: Path) -> Path | None:
     """
     try:
         return write_whole(path, FILM, lambda part: _copy(film, lines, part))
-    except (av.error.FFmpegError, _Unfit) as error:
-        problem = f"{film} cannot be copied into an MP4 ({error})"
-        raise StreamError("bad_source", problem, "use the subtitles beside it") from None
-
-
-class _Unfit(Exception):
-    """An MP4 cannot hold it."""
+    except av.error.FFmpegError as error:
+        raise _uncopied(film, error) from None
 
 
 def _copy(film: Path, lines: Sequence[Line], path: Path) -> None:
@@ -63,7 +58,7 @@ def _copy(film: Path, lines: Sequence[Line], path: Path) -> None:
         try:
             streams = {each.index: copy.add_stream_from_template(each) for each in kept}
         except ValueError as error:
-            raise _Unfit(error) from None
+            raise _uncopied(film, error) from None
         words = copy.add_stream("mov_text")
         words.codec_context.subtitle_header = _STYLES.encode()
         words.time_base = Fraction(1, _TICKS)
@@ -112,3 +107,8 @@ def _cues(stream: Any, lines: Sequence[Line], begin: Fraction) -> Iterator[Any]:
         packet.time_base = Fraction(1, _TICKS)
         packet.stream = stream
         yield packet
+
+
+def _uncopied(film: Path, error: Exception) -> StreamError:
+    problem = f"{film} cannot be copied into an MP4 ({error})"
+    return StreamError("bad_source", problem, "use the transcript beside it")

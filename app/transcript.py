@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -107,7 +108,8 @@ class TranscriptWriter:
 
     def close(self) -> None:
         """End the file. May be repeated."""
-        self._file.close()
+        with suppress(OSError):  # of what could not be written, as was said then
+            self._file.close()
 
     def _put(self, text: str) -> None:
         self._file.write(text)

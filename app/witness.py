@@ -130,7 +130,7 @@ class Witness:
             if opened is not None:
                 opened.close()
             raise
-        return Watch(session, Sampler(self.captioner.settings.fps, frames), opened)
+        return Watch(self, session, Sampler(self.captioner.settings.fps, frames), opened)
 
     def close(self) -> None:
         """End every watch and the worker."""
@@ -154,12 +154,19 @@ class Watch:
     Iterate over it for whole lines, or over :meth:`events` for words as they come.
 
     Attributes:
+        witness: who watches.
         question: that the words given last answer; empty where they are a caption.
     """
 
     def __init__(
-        self, session: Session[WatchState], sampler: Sampler, source: Source | None
+        self,
+        witness: Witness,
+        session: Session[WatchState],
+        sampler: Sampler,
+        source: Source | None,
     ) -> None:
+        # Its worker ends with the last reference to it.
+        self.witness = witness
         self.question = ""
         self._session = session
         self._feed = Feed(sampler, session)

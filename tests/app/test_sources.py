@@ -30,8 +30,7 @@ def watch(numbers) -> Callable[..., list[tuple[float, int]]]:
         seen = []
 
         def take_all():
-            for shot in source.shots():
-                seen.append((shot.time, *numbers([shot.read()])))
+            seen.extend((shot.time, *numbers([shot.read()])) for shot in source.shots())
 
         if problem is None:
             take_all()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -189,11 +190,14 @@ def test_a_place_where_no_transcript_can_be_is_refused(tmp_path, name):
 def test_a_full_disk_says_what_is_kept(tmp_path):
     writer = TranscriptWriter(tmp_path / "talk.srt")
     writer.write(LINES[0])
-    writer.close()
-    writer._file = Path("/dev/full").open("w")
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, writer._file.fileno())
+    os.close(full)
     with pytest.raises(StreamError, match="make room; the 1 lines before are in it") as caught:
         writer.write(LINES[1])
     assert caught.value.code == "disk_full"
+    writer.close()
+    assert read_transcript(writer.path) == LINES[:1]
 
 
 def test_lines_are_found_by_words_in_any_order_case_or_part():
