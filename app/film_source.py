@@ -131,16 +131,23 @@ class FilmSource:
                 yield newest, frame
 
     def _packets(self) -> Iterator[Any]:
+        """Coded frames, at the end an empty one, for which the decoder gives what it held back."""
         try:
             yield from self._container.demux(self._stream)
-        except (av.error.ExitError, av.error.TimeoutError):
+        except av.error.FFmpegError as error:
+            last = av.Packet()
+            last.stream = self._stream
+            yield last
+            # EIO is how FFmpeg tells of the end of what never said how long it is.
+            if not (self.live and error.errno == errno.EIO):
+                raise self._broken(error) from None
+
+    def _broken(self, error: Any) -> StreamError:  # noqa: ANN401
+        if isinstance(error, av.error.ExitError | av.error.TimeoutError):
             problem = f"{self.name} has sent nothing for {READ_TIMEOUT:g} s"
-            raise StreamError("stalled", problem, "see whether it still runs") from None
-        except (av.error.FFmpegError, OSError) as error:
-            if self.live and error.errno == errno.EIO:
-                return  # how FFmpeg tells of the end of what never said how long it is
-            problem = f"{self.name} broke off ({error.strerror})"
-            raise StreamError("source_lost", problem, "what came before was watched") from None
+            return StreamError("stalled", problem, "see whether it still runs")
+        problem = f"{self.name} broke off ({error.strerror})"
+        return StreamError("source_lost", problem, "what came before was watched")
 
 
 def moving(container: Any) -> list[Any]:  # noqa: ANN401

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.subtitles.subtitle import SubtitleSet
 
 from longtake.app.film_source import moving, origin
 from longtake.app.outputs import write_whole
@@ -30,7 +29,7 @@ _STYLES = (
 
 
 def add_subtitles(film: Path, lines: Sequence[Line], path: Path) -> Path | None:
-    """Copy a film's pictures and sound as they are, and put a subtitle track beside them.
+    """Copy a film's pictures, sound and chapters as they are, and put a subtitle track beside them.
 
     Args:
         film: a video file, or anything else that holds pictures an MP4 can hold.
@@ -52,7 +51,10 @@ def add_subtitles(film: Path, lines: Sequence[Line], path: Path) -> Path | None:
 
 
 def _copy(film: Path, lines: Sequence[Line], path: Path) -> None:
-    with av.open(str(film)) as source, av.open(str(path), "w", format="mp4") as copy:
+    options = {"movflags": "use_metadata_tags"}
+    with av.open(str(film)) as source, av.open(str(path), "w", "mp4", options) as copy:
+        copy.metadata.update(source.metadata)
+        copy.set_chapters(source.chapters())
         pictures = moving(source)[0]
         kept = [pictures, *source.streams.audio]
         try:
@@ -94,14 +96,14 @@ def _timed(packets: Iterable[Any]) -> Iterator[Any]:
 
 
 def _cues(stream: Any, lines: Sequence[Line], begin: Fraction) -> Iterator[Any]:  # noqa: ANN401
-    """Coded lines, none of them longer than to the next."""
+    """Lines as the format has them (3GPP TS 26.245), none of them longer than to the next."""
     for line, later in zip_longest(lines, lines[1:]):
         until = line.end if later is None else min(line.end, later.start)
         start = round((line.start + begin) * _TICKS)
         duration = round((until - line.start) * _TICKS)
-        text = spoken(line).replace("{", "(").replace("}", ")").replace("\n", "\\N")
-        shown = SubtitleSet.create(f"0,0,Default,,0,0,0,,{text}".encode(), 0, duration, start)
-        packet = stream.codec_context.encode_subtitle(shown)
+        text = spoken(line).encode()
+        # Not by FFmpeg's encoder, for which braces and backslashes would be commands.
+        packet = av.Packet(len(text).to_bytes(2) + text)
         packet.pts = packet.dts = start
         packet.duration = duration
         packet.time_base = Fraction(1, _TICKS)

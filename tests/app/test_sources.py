@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -255,6 +256,25 @@ def test_a_file_on_a_server_is_a_file(serve, watch, shoot_film, tmp_path):
     source = open_source(serve(answer))
     assert not source.live
     assert [number for _, number in watch(source)] == [*range(45)]
+
+
+def test_a_broadcast_is_handed_on_as_fast_as_it_plays_however_it_arrives(
+    serve, watch, shoot_film, tmp_path
+):
+    body = shoot_film(tmp_path / "film.ts", NTSC).read_bytes()
+
+    def answer(handler):  # all at once, and its length is not said
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    source = open_source(serve(answer))
+    assert source.live
+    began = time.monotonic()
+    seen = watch(source)
+    assert time.monotonic() - began > 1.4
+    assert [number for _, number in seen] == [*range(45)]
+    assert [moment for moment, _ in seen] == pytest.approx(NTSC, abs=1e-3)
 
 
 def test_a_stream_that_stalls_is_given_up(serve, watch, picture, monkeypatch):

@@ -5,13 +5,15 @@ import hashlib
 import av
 import pytest
 
+from longtake.app.export import save_film
+from longtake.app.stored import read_take
 from longtake.app.subtitles import add_subtitles
 from longtake.app.transcript import Line
 from longtake.streaming import StreamError
 
 TIMES = [index / 7 for index in range(40)]
 LINES = [
-    Line(0.0, 1.0, "a {red} ball"),
+    Line(0.0, 1.0, r"a {\i1}<red> ball\N"),
     Line(1.0, 3.0, "it bounces, ÄÖ"),
     Line(2.0, 3.0, "a ball", "answer", "what is it?"),
     Line(5.0, 6.0, "it is gone"),
@@ -19,14 +21,15 @@ LINES = [
 
 
 def shown(path):
-    """Start, end and text of all that is shown, as a player decodes it."""
+    """Start, end and text of all that is shown, as a player gets it."""
     cues = []
     with av.open(str(path)) as film:
         for packet in film.demux(film.streams.subtitles[0]):
-            for each in packet.decode() if packet.size else []:
+            # An empty one ends what was shown before.
+            if text := bytes(packet)[2:].decode():
                 start = float(packet.pts * packet.time_base)
                 stop = start + float(packet.duration * packet.time_base)
-                cues.append((start, stop, each.dialogue.decode()))
+                cues.append((start, stop, text))
     return cues
 
 
@@ -48,11 +51,23 @@ def test_subtitles_are_beside_the_film_which_is_the_same(shoot_film, tmp_path):
     assert coded(copy, "video") == coded(film, "video")
     assert coded(copy, "audio") == coded(film, "audio")
     assert shown(copy) == [
-        (0.0, 1.0, "a (red) ball"),
+        (0.0, 1.0, r"a {\i1}<red> ball\N"),
         (1.0, 2.0, "it bounces, ÄÖ"),
         (2.0, 3.0, "Q: what is it?\nA: a ball"),
         (5.0, 6.0, "it is gone"),
     ]
+
+
+def test_chapters_and_what_made_the_film_are_copied(begin, record, takes, tmp_path, read_film):
+    recording = begin(takes)
+    record(recording, range(24), (0, "day"), (1, "night"))
+    recording.close()
+    save_film(read_take(recording.folder), tmp_path / "take.mp4")
+    add_subtitles(tmp_path / "take.mp4", LINES, tmp_path / "copy.mp4")
+    film, copy = read_film(tmp_path / "take.mp4"), read_film(tmp_path / "copy.mp4")
+    assert copy.chapters == film.chapters != []
+    assert copy.about == film.about != {}
+    assert copy.title == film.title == "day"
 
 
 @pytest.mark.parametrize("ending", ["mkv", "ts"])
