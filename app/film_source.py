@@ -103,9 +103,8 @@ class FilmSource:
                     anchor = time.monotonic() - when
                 elif self._closed.wait(ahead):
                     return
-            base = frame.time_base
-            duration = float(frame.duration * base) if frame.duration and base else 0.0
-            yield Shot(when, partial(_pixels, frame), 0.0 if self.live else duration)
+            shown = 0.0 if self.live else float((frame.duration or 0) * self._stream.time_base)
+            yield Shot(when, partial(_pixels, frame), shown)
 
     def close(self) -> None:
         """No more shots; the file itself is let go of with the last reference to it."""
@@ -127,7 +126,7 @@ class FilmSource:
                 elif frame.pts is None:
                     newest += step
                 else:
-                    newest = float(frame.pts * frame.time_base - self._origin)
+                    newest = float(frame.pts * self._stream.time_base - self._origin)
                 yield newest, frame
 
     def _packets(self) -> Iterator[Any]:

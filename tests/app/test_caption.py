@@ -94,7 +94,8 @@ def test_a_film_with_subtitles(run, film, tmp_path):
     assert shown[-1] == f"{out}: the film with its captions as subtitles"
     with av.open(str(out)) as told:
         shown = [bytes(packet)[2:].decode() for packet in told.demux(told.streams.subtitles[0])]
-    assert [text for text in shown if text] == [line.text for line in read_transcript(tmp_path / "told.vtt")]
+    said = [line.text for line in read_transcript(tmp_path / "told.vtt")]
+    assert [text for text in shown if text] == said
 
 
 def test_ctrl_c_ends_in_order_with_what_was_said(run, film, tmp_path, monkeypatch):
