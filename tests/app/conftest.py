@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import runpy
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -107,18 +106,6 @@ def shoot_film() -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def tiny_captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Qwen2.5-VL folder of random weights, as the captioner's own tests make it."""
-    parts = runpy.run_path(str(Path(__file__).parents[1] / "models" / "vlm" / "conftest.py"))
-    folder = tmp_path_factory.mktemp("captioner")
-    tokenizer = parts["make_tokenizer"]()
-    parts["make_model"](tokenizer).save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "preprocessor_config.json").write_text(json.dumps(parts["PROCESSOR"]))
-    return folder
 
 
 @pytest.fixture
