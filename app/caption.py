@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 from longtake.app.captions_view import CaptionsView
@@ -61,12 +60,7 @@ def caption(options: argparse.Namespace) -> int:
 
 
 def _questions(asked: list[str]) -> list[Cue]:
-    """In the order of their times; a round has room for one."""
-    questions = sorted(from_arguments(asked), key=lambda question: question.at)
-    for before, question in pairwise(questions):
-        if question.at == before.at:
-            problem = f"two questions are asked at {question.at:g} s"
-            raise StreamError("bad_prompt", problem, 'give one a later time: "@5s what is it?"')
+    questions = from_arguments(asked)
     if any(question.transition for question in questions):
         raise StreamError("bad_prompt", "a question takes no ~ chunks", "leave that out")
     return questions

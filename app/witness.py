@@ -203,7 +203,7 @@ class Watch:
         """Ask; answered in the next round, or in the first one at or after ``at``.
 
         Args:
-            question: of those asked in one round the last is answered.
+            question: of several each has a round of its own.
             at: presentation time in seconds.
 
         Raises:

@@ -92,7 +92,7 @@ class Session(Generic[State]):
         done = progress or Progress()
         self.progress = Progress(done.chunk, done.units, list(done.log))
         self.horizon = horizon
-        self.controls = ControlLane()
+        self.controls = ControlLane(model.spec.queued)
         self.inputs = InputLane(input_capacity, live=live_input, batch=input_batch)
         self.outbox = Outbox(max(outbox, model.spec.burst))
         self.metrics = Metrics(time.monotonic())
