@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+import longtake
 from longtake.app import witness
 from longtake.app.ingest import Dropped, Ended, Stalled
 from longtake.app.sampling import Gap, Resized
@@ -326,6 +327,12 @@ def test_what_can_only_be_known_when_it_is_loaded_is_refused(tmp_path):
     with pytest.raises(StreamError) as caught:
         witness.open_witness(tmp_path / "none")
     assert caught.value.code == "bad_model"
+
+
+def test_a_captioner_opened_as_a_generator_says_how_to_open_it(tiny_captioner):
+    with pytest.raises(StreamError, match="holds a captioner") as caught:
+        longtake.open(tiny_captioner)
+    assert "longtake.witness" in caught.value.hint
 
 
 def test_without_a_bundled_captioner_it_says_which_to_give(monkeypatch, tmp_path):
