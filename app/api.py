@@ -30,6 +30,7 @@ from longtake.models.folder import folder_digest
 from longtake.models.video.generator import FilmState, VideoGenerator
 from longtake.models.video.load import load_generator
 from longtake.models.video.spelling import Spelling
+from longtake.models.vlm.load import is_captioner
 from longtake.streaming import (
     Applied,
     Clock,
@@ -61,6 +62,9 @@ def open_model(
     """
     where = choose_device(device)
     path = Path(folder) if folder is not None else GENERATOR
+    if is_captioner(path):
+        problem = f"{path} holds a captioner, which watches films and makes none"
+        raise StreamError("bad_model", problem, "open it with longtake.witness, or use caption")
     engine = Engine()
     engine.start()
     try:

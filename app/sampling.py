@@ -98,7 +98,7 @@ class Sampler:
             # Whole rounds are left out: the one in which it goes on begins with this frame.
             self._slot = max(self._slot, slot - slot % self._per_round)
             self._shown = None
-            yield Gap(before, max(before, self._slot / self._fps))
+            yield Gap(before, time)
         pixels = read()
         yield from self._hold(slot, pixels if self._shown is None else self._shown)
         size = pixels.shape[:2]
