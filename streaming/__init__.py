@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longtake.streaming.cache_policy import Budget, Rule, Span
+from longtake.streaming.cache_policy import Budget, Recent, Rule, Span
 from longtake.streaming.clock import Clock, VirtualClock, WallClock
 from longtake.streaming.engine import Engine
 from longtake.streaming.errors import StreamError
@@ -21,6 +21,7 @@ __all__ = [
     "InputFrame",
     "Media",
     "Progress",
+    "Recent",
     "Rule",
     "Session",
     "Span",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from longtake.models.seeding import generator
 
 
 def sigmas(steps: int, shift: float) -> tuple[float, ...]:
@@ -44,6 +45,4 @@ def noise(shape: Sequence[int], seed: int, chunk: int, step: int) -> Tensor:
     Returns:
         float32 on the CPU.
     """
-    digest = hashlib.blake2b(f"{seed}/{chunk}/{step}".encode(), digest_size=8).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))
-    return torch.randn(tuple(shape), generator=generator)
+    return torch.randn(tuple(shape), generator=generator(seed, chunk, step))

@@ -95,6 +95,7 @@ class Template:
         end: the token ``<|im_end|>``.
         closing: of a message, ``<|im_end|>\\n``.
         tail: of an assistant's turn, `` ...<|im_end|>\\n``.
+        sayable: tokens that may be said: all but marks, and ``<|im_end|>``.
 
     Raises:
         StreamError: ``bad_model``: the tokenizer lacks a mark, or " ..." is not one token.
@@ -118,6 +119,9 @@ class Template:
         self.silence = silence[0]
         self.closing = [self.end, *self.encode("\n")]
         self.tail = [self.silence, *self.closing]
+        added = tokenizer.get_added_tokens_decoder()
+        marks = {index for index, token in added.items() if token.special} - {self.end}
+        self.sayable = sorted(set(tokenizer.get_vocab().values()) - marks)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, marks in it taken as ordinary characters."""

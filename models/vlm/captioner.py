@@ -1,0 +1,282 @@
+"""The captioner: a round of video is read, then spoken of, from what is still remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from math import ceil, floor
+from typing import Any, Literal
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from longtake.models.vlm.cache import StreamingCache
+from longtake.models.vlm.context import Context, make_budget
+from longtake.models.vlm.frames import FrameProcessor, as_picture
+from longtake.models.vlm.network import Network
+from longtake.models.vlm.pieces import Pieces
+from longtake.models.vlm.positions import text_positions
+from longtake.models.vlm.sampling import choose, penalise
+from longtake.models.vlm.settings import Settings, check_event
+from longtake.models.vlm.turns import Template, Turn
+from longtake.models.vlm.words import Words
+from longtake.streaming import Event, InputFrame, Spec, Step, Tensors
+
+# Tokens by which a turn may be longer than the one at hand: its times get more digits.
+LONGER_TIMES = 16
+
+
+@dataclass
+class WatchState:
+    """All that changes while a video is watched.
+
+    Attributes:
+        seed: of the sampling.
+        instruction: standing.
+        temperature: in force.
+        context: what is remembered, token by token.
+        cache: its keys and values. It holds the first tokens of the context; how the newest turn
+            ends is written with the next round.
+        written: tokens in the cache, those of the round being watched left aside.
+        round: index of the next round.
+        watched: presentation time in seconds up to which the rounds so far go.
+        question: to be answered in the next round.
+        renewed: the system message of a new instruction, not yet in the context.
+        frames: of the next round, as far as they have come.
+        work: the round being watched, suspended between two forwards.
+    """
+
+    seed: int
+    instruction: str
+    temperature: float
+    context: Context
+    cache: StreamingCache
+    written: int = 0
+    round: int = 0
+    watched: float = 0.0
+    question: str | None = None
+    renewed: list[int] | None = None
+    frames: list[InputFrame] = field(default_factory=list)
+    work: Iterator[Step] | None = None
+
+
+class Captioner:
+    """A Qwen2.5-VL as a :class:`~longtake.streaming.StreamModel`.
+
+    An input frame's data is RGB as uint8, [height, width, 3], an array or a tensor. A media
+    item's payload is :class:`.Words`; its units are frames of presentation time: none, but all of
+    the round's (and of a gap in the video before it) with the round's last piece.
+
+    Args:
+        network: the model.
+        tokenizer: its own.
+        processor: its numbers for pictures.
+        settings: what to watch with.
+
+    Raises:
+        StreamError: ``bad_model``: the tokenizer is not such a model's.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        processor: FrameProcessor,
+        settings: Settings,
+    ) -> None:
+        self.network = network
+        self.template = Template(tokenizer)
+        self.processor = processor
+        self.settings = settings
+        self.budget = make_budget(settings.vision_seconds, settings.text_sink, settings.text_window)
+        self.pixels = processor.within(settings.min_pixels, settings.max_pixels)
+        self.most_said = max(settings.round_tokens, settings.answer_tokens)
+        self.spec = Spec(settings.fps, settings.round_frames, self.most_said)
+        group = processor.temporal_patch_size
+        self._step = network.tokens_per_second * group / settings.fps
+        never = torch.ones(network.vocabulary, dtype=torch.bool)
+        never[torch.tensor(self.template.sayable)] = False
+        self._never_said = never.to(network.device)
+
+    def watching_with(self, settings: Settings) -> Captioner:
+        """The same weights with other settings."""
+        return Captioner(self.network, self.template.tokenizer, self.processor, settings)
+
+    def open(self, prompt: str, seed: int) -> WatchState:
+        """A new watch; the prompt is the standing instruction, which may be empty."""
+        self.check(Event("prompt", prompt))
+        context = Context(self.template.prompt(prompt), self.template.closing, self._step)
+        return WatchState(seed, prompt, self.settings.temperature, context, self.network.cache())
+
+    def check(self, event: Event) -> None:
+        """Refuse an unknown field or an unfit value; see :func:`.check_event`."""
+        check_event(event)
+
+    def demand(self, state: WatchState) -> int:
+        """A round's frames when it begins, none while words are found for them."""
+        return 0 if state.work else self.settings.round_frames
+
+    def apply(self, state: WatchState, event: Event | InputFrame) -> None:
+        """Take a frame, a question, a standing instruction or a temperature.
+
+        Raises:
+            StreamError: ``bad_frame``: the frame is no picture.
+        """
+        if isinstance(event, InputFrame):
+            as_picture(event.data)
+            state.frames.append(event)
+        elif event.field == "ask":
+            state.question = event.value
+        elif event.field == "prompt":
+            if event.value != state.instruction:
+                state.instruction = event.value
+                state.renewed = self.template.prompt(event.value)
+        else:
+            state.temperature = float(event.value)
+
+    @torch.inference_mode()
+    def step(self, state: WatchState) -> Step:
+        """Run one forward of the vision encoder or of the language model."""
+        if state.work is None:
+            state.work = self._round(state)
+        try:
+            step = next(state.work)
+        except BaseException:
+            # What was evicted for this round stays so; all else is as it was at the boundary.
+            state.work = None
+            state.frames.clear()
+            state.cache.truncate(state.written)
+            if state.context.turns and not state.context.turns[-1].tail:
+                state.context.turns.pop()
+            raise
+        if step.boundary:
+            state.work = None
+        return step
+
+    def close(self, state: WatchState) -> None:
+        """Let go of the cache, of frames and of a round that was being watched."""
+        state.work = None
+        state.frames.clear()
+        state.cache.release()
+
+    def save(self, state: WatchState) -> tuple[Tensors, dict[str, Any]]:
+        """Copies of the tensors, and the rest as JSON-like values; at a boundary only."""
+        names = ("seed", "instruction", "temperature", "written", "round", "watched", "question")
+        values = {name: getattr(state, name) for name in (*names, "renewed")}
+        values["context"] = state.context.save()
+        values["capacity"] = state.cache.get_max_length()
+        return state.cache.save(), values
+
+    @torch.inference_mode()
+    def load(self, tensors: Tensors, values: dict[str, Any]) -> WatchState:
+        """The watch that :meth:`save` gave, by a captioner of the same folder and settings."""
+        rest = dict(values)
+        cache, context = self.network.cache(), Context.load(rest.pop("context"))
+        cache.load(tensors, rest.pop("capacity"))
+        return WatchState(cache=cache, context=context, **rest)
+
+    def _round(self, state: WatchState) -> Iterator[Step]:
+        """Watch one round; yields after each forward, at the last with the boundary."""
+        start, end = self._span(state)
+        if state.renewed and state.written:
+            self._read_aside(state, state.renewed)
+            yield Step()
+        self._evict(state, start, end)
+        turn, features = self._see(state, start, end)
+        yield Step()
+        context, cache = state.context, state.cache
+        context.turns.append(turn)
+        cache.reserve(self._capacity(context, turn))
+        fresh, positions = context.ids()[cache.length :], context.positions()[cache.length :]
+        first = len(fresh) - len(turn) + turn.vision_at
+        logits = self.network.read(fresh, positions, cache, (first, features))
+        said = yield from self._speak(state, turn, logits, positions[-1, 0].item() + 1)
+        turn.tail = list(self.template.tail)
+        units = round((end - state.watched) * self.spec.rate)
+        state.frames.clear()
+        state.written, state.watched, state.question = cache.length, end, None
+        state.round += 1
+        yield Step(((said, units),), boundary=True)
+
+    def _span(self, state: WatchState) -> tuple[float, float]:
+        """Start and end of a round in seconds: on the grid of rounds, after what was watched."""
+        length = self.settings.round_seconds
+        first = floor(state.frames[0].time / length + 1e-6) * length
+        start = max(state.watched, first)
+        return start, start + length
+
+    def _read_aside(self, state: WatchState, prompt: list[int]) -> None:
+        """Write a new system message behind everything, as if it stood alone."""
+        cache = state.cache
+        cache.reserve(state.written + len(prompt))
+        with cache.aside():
+            self.network.read(prompt, text_positions(len(prompt)), cache)
+
+    def _evict(self, state: WatchState, start: float, end: float) -> None:
+        """Forget what the budget lets go, and close the gaps; once a round."""
+        context, held = state.context, state.written
+        before = len(context.prompt)
+        rows = [row for row in context.evict(self.budget, start, end) if row < held]
+        if state.renewed:
+            if held:
+                rows = [*range(held, held + len(state.renewed)), *rows[before:]]
+            context.prompt, state.renewed = state.renewed, None
+        state.cache.compact(rows, context.positions()[: len(rows)])
+        state.written = len(rows)
+
+    def _see(self, state: WatchState, start: float, end: float) -> tuple[Turn, Tensor]:
+        """The turn of a round's frames, and what the vision encoder makes of them."""
+        processor = self.processor
+        height, width = as_picture(state.frames[0].data).shape[:2]
+        height, width = processor.size(height, width, self.pixels)
+        frames = torch.stack(
+            [processor.resize(frame.data, height, width) for frame in state.frames]
+        )
+        grid = processor.grid(len(frames), height, width)
+        turn = self.template.turn(start, end, grid, state.question)
+        patches = processor.patches(frames.to(self.network.device))
+        return turn, self.network.see(patches, grid, processor.merge_size)
+
+    def _speak(
+        self, state: WatchState, turn: Turn, logits: Tensor, position: float
+    ) -> Generator[Step, None, Words]:
+        """Find words, a token a forward; returns the last piece of them."""
+        settings, template = self.settings, self.template
+        kind: Literal["answer", "caption"] = "answer" if turn.asked else "caption"
+        limit = settings.answer_tokens if turn.asked else settings.round_tokens
+        remembered = set(state.context.ids())
+        pieces = Pieces(template.tokenizer)
+        while True:
+            token = self._choose(state, logits, remembered, len(turn.words))
+            over = token in {template.silence, template.end}
+            if not over:
+                turn.words.append(token)
+                remembered.add(token)
+            final = over or len(turn.words) == limit
+            text = pieces.tell(turn.words, final=final)
+            piece = Words(text, turn.start, turn.end, kind, final)
+            if final:
+                return piece
+            yield Step(((piece, 0),) if text else ())
+            place = text_positions(1, position + len(turn.words) - 1)
+            logits = self.network.read([token], place, state.cache)
+
+    def _choose(self, state: WatchState, logits: Tensor, remembered: set[int], index: int) -> int:
+        settings = self.settings
+        ids = torch.tensor(sorted(remembered), device=logits.device)
+        logits = penalise(logits, ids, settings.repetition_penalty)
+        logits = logits.masked_fill(self._never_said, -torch.inf)
+        place = (state.seed, state.round, index)
+        return choose(logits, state.temperature, settings.top_k, place)
+
+    def _capacity(self, context: Context, turn: Turn) -> int:
+        """Tokens that the cache may come to hold while frames are of the size of this turn's."""
+        settings, template = self.settings, self.template
+        plain = len(template.turn(turn.start, turn.end, turn.grid).head)
+        most = plain + LONGER_TIMES + self.most_said + len(template.tail)
+        # The window's, the one that may begin before it, and the one that is being watched.
+        turns = ceil(settings.vision_seconds / settings.round_seconds) + 2
+        words = settings.text_sink + settings.text_window
+        steady = len(context.prompt) + len(context.closing) + words + turns * most
+        return max(steady, len(context) + self.most_said + len(template.tail))

@@ -1,0 +1,182 @@
+"""A Qwen2.5-VL folder, or its name on the Hugging Face hub, to a captioner, strictly."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from tokenizers import Tokenizer
+
+from longtake.models.folder import REFETCH, read_config, read_json
+from longtake.models.vlm.captioner import Captioner
+from longtake.models.vlm.frames import FrameProcessor
+from longtake.models.vlm.network import Network
+from longtake.models.vlm.settings import Settings
+from longtake.streaming import StreamError
+
+Quantization = Literal["8bit", "4bit"]
+
+MODEL_TYPE = "qwen2_5_vl"
+FILES = ("config.json", "tokenizer.json")
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+HUB_NAME = r"[\w.-]+/[\w.-]+"
+KINDS_HINT = "give a Qwen2.5-VL folder, or its name on the Hugging Face hub"
+
+
+def is_captioner(folder: Path) -> bool:
+    """Whether a folder says that it holds a Qwen2.5-VL."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("model_type") == MODEL_TYPE
+
+
+def load_captioner(
+    source: str | Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: Quantization | None = None,
+) -> Captioner:
+    """Load a model, its tokenizer and its numbers.
+
+    Args:
+        source: a folder, in transformers' layout, or a name on the hub, which is fetched once.
+        device: for the weights.
+        dtype: of the weights, and of what quantised ones compute in.
+        quantization: keep the linear layers in 8 or 4 bits by bitsandbytes.
+
+    Returns:
+        A captioner with the settings of the folder's ``streaming.json``, or the published ones.
+
+    Raises:
+        StreamError: ``bad_model``: what is missing, unknown or unfit, named; ``bad_setting``:
+            that quantization cannot be had.
+    """
+    folder = _find(source)
+    if quantization:
+        _check_quantization(quantization, device)
+    _check_files(folder)
+    settings = Settings()
+    if (folder / "streaming.json").exists():
+        settings = read_config(folder / "streaming.json", Settings)
+    processor = _processor(folder)
+    with _taking(folder / "tokenizer.json"):
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    model = _model(folder, device, dtype, quantization)
+    with _taking(folder / "config.json"):
+        network = Network(model)
+    if misfit := _misfit(model.config, processor, tokenizer):
+        raise StreamError("bad_model", f"{folder}: {misfit}", "its parts are of different models")
+    return Captioner(network, tokenizer, processor, settings)
+
+
+def _find(source: str | Path) -> Path:
+    """The folder, fetched from the hub if need be."""
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if not (isinstance(source, str) and re.fullmatch(HUB_NAME, source)):
+        raise StreamError("bad_model", f"there is no model folder {source}", KINDS_HINT)
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 (a folder does without)
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors"]))
+    except Exception as error:  # the hub's own, the connection's, the disk's
+        reason = " ".join(str(error).split())[:200]
+        problem = f"{source} is no folder here and cannot be fetched ({reason})"
+        raise StreamError("bad_model", problem, KINDS_HINT) from None
+
+
+def _check_quantization(quantization: str, device: torch.device) -> None:
+    if quantization not in {"8bit", "4bit"}:
+        raise StreamError("bad_setting", f"quantization is {quantization}", "use 8bit or 4bit")
+    if find_spec("bitsandbytes") is None or find_spec("accelerate") is None:
+        problem = f"{quantization} needs bitsandbytes and accelerate"
+        raise StreamError("bad_setting", problem, "pip install bitsandbytes accelerate")
+    if device.type != "cuda":
+        problem = f"{quantization} by bitsandbytes runs on an NVIDIA GPU, not on {device.type}"
+        raise StreamError("bad_setting", problem, "leave the quantization out")
+
+
+def _check_files(folder: Path) -> None:
+    for name in FILES:
+        if not (folder / name).exists():
+            raise StreamError("bad_model", f"{folder} lacks {name}", KINDS_HINT)
+    kind = read_json(folder / "config.json").get("model_type")
+    if kind != MODEL_TYPE:
+        raise StreamError("bad_model", f"{folder} holds a {kind}, no Qwen2.5-VL", KINDS_HINT)
+    if not any((folder / name).exists() for name in PROCESSOR_FILES):
+        raise StreamError("bad_model", f"{folder} lacks {PROCESSOR_FILES[0]}", KINDS_HINT)
+    if not any(folder.glob("*.safetensors")):
+        raise StreamError("bad_model", f"{folder} holds no .safetensors file", KINDS_HINT)
+
+
+def _processor(folder: Path) -> FrameProcessor:
+    """transformers 4 gives the image processor a file of its own, 5 the whole processor one."""
+    path = folder / next(name for name in PROCESSOR_FILES if (folder / name).exists())
+    values = read_json(path)
+    with _taking(path):
+        return FrameProcessor.from_config(values.get("image_processor", values))
+
+
+def _model(
+    folder: Path, device: torch.device, dtype: torch.dtype, quantization: Quantization | None
+) -> Any:  # noqa: ANN401 (transformers has no types)
+    from transformers import (  # noqa: PLC0415 (it takes seconds)
+        BitsAndBytesConfig,
+        Qwen2_5_VLForConditionalGeneration,
+    )
+
+    more: dict[str, Any] = {}
+    if quantization:
+        bits = {f"load_in_{quantization}": True, "bnb_4bit_compute_dtype": dtype}
+        more = {"quantization_config": BitsAndBytesConfig(**bits), "device_map": {"": device}}
+    with _taking(folder):
+        model, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True, **more
+        )
+    for fault in ("missing", "unexpected", "mismatched"):
+        if names := sorted(map(str, report[f"{fault}_keys"])):
+            count = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            problem = f"{folder} has {fault} tensors: {names[0]}{count}"
+            raise StreamError("bad_model", problem, REFETCH)
+    model.eval().requires_grad_(requires_grad=False)
+    return model if quantization else model.to(device)
+
+
+def _misfit(
+    config: Any,  # noqa: ANN401
+    processor: FrameProcessor,
+    tokenizer: Tokenizer,
+) -> str | None:
+    """Which parts do not fit each other, or None."""
+    vision = config.vision_config
+    for ours, theirs in (
+        ("patch_size", "patch_size"),
+        ("temporal_patch_size", "temporal_patch_size"),
+        ("merge_size", "spatial_merge_size"),
+    ):
+        if getattr(processor, ours) != getattr(vision, theirs):
+            wanted = getattr(vision, theirs)
+            return f"the processor's {ours} is {getattr(processor, ours)}, the model's {wanted}"
+    words, room = tokenizer.get_vocab_size(), config.text_config.vocab_size
+    if max(tokenizer.get_vocab().values()) >= room:
+        return f"the tokenizer has {words} words, the model {room}"
+    return None
+
+
+@contextmanager
+def _taking(path: Path) -> Iterator[None]:
+    """Name what a library does not take; they raise all sorts of exceptions."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise StreamError("bad_model", f"{path} does not serve ({reason})", REFETCH) from None
