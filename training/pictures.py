@@ -66,7 +66,10 @@ def photo_bank(files: Sequence[Path]) -> Bank:
         with Image.open(file) as image:
             pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
         scale = max(ROWS / pixels.shape[1], COLUMNS / pixels.shape[2])
-        size = [max(ROWS, round(pixels.shape[1] * scale)), max(COLUMNS, round(pixels.shape[2] * scale))]
+        size = [
+            max(ROWS, round(pixels.shape[1] * scale)),
+            max(COLUMNS, round(pixels.shape[2] * scale)),
+        ]
         fitted = F.interpolate(pixels[None].float(), size, mode="bilinear", antialias=True)[0]
         top, left = (fitted.shape[1] - ROWS) // 2, (fitted.shape[2] - COLUMNS) // 2
         cut = fitted[:, top : top + ROWS, left : left + COLUMNS]
@@ -167,7 +170,9 @@ def _writing(generator: torch.Generator) -> Tensor:
     pitch = int(_number(generator, 6, 14))
     rows, columns = ROWS // pitch + 1, COLUMNS // pitch + 1
     glyphs = (_uniform(generator, rows, columns, 5, 4) < 0.5).float()
-    written = _uniform(generator, rows, 1, 1, 1) * columns > torch.arange(columns)[None, :, None, None]
+    written = (
+        _uniform(generator, rows, 1, 1, 1) * columns > torch.arange(columns)[None, :, None, None]
+    )
     marks = F.pad(glyphs * written, (0, 2, 0, 2)).permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
     marks = F.interpolate(marks[None, None], (rows * pitch, columns * pitch), mode="area")[0, 0]
     paper, ink = _uniform(generator, 2, 3, 1, 1)

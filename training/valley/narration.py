@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from longtake.training.valley import phrases as p
 from longtake.training.valley.captions import shown, values_of
-from longtake.training.valley.questions import Asked, draw_question
+from longtake.training.valley.questions import Asked, Past, draw_question
 
 Scene = Mapping[str, str]
 EVERY = 20
@@ -43,12 +43,14 @@ class Said:
 class Telling:
     """How a narration goes: a script in words, and what has been told.
 
-    `scenes`: the script's; `changes`: the second at which each becomes the next; `told`: the round
-    and the sentence of each change.
+    `scenes`: the script's; `changes`: the second at which each becomes the next; `kinds`: of the
+    questions that may be asked, all where it is empty; `told`: the round and the words of each
+    change; `due`: clauses that are to be said next.
     """
 
     scenes: Sequence[Scene]
     changes: Sequence[float]
+    kinds: Sequence[str] = ()
     told: list[tuple[int, str]] = field(default_factory=list)
     due: list[str] = field(default_factory=list)
 
@@ -77,17 +79,23 @@ class Telling:
             self.due.append(_pick(rng, p.CAMERAS[scene["camera"]]))
         # Of what it has not seen for long enough it is not asked.
         if second > 2 and not fresh and rng.random() < asking:
-            history = self.scenes[: now + 1], self.changes[:now], self.told
-            if asked := draw_question(scene, *history, second, rng, held_out=held_out):
+            past = Past(self.scenes[: now + 1], self.changes[:now], self.told, second)
+            if asked := draw_question(past, rng, held_out=held_out, kinds=self.kinds):
                 return Said(sentence(asked.answer), scene, asked)
         words = " ".join(sentence(text) for text in self.due)
         self.due.clear()
         return Said(words, scene)
 
 
-def telling(rows: Sequence[Sequence[int]], changes: Sequence[float]) -> Telling:
-    """The telling of one script: attribute rows [S, 11], and the changes between them, [S - 1]."""
-    return Telling([values_of(row) for row in rows], [c for c in changes if math.isfinite(c)])
+def telling(
+    rows: Sequence[Sequence[int]], changes: Sequence[float], kinds: Sequence[str] = ()
+) -> Telling:
+    """The telling of one script: attribute rows [S, 11], and the changes between them, [S - 1].
+
+    `kinds`: see `Telling`.
+    """
+    begun = [change for change in changes if math.isfinite(change)]
+    return Telling([values_of(row) for row in rows], begun, kinds)
 
 
 def scene_words(scene: Scene, rng: random.Random) -> str:

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 
 Scene = Mapping[str, str]
-Told = Sequence[tuple[int, str]]
 OUT_OF_SIGHT = 30
 """Seconds after which the video of what was told is surely kept no more."""
 IN_SIGHT = 15
 """Seconds for which it surely is."""
 
 WORDINGS: dict[str, tuple[str, ...]] = {
-    "colour": ("what colour is the {shape}?", "what colour is it?", "which colour has the {shape}?"),
+    "colour": (
+        "what colour is the {shape}?",
+        "what colour is it?",
+        "which colour has the {shape}?",
+    ),
     "shape": ("what is it?", "what thing is this?", "what do you see?"),
     "motion": ("what is moving?", "what does the {shape} do?", "what is it doing?"),
     "time": ("what time of day is it?", "is it day or night?", "is it night?"),
@@ -45,8 +48,10 @@ HELD_OUT_WORDINGS: dict[str, tuple[str, ...]] = {
     "was weather": ("how was the weather a minute ago?",),
 }
 """Wordings for evaluation only."""
-PAST = frozenset({"ago", "was colour", "was weather"})
-"""Kinds about what may be out of sight."""
+ABOUT_PAST = ("last", "ago", "was colour", "was weather")
+"""Kinds about what has been; their answers may be out of sight."""
+REMEMBERED = 90
+"""Seconds for which the words of a change are surely kept."""
 
 TIMES = {"day": "it is day", "sunset": "it is evening", "night": "it is night"}
 WEATHERS = {
@@ -100,63 +105,62 @@ class Asked:
     kind: str
 
 
-def draw_question(
-    scene: Scene,
-    scenes: Sequence[Scene],
-    changes: Sequence[float],
-    told: Told,
-    second: int,
-    rng: random.Random,
-    *,
-    held_out: bool = False,
-    kinds: Sequence[str] = (),
-) -> Asked | None:
-    """A question at a second, or None where the one that was drawn has no plain answer.
+@dataclass(frozen=True)
+class Past:
+    """A script up to some second.
 
-    `scene`: what is to be seen; `scenes`, `changes`: all up to it, and when one became the next;
-    `told`: round and sentence of every change that was told; `kinds`: which kinds may be drawn.
+    `scenes`: those that have begun, the newest last; `changes`: when each of them became the next;
+    `told`: round and words of every change that was told of; `second`: now.
+    """
+
+    scenes: Sequence[Scene]
+    changes: Sequence[float]
+    told: Sequence[tuple[int, str]]
+    second: int
+
+
+def draw_question(
+    past: Past, rng: random.Random, *, held_out: bool = False, kinds: Sequence[str] = ()
+) -> Asked | None:
+    """A question, or None where the one that was drawn has no plain answer.
+
+    `kinds`: keys of `WORDINGS` that may be drawn, all where it is empty; `held_out`: worded as
+    training never did.
     """
     kind = rng.choice(tuple(kinds) or tuple(WORDINGS))
-    answer = _answer(kind, scene, scenes, changes, told, second)
+    answer = _answer(kind, past)
     if answer is None:
         return None
+    shape = past.scenes[-1]["shape"]
     wording = rng.choice((HELD_OUT_WORDINGS if held_out else WORDINGS)[kind])
-    return Asked(wording.format(shape=scene["shape"]), answer.format(shape=scene["shape"]), kind)
+    return Asked(wording.format(shape=shape), answer.format(shape=shape), kind)
 
 
-def _answer(
-    kind: str,
-    scene: Scene,
-    scenes: Sequence[Scene],
-    changes: Sequence[float],
-    told: Told,
-    second: int,
-) -> str | None:
-    if kind in {"last", "ago"}:
-        return _told(kind, told, second)
-    if kind.startswith("was "):
-        return _before(kind.removeprefix("was "), scenes, changes, second)
-    return _present(kind, scene)
-
-
-def _told(kind: str, told: Told, second: int) -> str | None:
+def _answer(kind: str, past: Past) -> str | None:
     if kind == "last":
-        return told[-1][1] if told else NOTHING
-    ages = [second - when for when, _ in told]
+        return past.told[-1][1] if past.told else NOTHING
+    if kind == "ago":
+        return _long_ago(past)
+    if kind.startswith("was "):
+        return _before(kind.removeprefix("was "), past)
+    return _present(kind, past.scenes[-1])
+
+
+def _long_ago(past: Past) -> str | None:
+    """The last change that is surely out of sight, where it is plain which ones are."""
+    ages = [past.second - when for when, _ in past.told]
     if any(IN_SIGHT <= age < OUT_OF_SIGHT for age in ages):
         return None
-    past = [text for (_, text), age in zip(told, ages, strict=True) if age >= OUT_OF_SIGHT]
-    return past[-1] if past else NOTHING
+    texts = [text for (_, text), age in zip(past.told, ages, strict=True) if age >= OUT_OF_SIGHT]
+    return texts[-1] if texts else NOTHING
 
 
-def _before(
-    name: str, scenes: Sequence[Scene], changes: Sequence[float], second: int
-) -> str | None:
-    """What an attribute was before its last change, where it has changed in the last two minutes."""
-    for number in range(len(changes) - 1, -1, -1):
-        old, new = scenes[number][name], scenes[number + 1][name]
+def _before(name: str, past: Past) -> str | None:
+    """What an attribute was before its last change, where that is not too long ago."""
+    for number in range(len(past.changes) - 1, -1, -1):
+        old, new = past.scenes[number][name], past.scenes[number + 1][name]
         if old != new:
-            if second - changes[number] > 120:
+            if past.second - past.changes[number] > REMEMBERED:
                 return None
             return PAST_WEATHERS[old] if name == "weather" else f"it was {old}"
     return None

@@ -1,0 +1,237 @@
+"""Overlapped-chunk training data: what a captioner remembers, and what it is to say to it.
+
+A clip is 24 seconds of video with a turn a second, as one plain causal sequence: no longer than what
+streaming keeps, so training meets the attention and the positions that streaming has, without
+training on long videos (StreamingVLM, Xu et al. 2025, section 3.2). What was said before the clip
+stands in `previous text`, cut to sink and window as streaming cuts it. Only what the assistant says
+is learned.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from longtake.models.vlm.context import Context
+from longtake.models.vlm.settings import Settings
+from longtake.models.vlm.turns import Grid, Template
+from longtake.training.clips import SECONDS, Clips, draw_clips
+from longtake.training.elsewhere import tellings
+from longtake.training.loop import rank
+from longtake.training.pictures import Bank
+from longtake.training.valley.narration import EVERY, Said, Telling, telling
+from longtake.training.valley.questions import ABOUT_PAST, WORDINGS
+
+ASKING = 0.12
+"""Chance of a question, each second."""
+WRONG = 0.2
+"""Share of the clips with other words before them than theirs: what is seen counts, not what was
+said."""
+LATE = 0.4
+"""Share of the clips that are shown as hours later than they are."""
+LATEST = 3 * 3600 // EVERY
+BEFORE_THAT = 40
+"""Seconds of some other script that such a clip's oldest words are of."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clip as tokens.
+
+    `ids`: int64 [L]; `positions`: float32 [L, 3]; `vision`: int64, where the vision tokens stand;
+    `said`: int64, where what is to be learned stands, each one's predecessor being what it is
+    predicted from.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    vision: Tensor
+    said: Tensor
+
+
+@dataclass(frozen=True)
+class ChunkBatch:
+    """What one step is trained on.
+
+    `ids`: int64 [B, L], padded on the right; `positions`: float32 [3, B, L]; `vision`, `said`:
+    int64, indices into the flattened [B * L]; `numbers`, `places`: int64 [B], the clips in the
+    ring; `size`: height and width that frames are resized to.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    vision: Tensor
+    said: Tensor
+    numbers: Tensor
+    places: Tensor
+    size: tuple[int, int]
+
+    def pin_memory(self) -> ChunkBatch:
+        """In memory from which copies to a GPU need no waiting."""
+        return ChunkBatch(*(each.pin_memory() for each in self._tensors()), self.size)
+
+    def to(self, device: torch.device) -> ChunkBatch:
+        """The same batch on another device."""
+        moved = (each.to(device, non_blocking=True) for each in self._tensors())
+        return ChunkBatch(*moved, self.size)
+
+    def _tensors(self) -> list[Tensor]:
+        return [each for each in vars(self).values() if isinstance(each, Tensor)]
+
+
+class Writer:
+    """Turns narrated clips into tokens.
+
+    `step`: between two groups of frames on the time axis of positions, see `vision_positions`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, settings: Settings, step: float) -> None:
+        self.template = Template(tokenizer)
+        self.settings, self.step = settings, step
+
+    def example(
+        self, said: Sequence[Said], history: Sequence[str], start: int, grid: Grid
+    ) -> Example:
+        """One clip: what is said in each second from `start` on, and what was said before."""
+        template = self.template
+        turns = []
+        for second, each in enumerate(said, start):
+            question = each.asked.question if each.asked else None
+            turn = template.turn(float(second), second + 1.0, grid, question)
+            turn.words = template.encode(each.words) if each.words else []
+            turn.tail = list(template.tail)
+            turns.append(turn)
+        text = self._cut([token for words in history for token in template.encode(words)])
+        context = Context(template.prompt(""), template.closing, self.step, text, turns=turns)
+        ids = context.ids()
+        offset = len(ids) - sum(map(len, turns))
+        vision, learned = [], []
+        for turn in turns:
+            first = offset + turn.vision_at
+            vision.append(torch.arange(first, first + grid.tokens))
+            # The words, " ..." and the mark of the end.
+            first = offset + len(turn.head)
+            learned.append(torch.arange(first, first + len(turn.words) + 2))
+            offset += len(turn)
+        positions = context.positions().float()
+        return Example(torch.tensor(ids), positions, torch.cat(vision), torch.cat(learned))
+
+    def _cut(self, text: list[int]) -> list[int]:
+        """The oldest words and the newest, as streaming keeps them."""
+        sink, window = self.settings.text_sink, self.settings.text_window
+        return text if len(text) <= sink + window else text[:sink] + text[len(text) - window :]
+
+
+def narrate(
+    clips: Clips, place: int, bank: Bank, rng: random.Random
+) -> tuple[list[Said], list[str], int]:
+    """What is said in one clip of a set, what was said before it, and at which second it begins."""
+    valley = len(clips.scripts)
+    if place >= valley:
+        story = tellings(clips.elsewhere[place - valley : place - valley + 1], bank)[0]
+        return [story.round(k, rng, asking=ASKING) for k in range(SECONDS)], [], 0
+    start = int(clips.starts[place])
+    wrong = bool(start) and rng.random() < WRONG
+    tale = _telling(clips, place, sorted(WORDINGS.keys() - set(ABOUT_PAST)) if wrong else ())
+    history = [tale.round(k, rng, asking=ASKING / 4).words for k in range(start)]
+    said = [tale.round(k, rng, asking=ASKING) for k in range(start, start + SECONDS)]
+    other = _telling(clips, rng.randrange(valley))
+    if wrong:
+        history = [other.round(k, rng).words for k in range(start)]
+    elif start and rng.random() < LATE:
+        # So long after its beginning that what it remembers of that is of another scene.
+        history = [other.round(k, rng).words for k in range(BEFORE_THAT)] + history
+        start += EVERY * rng.randrange(2, LATEST)
+    return said, history, start
+
+
+def _telling(clips: Clips, place: int, kinds: Sequence[str] = ()) -> Telling:
+    scripts = clips.scripts
+    return telling(scripts.rows[place].tolist(), scripts.changes[place].tolist(), kinds)
+
+
+class Chunks(Dataset[ChunkBatch]):
+    """The batch of every step, made from its number alone, in processes of their own.
+
+    `sizes`: heights and widths of frames, by turns; `unit`: pixels of a token's side; `groups`:
+    of frames in a second; `sets`, `set_size`: of the ring; `period`: steps after which a set gives
+    way to the next.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        bank: Bank,
+        *,
+        batch: int,
+        seed: int,
+        sizes: Sequence[tuple[int, int]],
+        unit: int,
+        groups: int,
+        sets: int,
+        set_size: int,
+        period: int,
+    ) -> None:
+        self.writer, self.batch, self.seed = writer, batch, seed
+        self.bank = Bank(bank.pictures[:0], bank.colours, bank.lights)
+        self.sizes, self.unit, self.groups = tuple(sizes), unit, groups
+        self.sets, self.set_size, self.period = sets, set_size, period
+        self.words_seed = f"{seed}/{rank()}"
+        self._drawn: dict[int, Clips] = {}
+
+    def newest(self, step: int) -> int:
+        """The newest set at a step."""
+        return self.sets - 1 + step // self.period
+
+    def __getitem__(self, step: int) -> ChunkBatch:
+        rng = random.Random(f"{self.words_seed}/{step}")
+        newest = self.newest(step)
+        height, width = self.sizes[step % len(self.sizes)]
+        grid = Grid(self.groups, height // self.unit, width // self.unit)
+        numbers = [newest - rng.randrange(self.sets) for _ in range(self.batch)]
+        places = [rng.randrange(self.set_size) for _ in range(self.batch)]
+        examples = [
+            self.writer.example(*narrate(self._set(number, newest), place, self.bank, rng), grid)
+            for number, place in zip(numbers, places, strict=True)
+        ]
+        return collate(examples, numbers, places, (height, width))
+
+    def _set(self, number: int, newest: int) -> Clips:
+        """A set of the ring; those that have left it are forgotten."""
+        self._drawn = {k: drawn for k, drawn in self._drawn.items() if k > newest - self.sets}
+        if number not in self._drawn:
+            self._drawn[number] = draw_clips(self.set_size, number, self.seed, len(self.bank))
+        return self._drawn[number]
+
+
+def collate(
+    examples: Sequence[Example],
+    numbers: Sequence[int],
+    places: Sequence[int],
+    size: tuple[int, int],
+) -> ChunkBatch:
+    """Pad examples on the right, where causal attention never looks back to."""
+    longest = max(len(each.ids) for each in examples)
+    ids = torch.zeros(len(examples), longest, dtype=torch.long)
+    positions = torch.zeros(3, len(examples), longest)
+    vision, said = [], []
+    for row, each in enumerate(examples):
+        ids[row, : len(each.ids)] = each.ids
+        positions[:, row, : len(each.ids)] = each.positions.T
+        vision.append(each.vision + row * longest)
+        said.append(each.said + row * longest)
+    return ChunkBatch(
+        ids,
+        positions,
+        torch.cat(vision),
+        torch.cat(said),
+        torch.tensor(numbers),
+        torch.tensor(places),
+        size,
+    )
