@@ -187,7 +187,7 @@ class Captioner:
         yield Step()
         context, cache = state.context, state.cache
         context.turns.append(turn)
-        cache.reserve(self._capacity(context, turn))
+        self._make_room(cache, context, turn)
         fresh, positions = context.ids()[cache.length :], context.positions()[cache.length :]
         first = len(fresh) - len(turn) + turn.vision_at
         logits = self.network.read(fresh, positions, cache, (first, features))
@@ -270,13 +270,16 @@ class Captioner:
         place = (state.seed, state.round, index)
         return choose(logits, state.temperature, settings.top_k, place)
 
-    def _capacity(self, context: Context, turn: Turn) -> int:
-        """Tokens that the cache may come to hold while frames are of the size of this turn's."""
+    def _make_room(self, cache: StreamingCache, context: Context, turn: Turn) -> None:
+        """See that a turn fits; if not, that all that will follow fit whose frames are as large."""
         settings, template = self.settings, self.template
+        rest = self.most_said + len(template.tail)
+        needed = len(context) + rest
+        if needed <= cache.get_max_length():
+            return
         plain = len(template.turn(turn.start, turn.end, turn.grid).head)
-        most = plain + LONGER_TIMES + self.most_said + len(template.tail)
         # The window's, the one that may begin before it, and the one that is being watched.
         turns = ceil(settings.vision_seconds / settings.round_seconds) + 2
         words = settings.text_sink + settings.text_window
-        steady = len(context.prompt) + len(context.closing) + words + turns * most
-        return max(steady, len(context) + self.most_said + len(template.tail))
+        steady = len(context.prompt) + len(context.closing) + words
+        cache.reserve(max(needed, steady + turns * (plain + LONGER_TIMES + rest)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,14 +121,54 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def network() -> Network:
-    return Network(make_model(make_tokenizer()))
+class Recorder(Network):
+    """Notes what is read, and may be told what to answer or when to fail.
+
+    Attributes:
+        reads: of each forward of the language model the ids, positions and logits.
+        script: token ids that the next forwards find likeliest; then their own again.
+        fail_at: how many forwards succeed before one raises; None for all.
+    """
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.reads: list[tuple[list[int], torch.Tensor, torch.Tensor]] = []
+        self.script: list[int] = []
+        self.fail_at: int | None = None
+
+    def read(self, ids, positions, cache, vision=None):
+        logits = super().read(ids, positions, cache, vision)
+        if self.fail_at is not None:
+            self.fail_at -= 1
+            if self.fail_at < 0:
+                raise RuntimeError("out of memory")
+        self.reads.append((list(ids), positions, logits))
+        if self.script:
+            logits = torch.full_like(logits, -100.0)
+            logits[self.script.pop(0)] = 100.0
+        return logits
 
 
 @pytest.fixture(scope="session")
-def captioner(network: Network) -> Captioner:
-    return Captioner(network, make_tokenizer(), FrameProcessor.from_config(PROCESSOR), SETTINGS)
+def _model() -> Qwen2_5_VLForConditionalGeneration:
+    return make_model(make_tokenizer())
+
+
+@pytest.fixture(scope="session")
+def make_captioner(_model) -> Callable[..., Captioner]:
+    """A captioner on a :class:`Recorder` of its own; the arguments are changes of the settings."""
+
+    def make(**changes) -> Captioner:
+        processor = FrameProcessor.from_config(PROCESSOR)
+        settings = replace(SETTINGS, **changes)
+        return Captioner(Recorder(_model), make_tokenizer(), processor, settings)
+
+    return make
+
+
+@pytest.fixture
+def captioner(make_captioner) -> Captioner:
+    return make_captioner()
 
 
 @pytest.fixture(scope="session")
