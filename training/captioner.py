@@ -61,10 +61,10 @@ def prepare(frames: Tensor, size: tuple[int, int], generator: torch.Generator) -
     return (255 * worse).round().to(torch.uint8).flatten(0, 1).permute(0, 2, 3, 1)
 
 
-def logits_of_said(model: Any, batch: ChunkBatch, patches: Tensor, merged: int) -> Tensor:  # noqa: ANN401
+def logits_of_said(model: Any, batch: ChunkBatch, patches: Tensor) -> Tensor:  # noqa: ANN401
     """What the model expects at each place where something is said: [places, vocabulary].
 
-    `patches`: see `FrameProcessor.patches`; `merged`: pixels of a token's side.
+    `patches`: see `FrameProcessor.patches`.
     """
     visual, language = model.model.visual, model.model.language_model
     side = visual.patch_size
@@ -146,7 +146,6 @@ def train(options: argparse.Namespace) -> Any | None:  # noqa: ANN401
             layer.mlp.compile(dynamic=True)
     loader = step_batches(batches, loop.step, device, workers=options.workers)
     silence = batches.writer.template.silence
-    unit = processor.patch_size * processor.merge_size
 
     def step_loss(step: int) -> dict[str, Tensor]:
         batch = next(loader).to(device)
@@ -155,7 +154,7 @@ def train(options: argparse.Namespace) -> Any | None:  # noqa: ANN401
         frames = prepare(ring.take(batch.numbers, batch.places), batch.size, draw)
         patches = processor.patches(frames)
         with half_precision(device):
-            logits = logits_of_said(model, batch, patches, unit)
+            logits = logits_of_said(model, batch, patches)
         return said_loss(logits, batch, silence)
 
     if not loop.run(step_loss):

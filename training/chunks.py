@@ -1,7 +1,7 @@
 """Overlapped-chunk training data: what a captioner remembers, and what it is to say to it.
 
-A clip is 24 seconds of video with a turn a second, as one plain causal sequence: no longer than what
-streaming keeps, so training meets the attention and the positions that streaming has, without
+A clip is 24 seconds of video with a turn a second, as one plain causal sequence: hardly longer than
+what streaming keeps, so training meets the attention and the positions that streaming has, without
 training on long videos (StreamingVLM, Xu et al. 2025, section 3.2). What was said before the clip
 stands in `previous text`, cut to sink and window as streaming cuts it. Only what the assistant says
 is learned.

@@ -19,7 +19,13 @@ Beliefs = dict[str, str]
 Pattern = tuple[re.Pattern[str], Mapping[str, str]]
 """Of a clause, and the attributes that it states; groups of the pattern state more."""
 
-NOUN = r"an? (?:(?P<{0}size>small|little|big|large) )?(?:(?P<{0}colour>{1}) )?(?P<{0}shape>{2})"
+COLOURS = "|".join(ATTRIBUTES["colour"])
+SHAPES = "|".join(ATTRIBUTES["shape"])
+THING = f"an? (?:(?P<size>small|little|big|large) )?(?:(?P<colour>{COLOURS}) )?(?P<shape>{SHAPES})"
+COMPANION = (
+    f"an? (?:(?P<companion_colour>{COLOURS}) )?(?P<companion>{'|'.join(ATTRIBUTES['companion'])})"
+)
+IT = f"(?P<who>it|the other one|the (?:{SHAPES}))"
 SYNONYMS = {"little": "small", "large": "big"}
 
 
@@ -102,41 +108,45 @@ def _patterns() -> tuple[Pattern, ...]:
 
 def _texts() -> Iterator[tuple[str, Mapping[str, str]]]:
     """Every clause of the grammar as a pattern."""
-    colours = "|".join(ATTRIBUTES["colour"])
-    thing = NOUN.format("", colours, "|".join(ATTRIBUTES["shape"]))
-    nouns = "|".join(ATTRIBUTES["companion"][1:])
-    other = rf"an? (?:(?P<companion_colour>{colours}) )?(?P<companion>{nouns})"
-    it = rf"(?P<who>it|the other one|the (?:{'|'.join(ATTRIBUTES['shape'])}))"
+    yield from _scenes()
+    yield from _motions()
+    for camera, options in p.CAMERAS.items():
+        yield "|".join(options), {"camera": camera}
+    for (name, value), options in p.CHANGES.items():
+        yield from ((option.format(it=IT), {name: value}) for option in options)
+    for options in p.STOPS.values():
+        yield "|".join(options), {"weather": "clear"}
+    yield from _turns()
+
+
+def _scenes() -> Iterator[tuple[str, Mapping[str, str]]]:
     for ground, options in p.GROUNDS.items():
         for option in options:
             fixed = {"scene": "", "ground": ground}
             for alone in p.ALONE:
-                yield rf"{thing} on {option} {alone}", {**fixed, "companion": "none"}
+                yield f"{THING} on {option} {alone}", {**fixed, "companion": "none"}
             for beside in p.BESIDE:
-                yield rf"{thing} on {option} {beside.format(new=other)}", fixed
-    for (time, weather), options in p.SKIES.items():
-        for option in options:
-            yield option, {"time": time, "weather": weather}
-    for speed, hows in (*p.SPEEDS.items(), ("", ("",))):
-        for motion, verbs in p.MOTIONS.items():
-            for base, third in verbs:
-                ways = [f"{{it}} {third}", *(start.replace("{base}", base) for start in p.STARTS)]
-                for way in ways:
-                    for how in hows:
-                        fixed = {"motion": motion} | ({"speed": speed} if speed else {})
-                        yield f"{way} {how}".strip().format(it=it), fixed
-    for camera, options in p.CAMERAS.items():
-        yield "|".join(options), {"camera": camera}
-    for (name, value), options in p.CHANGES.items():
-        for option in options:
-            yield option.format(it=it), {name: value}
-    for options in p.STOPS.values():
-        yield "|".join(options), {"weather": "clear"}
+                yield f"{THING} on {option} {beside.format(new=COMPANION)}", fixed
+    for (time, weather), skies in p.SKIES.items():
+        yield "|".join(skies), {"time": time, "weather": weather}
+
+
+def _motions() -> Iterator[tuple[str, Mapping[str, str]]]:
+    for motion, verbs in p.MOTIONS.items():
+        ways = [f"{IT} {third}" for _, third in verbs]
+        ways += [start.format(it=IT, base=base) for base, _ in verbs for start in p.STARTS]
+        for way in ways:
+            yield way, {"motion": motion}
+            for speed, hows in p.SPEEDS.items():
+                yield f"{way} (?:{'|'.join(hows)})", {"motion": motion, "speed": speed}
+
+
+def _turns() -> Iterator[tuple[str, Mapping[str, str]]]:
     for option in p.PAINTS:
-        yield option.format(it=it, word=f"(?P<colour>{colours})"), {"about": "turned"}
+        yield option.format(it=IT, word=f"(?P<colour>{COLOURS})"), {"about": "turned"}
     for option in p.TURNS:
-        yield option.format(it=it, new=thing), {"about": "turned"}
+        yield option.format(it=IT, new=THING), {"about": "turned"}
     for option in p.APPEARS:
-        yield option.format(new=other), {}
+        yield option.format(new=COMPANION), {}
     for option in p.GOES:
-        yield option.format(it=it), {"about": "gone"}
+        yield option.format(it=IT), {"about": "gone"}

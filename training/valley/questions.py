@@ -6,7 +6,6 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-
 Scene = Mapping[str, str]
 OUT_OF_SIGHT = 30
 """Seconds after which the video of what was told is surely kept no more."""

@@ -1,0 +1,194 @@
+"""The bundled captioner measured as it streams: what it says of renders and of other worlds.
+
+Scenes hold pairs that training never had, questions are worded as it never had them, and the other
+worlds are of another family, with the photographs that other packages bring along. The measures
+are in `training/caption_metrics.py`; here is what they are taken on.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    # Before torch is there, as the command line does it.
+    from longtake.app.threads import limit_spinning
+
+    limit_spinning()
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from longtake.benchmarks.report import show, write_result
+from longtake.models.folder import folder_digest
+from longtake.models.vlm.captioner import Captioner
+from longtake.models.vlm.load import load_captioner
+from longtake.streaming import Event, InputFrame
+from longtake.training.caption_metrics import (
+    Marked,
+    mark_elsewhere,
+    mark_recall,
+    mark_renders,
+    recognised,
+    rendered_rounds,
+)
+from longtake.training.pictures import PHOTOS, Bank, draw_bank, photo_bank
+from longtake.training.valley.questions import ABOUT_PAST
+from longtake.training.valley.script import Scripts, draw_scripts
+
+MODULE = "longtake.benchmarks.captioner"
+SECONDS = 60
+"""Length of a clip of the valley."""
+SHORT = 6
+"""Seconds after which a world has to be known or not."""
+RECALL_SECONDS = 90
+RECALL_PAUSES = (15.0, 35.0)
+"""When the one change that is asked about happens: about a minute before the end."""
+STRANGERS = 60
+"""Drawn pictures of other worlds."""
+FAST_ROUNDS = 40
+"""Rounds that the speed is measured over, once the window is full."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured, and how much: `clips` of the valley, and others in proportion."""
+
+    captioner: Captioner
+    clips: int
+    seed: int
+
+    def draw(self) -> torch.Generator:
+        """The random numbers of a part."""
+        return torch.Generator().manual_seed(self.seed)
+
+
+def measure_renders(bench: Bench) -> dict[str, float]:
+    """Attributes, changes and questions on renders."""
+    scripts = draw_scripts(bench.clips, SECONDS, bench.draw(), held_out=True)
+    marked = mark_renders(bench.captioner, scripts, SECONDS, bench.seed)
+    return {
+        "caption_accuracy": marked.attributes.share(),
+        **_by_name("caption_accuracy", marked),
+        "changes": marked.noticed.share(),
+        "changes_3s": marked.late.share(),
+        "questions": marked.answers.share(marked.answers.total.keys() - set(ABOUT_PAST)),
+        "clauses_read": marked.clauses.share(),
+    }
+
+
+def _by_name(prefix: str, marked: Marked) -> dict[str, float]:
+    return {f"{prefix}_{name}": marked.attributes.share([name]) for name in marked.attributes.total}
+
+
+def measure_recall(bench: Bench) -> dict[str, float]:
+    """What happened a minute ago, with the words of the past and without them."""
+    drawn = draw_scripts(bench.clips, RECALL_SECONDS, bench.draw(), pauses=RECALL_PAUSES, still=0)
+    changes = drawn.changes.clone()
+    changes[:, 1:] = math.inf
+    scripts = Scripts(drawn.rows, drawn.layout, changes)
+    forgetful = replace(bench.captioner.settings, text_sink=0, text_window=0)
+    watchers = {
+        "recall_after_eviction": bench.captioner,
+        "recall_without_text": bench.captioner.watching_with(forgetful),
+    }
+    kinds = tuple(kind for kind in ABOUT_PAST if kind != "last")
+    return {
+        name: mark_recall(watcher, scripts, RECALL_SECONDS, kinds, bench.seed).share()
+        for name, watcher in watchers.items()
+    }
+
+
+def measure_worlds(bench: Bench) -> dict[str, float]:
+    """Clips of other worlds recognised as such, and clips of the valley not."""
+    captioner, fps = bench.captioner, bench.captioner.settings.fps
+    banks: dict[str, Bank] = {"drawn": draw_bank(STRANGERS, bench.draw(), unseen=True)}
+    if photos := sample_photos():
+        banks["photos"] = photo_bank(photos)
+    metrics = {
+        f"out_of_world_{name}": mark_elsewhere(captioner, bank, bench.clips, SHORT, bench.seed)
+        for name, bank in banks.items()
+    }
+    scripts = draw_scripts(bench.clips, SHORT, bench.draw(), held_out=True)
+    mistaken = [
+        recognised(captioner, rendered_rounds(scripts[k : k + 1], SHORT, fps), bench.seed)
+        for k in range(bench.clips)
+    ]
+    metrics["in_world"] = 1 - sum(mistaken) / len(mistaken)
+    others = sum(metrics[f"out_of_world_{name}"] for name in banks) / len(banks)
+    return {"out_of_world": (others + metrics["in_world"]) / 2, **metrics}
+
+
+def sample_photos() -> list[Path]:
+    """Photographs that installed packages ship; none where none is installed."""
+    spec = find_spec("gradio")
+    if spec is None or spec.origin is None:
+        return []
+    folder = Path(spec.origin).parent / "media_assets" / "images"
+    return sorted(path for path in folder.glob("*") if path.suffix in PHOTOS)
+
+
+def measure_speed(bench: Bench) -> dict[str, float]:
+    """Frames a second that it could watch, everything but rendering counted."""
+    captioner, settings = bench.captioner, bench.captioner.settings
+    rounds = math.ceil(settings.vision_seconds) + FAST_ROUNDS
+    scripts = draw_scripts(1, rounds, bench.draw())
+    frames = list(rendered_rounds(scripts, rounds, settings.fps))
+    began, state = 0.0, captioner.open("", bench.seed)
+    for second, each in enumerate(frames):
+        if second == rounds - FAST_ROUNDS:
+            began = time.perf_counter()
+        for event in _inputs(each, second, settings.fps):
+            captioner.apply(state, event)
+        while not captioner.step(state).boundary:
+            pass
+    spent = time.perf_counter() - began
+    captioner.close(state)
+    return {"caption_fps_alone": FAST_ROUNDS * settings.round_frames / spent}
+
+
+def _inputs(frames: torch.Tensor, second: int, fps: float) -> Iterator[Event | InputFrame]:
+    for index, frame in enumerate(frames):
+        yield InputFrame(second + index / fps, frame.permute(1, 2, 0))
+
+
+PARTS: dict[str, Callable[[Bench], dict[str, float]]] = {
+    "renders": measure_renders,
+    "recall": measure_recall,
+    "worlds": measure_worlds,
+    "speed": measure_speed,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("--model", type=Path, required=True, help="folder of the captioner")
+    result.add_argument("--out", type=Path, default=Path("docs/results/captioner.json"))
+    result.add_argument("--clips", type=int, default=60, help="clips in each part")
+    result.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts")
+    result.add_argument("--seed", type=int, default=1)
+    result.add_argument("--device", default="cpu")
+    return result
+
+
+def main() -> None:
+    """Measure the parts and write the JSON."""
+    options = parser().parse_args()
+    device = torch.device(options.device)
+    captioner = load_captioner(options.model, device, torch.float32)
+    bench, metrics = Bench(captioner, options.clips, options.seed), {}
+    for name in options.only:
+        measured = PARTS[name](bench)
+        show(measured)
+        metrics |= measured
+    weights = folder_digest(options.model)
+    write_result(options.out, MODULE, device, metrics, clips=options.clips, weights=weights)
+
+
+if __name__ == "__main__":
+    main()
