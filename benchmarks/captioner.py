@@ -181,7 +181,8 @@ def main() -> None:
     options = parser().parse_args()
     device = torch.device(options.device)
     captioner = load_captioner(options.model, device, torch.float32)
-    bench, metrics = Bench(captioner, options.clips, options.seed), {}
+    bench = Bench(captioner, options.clips, options.seed)
+    metrics: dict[str, float] = {}
     for name in options.only:
         measured = PARTS[name](bench)
         show(measured)

@@ -127,7 +127,8 @@ def _story(scripts: Scripts, index: int) -> Telling:
 
 
 def _mark(marked: Marked, story: Telling, heard: Iterator[str], asked: Mapping[int, Asked]) -> None:
-    listener, stated = Listener(), []
+    listener = Listener()
+    stated: list[Mapping[str, str]] = []
     for second, words in enumerate(heard):
         if second in asked:
             right = same(words, asked[second].answer)

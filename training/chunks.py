@@ -10,7 +10,7 @@ is learned.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,15 +74,22 @@ class ChunkBatch:
 
     def pin_memory(self) -> ChunkBatch:
         """In memory from which copies to a GPU need no waiting."""
-        return ChunkBatch(*(each.pin_memory() for each in self._tensors()), self.size)
+        return self._each(Tensor.pin_memory)
 
     def to(self, device: torch.device) -> ChunkBatch:
         """The same batch on another device."""
-        moved = (each.to(device, non_blocking=True) for each in self._tensors())
-        return ChunkBatch(*moved, self.size)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _tensors(self) -> list[Tensor]:
-        return [each for each in vars(self).values() if isinstance(each, Tensor)]
+    def _each(self, change: Callable[[Tensor], Tensor]) -> ChunkBatch:
+        return ChunkBatch(
+            change(self.ids),
+            change(self.positions),
+            change(self.vision),
+            change(self.said),
+            change(self.numbers),
+            change(self.places),
+            self.size,
+        )
 
 
 class Writer:

@@ -127,7 +127,8 @@ def _clouds(generator: torch.Generator) -> Tensor:
     noise = torch.randn(3, ROWS, COLUMNS, generator=generator)
     # The colours of a place go together.
     noise = torch.lerp(noise, noise[:1].expand_as(noise), 0.7)
-    return torch.fft.irfft2(torch.fft.rfft2(noise) * falloff, s=(ROWS, COLUMNS))
+    clouds: Tensor = torch.fft.irfft2(torch.fft.rfft2(noise) * falloff, s=(ROWS, COLUMNS))
+    return clouds
 
 
 def _leaves(generator: torch.Generator) -> Tensor:

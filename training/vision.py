@@ -52,8 +52,8 @@ def _attention(attention: Any, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tenso
     split = attention.qkv(x).unflatten(-1, (3, attention.num_heads, -1))
     query, key, value = split.unbind(2)
     query, key = (_turned(each, turns).to(value.dtype) for each in (query, key))
-    heads = (each.transpose(1, 2) for each in (query, key, value))
-    joined = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+    query, key, value = (each.transpose(1, 2) for each in (query, key, value))
+    joined = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
     projected: Tensor = attention.proj(joined)
     return projected
 

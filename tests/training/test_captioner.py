@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from longtake.models.vlm.load import load_captioner
 from longtake.training import captioner, witness
+from longtake.training.package_captioner import package_captioner
 from longtake.training.pictures import draw_bank
 from longtake.training.vision import see
 from longtake.training.witness import (
@@ -174,3 +175,13 @@ def test_the_bundled_sizes_stay_below_ten_megabytes() -> None:
     described = read_description(BUNDLED)
     model = build_captioner(described, make_tokenizer(described))
     assert 2 * captioner.count(model)["all"] < 9_500_000
+
+
+def test_it_is_packaged_in_bfloat16_with_its_card(trained: Path, tmp_path: Path) -> None:
+    package_captioner(trained, TOY, tmp_path)
+    folder = tmp_path / "witness"
+    weights = load_file(folder / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.bfloat16}
+    assert "Qwen2.5-VL" in (folder / "README.md").read_text()
+    assert "witness/model.safetensors" in (tmp_path / "SHA256SUMS").read_text()
+    assert load_captioner(folder, torch.device("cpu"), torch.float32).settings.temperature == 0

@@ -81,7 +81,7 @@ def test_frames_do_what_is_said_of_them() -> None:
 
 def test_a_narration_tells_it_from_the_valley_and_says_what_changes() -> None:
     bank = draw_bank(4, torch.Generator().manual_seed(2))
-    clips = draw_elsewhere(40, 24, len(bank), torch.Generator().manual_seed(0))
+    clips = draw_elsewhere(200, 24, len(bank), torch.Generator().manual_seed(0))
     rng, heard = random.Random(0), set()
     for number, story in enumerate(tellings(clips, bank)):
         listener = Listener()

@@ -76,7 +76,7 @@ class Telling:
         elif second % EVERY == 1:
             self.due.append(motion_words(scene, rng))
         elif second % EVERY == 2:
-            self.due.append(_pick(rng, p.CAMERAS[scene["camera"]]))
+            self.due.append(rng.choice(p.CAMERAS[scene["camera"]]))
         # Of what it has not seen for long enough it is not asked.
         if second > 2 and not fresh and rng.random() < asking:
             past = Past(self.scenes[: now + 1], self.changes[:now], self.told, second)
@@ -100,19 +100,19 @@ def telling(
 
 def scene_words(scene: Scene, rng: random.Random) -> str:
     """A whole scene but for what moves in it."""
-    thing = noun(scene["shape"], scene["colour"], _pick(rng, p.SIZES[scene["size"]]))
+    thing = noun(scene["shape"], scene["colour"], rng.choice(p.SIZES[scene["size"]]))
     if scene["companion"] == "none":
-        beside = _pick(rng, p.ALONE)
+        beside = rng.choice(p.ALONE)
     else:
         new = noun(scene["companion"], scene["companion_colour"])
-        beside = _pick(rng, p.BESIDE).format(new=new)
-    ground = _pick(rng, p.GROUNDS[scene["ground"]])
-    return f"{thing} on {ground} {beside}, {_pick(rng, p.SKIES[scene['time'], scene['weather']])}"
+        beside = rng.choice(p.BESIDE).format(new=new)
+    ground = rng.choice(p.GROUNDS[scene["ground"]])
+    return f"{thing} on {ground} {beside}, {rng.choice(p.SKIES[scene['time'], scene['weather']])}"
 
 
 def motion_words(scene: Scene, rng: random.Random) -> str:
     """What the thing does."""
-    third = _pick(rng, p.MOTIONS[scene["motion"]])[1]
+    third = rng.choice(p.MOTIONS[scene["motion"]])[1]
     return f"{_it(scene, rng)} {third}{_speed(scene, rng)}"
 
 
@@ -149,16 +149,16 @@ def _clause(name: str, old: Scene, new: Scene, it: str, rng: random.Random) -> s
     if name in {"companion", "companion_colour"}:
         return _companion_clause(name, old, new, rng)
     if name == "shape":
-        return _pick(rng, p.TURNS).format(it=it, new=noun(new["shape"]))
+        return rng.choice(p.TURNS).format(it=it, new=noun(new["shape"]))
     if name == "colour":
-        return _pick(rng, p.PAINTS).format(it=it, word=new["colour"])
+        return rng.choice(p.PAINTS).format(it=it, word=new["colour"])
     if name == "motion" and new["motion"] != "rests":
-        base = _pick(rng, p.MOTIONS[new["motion"]])[0]
-        return _pick(rng, p.STARTS).format(it=it, base=base) + _speed(new, rng)
+        base = rng.choice(p.MOTIONS[new["motion"]])[0]
+        return rng.choice(p.STARTS).format(it=it, base=base) + _speed(new, rng)
     options = p.CHANGES[name, new[name]]
     if name == "weather" and new["weather"] == "clear":
         options = p.STOPS[old["weather"]] + options
-    return _pick(rng, options).format(it=it)
+    return rng.choice(options).format(it=it)
 
 
 def _companion_clause(name: str, old: Scene, new: Scene, rng: random.Random) -> str:
@@ -167,21 +167,17 @@ def _companion_clause(name: str, old: Scene, new: Scene, rng: random.Random) -> 
     was = "the other one" if same else f"the {old['companion']}"
     coloured = noun(new["companion"], new["companion_colour"])
     if name == "companion_colour":
-        return _pick(rng, p.PAINTS).format(it=was, word=new["companion_colour"])
+        return rng.choice(p.PAINTS).format(it=was, word=new["companion_colour"])
     if new["companion"] == "none":
-        return _pick(rng, p.GOES).format(it=was)
+        return rng.choice(p.GOES).format(it=was)
     if old["companion"] == "none":
-        return _pick(rng, p.APPEARS).format(new=coloured)
-    return _pick(rng, p.TURNS).format(it=was, new=coloured)
+        return rng.choice(p.APPEARS).format(new=coloured)
+    return rng.choice(p.TURNS).format(it=was, new=coloured)
 
 
 def _speed(scene: Scene, rng: random.Random) -> str:
-    return "" if scene["motion"] == "rests" else f" {_pick(rng, p.SPEEDS[scene['speed']])}"
+    return "" if scene["motion"] == "rests" else f" {rng.choice(p.SPEEDS[scene['speed']])}"
 
 
 def _it(scene: Scene, rng: random.Random) -> str:
     return "it" if rng.random() < 0.5 else f"the {scene['shape']}"
-
-
-def _pick(rng: random.Random, options: Sequence[str]) -> str:
-    return options[rng.randrange(len(options))]
