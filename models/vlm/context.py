@@ -92,7 +92,9 @@ class Context:
         near = set(budget.keep(spans[:-1], [*spans[-1:], _milliseconds(start, end)]))
         rows = list(range(len(self.prompt), len(self.prompt) + len(self.text)))
         closing = range(len(self.prompt) + len(self.text), self._first_turn)
-        kept_turns, kept_rows, offset = [], [], self._first_turn
+        kept_turns: list[Turn] = []
+        kept_rows: list[int] = []
+        offset = self._first_turn
         for turn, span in zip(self.turns, spans, strict=True):
             if span in near or turn is self.turns[-1]:
                 kept_turns.append(turn)

@@ -25,7 +25,7 @@ Quantization = Literal["8bit", "4bit"]
 MODEL_TYPE = "qwen2_5_vl"
 FILES = ("config.json", "tokenizer.json")
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-HUB_NAME = r"[\w.-]+/[\w.-]+"
+HUB_NAME = r"\w[\w.-]*/\w[\w.-]*"
 KINDS_HINT = "give a Qwen2.5-VL folder, or its name on the Hugging Face hub"
 
 

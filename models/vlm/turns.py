@@ -27,6 +27,7 @@ from longtake.streaming import StreamError
 SYSTEM = "You are a helpful assistant."
 SILENCE = " ..."
 MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>")
+WHOSE = "give a Qwen2.5-VL's tokenizer"
 
 
 @dataclass(frozen=True)
@@ -106,22 +107,18 @@ class Template:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = True
-        found = [tokenizer.token_to_id(mark) for mark in MARKS]
-        hint = "give a Qwen2.5-VL folder"
-        if None in found:
-            lost = MARKS[found.index(None)]
-            raise StreamError("bad_model", f"the tokenizer lacks {lost}", hint)
-        self._begin, self.end, self._vision_start, self._vision_end, self.vision = found
+        marks = map(self._mark, MARKS)
+        self._begin, self.end, self._vision_start, self._vision_end, self.vision = marks
         silence = self.encode(SILENCE)
         if len(silence) != 1:
             problem = f'the tokenizer makes {len(silence)} tokens of " ..."'
-            raise StreamError("bad_model", problem, hint)
+            raise StreamError("bad_model", problem, WHOSE)
         self.silence = silence[0]
         self.closing = [self.end, *self.encode("\n")]
         self.tail = [self.silence, *self.closing]
         added = tokenizer.get_added_tokens_decoder()
-        marks = {index for index, token in added.items() if token.special} - {self.end}
-        self.sayable = sorted(set(tokenizer.get_vocab().values()) - marks)
+        unsaid = {index for index, token in added.items() if token.special} - {self.end}
+        self.sayable = sorted(set(tokenizer.get_vocab().values()) - unsaid)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, marks in it taken as ordinary characters."""
@@ -153,6 +150,12 @@ class Template:
             head += self.encode(f"\n{question}")
         head += [*self.closing, *self._message("assistant\n")]
         return Turn(start, end, grid, head, len(time), asked=bool(question))
+
+    def _mark(self, mark: str) -> int:
+        index: int | None = self.tokenizer.token_to_id(mark)
+        if index is None:
+            raise StreamError("bad_model", f"the tokenizer lacks {mark}", WHOSE)
+        return index
 
     def _message(self, text: str) -> list[int]:
         return [self._begin, *self.encode(text)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtake.streaming import Budget, Rule, Span
+from longtake.streaming import Budget, Recent, Rule, Span
 
 KINDS = ("prompt", "vision", "text")
 
@@ -18,7 +18,7 @@ def rules(draw):
     return {
         kind: Rule(
             draw(st.integers(0, 6)),
-            draw(st.none() | st.integers(1, 8)),
+            draw(st.none() | st.integers(0, 8)),
             draw(st.integers(-1, 2)),
         )
         for kind in KINDS
@@ -166,6 +166,34 @@ def test_a_kind_without_a_rule_is_an_error_that_names_it(where):
 def test_a_rule_that_makes_no_sense_is_refused(sink, window):
     with pytest.raises(ValueError, match=r"^(sink is -1|window is (-1|-2));"):
         Rule(sink, window)
+
+
+def test_recent_spans_are_kept_whole_by_where_they_begin():
+    budget = Budget({"turn": Recent(16), "text": Rule(rank=-1)})
+    turns = [Span(start, 4, "turn") for start in (0, 4, 8, 12)]
+    assert budget.keep(turns, [Span(16, 4, "turn")]) == tuple(turns[1:])
+    assert budget.keep(turns, [Span(17, 4, "turn")]) == tuple(turns[2:])
+    assert budget.keep(turns) == tuple(turns)
+    words = Span(90, 2, "text")
+    assert budget.keep([*turns, words], [Span(60, 4, "turn")]) == (words,)
+
+
+@given(
+    reach=st.integers(1, 40),
+    turns=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=9),
+)
+def test_whatever_is_within_reach_of_the_newest_end_is_kept(reach, turns):
+    spans, position = [], 0
+    for gap, length in turns:
+        spans.append(Span(position + gap, length, "turn"))
+        position = spans[-1].stop
+    kept = Budget({"turn": Recent(reach)}).keep(spans)
+    assert list(kept) == [span for span in spans if position - span.start <= reach]
+
+
+def test_a_reach_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="reach is 0"):
+        Recent(0)
 
 
 def test_an_empty_cache_keeps_nothing():
