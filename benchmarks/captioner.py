@@ -14,29 +14,37 @@ if __name__ == "__main__":
     limit_spinning()
 
 import argparse
+import json
 import math
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from longtake.benchmarks.report import show, write_result
+from longtake.benchmarks.report import origin, show, write_result
 from longtake.models.folder import folder_digest
 from longtake.models.vlm.captioner import Captioner
 from longtake.models.vlm.load import load_captioner
-from longtake.streaming import Event, InputFrame
 from longtake.training.caption_metrics import (
     Marked,
+    Shares,
     mark_elsewhere,
+    mark_now,
     mark_recall,
     mark_renders,
     recognised,
     rendered_rounds,
+    speak,
+    story_of,
 )
+from longtake.training.caption_metrics import show as show_frames
 from longtake.training.pictures import PHOTOS, Bank, draw_bank, photo_bank
+from longtake.training.valley.hearing import Listener
 from longtake.training.valley.questions import ABOUT_PAST
 from longtake.training.valley.script import Scripts, draw_scripts
 
@@ -56,10 +64,11 @@ FAST_ROUNDS = 40
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured, and how much: `clips` of the valley, and others in proportion."""
+    """What is measured, and how much: `clips` of each kind, and one stream of `hours`."""
 
     captioner: Captioner
     clips: int
+    hours: float
     seed: int
 
     def draw(self) -> torch.Generator:
@@ -142,18 +151,41 @@ def measure_speed(bench: Bench) -> dict[str, float]:
     for second, each in enumerate(frames):
         if second == rounds - FAST_ROUNDS:
             began = time.perf_counter()
-        for event in _inputs(each, second, settings.fps):
-            captioner.apply(state, event)
-        while not captioner.step(state).boundary:
-            pass
+        show_frames(captioner, state, second, each)
+        speak(captioner, state)
     spent = time.perf_counter() - began
     captioner.close(state)
     return {"caption_fps_alone": FAST_ROUNDS * settings.round_frames / spent}
 
 
-def _inputs(frames: torch.Tensor, second: int, fps: float) -> Iterator[Event | InputFrame]:
-    for index, frame in enumerate(frames):
-        yield InputFrame(second + index / fps, frame.permute(1, 2, 0))
+def measure_hours(bench: Bench) -> dict[str, float]:
+    """One stream for hours, on a virtual clock: what gets worse, slower or bigger."""
+    captioner, seconds = bench.captioner, round(3600 * bench.hours)
+    script = draw_scripts(1, seconds, bench.draw(), held_out=True, still=0)
+    story, listener, state = story_of(script, 0), Listener(), captioner.open("", bench.seed)
+    early = range(min(60, seconds // 4), min(660, seconds // 2))
+    late = range(seconds // 2, seconds)
+    right = {early: Shares(), late: Shares()}
+    spent: dict[range, list[float]] = {early: [], late: []}
+    held: dict[range, int] = {}
+    for second, frames in enumerate(rendered_rounds(script, seconds, captioner.settings.fps)):
+        show_frames(captioner, state, second, frames)
+        began = time.perf_counter()
+        listener.hear(speak(captioner, state))
+        # A forward sees, one reads, and one finds each token.
+        cost = (time.perf_counter() - began) / (2 + len(state.context.turns[-1].words))
+        for span in (early, late):
+            if second in span:
+                spent[span].append(cost)
+                held[span] = state.cache.bytes
+                for name, good in mark_now(story, listener, second).items():
+                    right[span].add(name, good)
+    captioner.close(state)
+    return {
+        "caption_hour2_delta": right[late].share() - right[early].share(),
+        "hour2_memory_ratio": held[late] / held[early],
+        "hour2_time_ratio": statistics.median(spent[late]) / statistics.median(spent[early]),
+    }
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, float]]] = {
@@ -161,6 +193,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "recall": measure_recall,
     "worlds": measure_worlds,
     "speed": measure_speed,
+    "hours": measure_hours,
 }
 
 
@@ -170,25 +203,32 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--model", type=Path, required=True, help="folder of the captioner")
     result.add_argument("--out", type=Path, default=Path("docs/results/captioner.json"))
     result.add_argument("--clips", type=int, default=60, help="clips in each part")
+    result.add_argument("--hours", type=float, default=2, help="length of the long stream")
     result.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts")
     result.add_argument("--seed", type=int, default=1)
     result.add_argument("--device", default="cpu")
     return result
 
 
-def main() -> None:
-    """Measure the parts and write the JSON."""
-    options = parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure part after part; each is written at once, over what it gave before."""
+    options = parser().parse_args(arguments)
+    earlier = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
+    metrics: dict[str, float] = earlier.get("metrics", {})
+    parts: dict[str, Any] = earlier.get("parts", {})
     device = torch.device(options.device)
     captioner = load_captioner(options.model, device, torch.float32)
-    bench = Bench(captioner, options.clips, options.seed)
-    metrics: dict[str, float] = {}
+    weights = folder_digest(options.model)
+    bench = Bench(captioner, options.clips, options.hours, options.seed)
     for name in options.only:
+        began = time.perf_counter()
         measured = PARTS[name](bench)
         show(measured)
         metrics |= measured
-    weights = folder_digest(options.model)
-    write_result(options.out, MODULE, device, metrics, clips=options.clips, weights=weights)
+        seconds = round(time.perf_counter() - began)
+        made = {"weights": weights, "clips": options.clips, "seconds": seconds}
+        parts[name] = origin(MODULE, device) | made
+        write_result(options.out, MODULE, device, metrics, parts=parts)
 
 
 if __name__ == "__main__":

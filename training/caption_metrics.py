@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from longtake.models.vlm.captioner import Captioner
+from longtake.models.vlm.captioner import Captioner, WatchState
 from longtake.streaming import Event, InputFrame
 from longtake.training import elsewhere
 from longtake.training.elsewhere import draw_elsewhere
@@ -60,23 +60,29 @@ def watch(
     asked in it.
     """
     state = captioner.open("", seed)
-    settings = captioner.settings
     try:
         for number, frames in enumerate(rounds):
             if number in asked:
                 captioner.apply(state, Event("ask", asked[number]))
-            for index, frame in enumerate(frames):
-                time = number * settings.round_seconds + index / settings.fps
-                captioner.apply(state, InputFrame(time, frame.permute(1, 2, 0)))
-            yield _speak(captioner, state)
+            show(captioner, state, number, frames)
+            yield speak(captioner, state)
     finally:
         captioner.close(state)
 
 
-def _speak(captioner: Captioner, state: object) -> str:
+def show(captioner: Captioner, state: WatchState, number: int, frames: Tensor) -> None:
+    """Give it the frames of a round, uint8 [frames, 3, H, W]."""
+    settings = captioner.settings
+    for index, frame in enumerate(frames):
+        time = number * settings.round_seconds + index / settings.fps
+        captioner.apply(state, InputFrame(time, frame.permute(1, 2, 0)))
+
+
+def speak(captioner: Captioner, state: WatchState) -> str:
+    """What it says to the frames that it was given, a round's."""
     text, boundary = "", False
     while not boundary:
-        step = captioner.step(state)  # type: ignore[arg-type]
+        step = captioner.step(state)
         text += "".join(words.text for words, _ in step.media)
         boundary = step.boundary
     return text
@@ -112,7 +118,7 @@ def mark_renders(
     marked = Marked()
     for index in range(len(scripts)):
         rng = random.Random(f"{seed}/{index}")
-        story = _story(scripts, index)
+        story = story_of(scripts, index)
         # What should be said is drawn only for the questions and the words of the past.
         truth = [story.round(k, rng, asking=asking, held_out=True) for k in range(seconds)]
         asked = {k: said.asked for k, said in enumerate(truth) if said.asked}
@@ -122,7 +128,8 @@ def mark_renders(
     return marked
 
 
-def _story(scripts: Scripts, index: int) -> Telling:
+def story_of(scripts: Scripts, index: int) -> Telling:
+    """The telling of one of the scripts."""
     return telling(scripts.rows[index].tolist(), scripts.changes[index].tolist())
 
 
@@ -140,7 +147,7 @@ def _mark(marked: Marked, story: Telling, heard: Iterator[str], asked: Mapping[i
             for number, _ in enumerate(clauses(words)):
                 marked.clauses.add("all", number >= listener.lost - lost)
         if second >= STEADY:
-            for name, right in _now(story, listener, second).items():
+            for name, right in mark_now(story, listener, second).items():
                 marked.attributes.add(name, right)
     for number, change in enumerate(story.changes):
         if change + SETTLED + 1 > len(stated):
@@ -152,8 +159,8 @@ def _mark(marked: Marked, story: Telling, heard: Iterator[str], asked: Mapping[i
                 shares.add(name, any(stated[k].get(name) == new[name] for k in within))
 
 
-def _now(story: Telling, listener: Listener, second: int) -> dict[str, bool]:
-    """Marks at the end of a second, but for what has changed only just now."""
+def mark_now(story: Telling, listener: Listener, second: int) -> dict[str, bool]:
+    """Marks of what is believed after a round, but for what has changed only just now."""
     end = second + 1
     begun = [number for number, change in enumerate(story.changes) if change <= end]
     fresh: set[str] = set()
@@ -191,7 +198,7 @@ def mark_recall(
     """
     shares = Shares()
     for index in range(len(scripts)):
-        rng, story = random.Random(f"{seed}/{index}"), _story(scripts, index)
+        rng, story = random.Random(f"{seed}/{index}"), story_of(scripts, index)
         for second in range(seconds):
             story.round(second, rng)
         now = sum(change < seconds for change in story.changes)

@@ -17,8 +17,8 @@ plain English what is there, what it does and what changes, second by second; an
 questions about that and about what has been.
 
 - **Knows:** what [valley](../valley/README.md) knows, in sentences of some hundred words.
-- **Does not know:** anything else. Of a camera's picture it says that it does not know this world, \
-and what colour, light and motion there is.
+- **Does not know:** anything else. Of a camera's picture it says that it does not know this \
+world, and what colour, light and motion there is.
 
 `training/captioner.py` made it, on renders only. The weights are stored in bfloat16. Apache-2.0.
 """
