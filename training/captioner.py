@@ -151,7 +151,8 @@ def train(options: argparse.Namespace) -> Any | None:  # noqa: ANN401
         batch = next(loader).to(device)
         ring.advance(batches.newest(step))
         draw = step_generator(options.seed, step, device)
-        frames = prepare(ring.take(batch.numbers, batch.places), batch.size, draw)
+        shown = ring.take(batch.numbers, batch.places, batch.firsts, batch.seconds)
+        frames = prepare(shown, batch.size, draw)
         patches = processor.patches(frames)
         with half_precision(device):
             logits = logits_of_said(model, batch, patches)

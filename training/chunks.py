@@ -1,10 +1,14 @@
 """Overlapped-chunk training data: what a captioner remembers, and what it is to say to it.
 
-A clip is 24 seconds of video with a turn a second, as one plain causal sequence: hardly longer than
-what streaming keeps, so training meets the attention and the positions that streaming has, without
-training on long videos (StreamingVLM, Xu et al. 2025, section 3.2). What was said before the clip
-stands in `previous text`, cut to sink and window as streaming cuts it. Only what the assistant says
-is learned.
+A whole clip is 24 seconds of video with a turn a second, as one plain causal sequence: hardly
+longer than what streaming keeps, so training meets the attention and the positions that streaming
+has, without training on long videos (StreamingVLM, Xu et al. 2025, section 3.2). What was said
+before the clip stands in `previous text`, cut to sink and window as streaming cuts it. Only what
+the assistant says is learned.
+
+By turns with those, openings are learned: a few seconds of many clips, seen without a word before
+them. In a whole clip most of what is told again could be copied from what was said; here it has to
+be seen.
 """
 
 from __future__ import annotations
@@ -22,22 +26,12 @@ from longtake.models.vlm.context import Context
 from longtake.models.vlm.settings import Settings
 from longtake.models.vlm.turns import Grid, Template
 from longtake.training.clips import SECONDS, Clips, draw_clips
-from longtake.training.elsewhere import tellings
 from longtake.training.loop import rank
 from longtake.training.pictures import Bank
-from longtake.training.valley.narration import EVERY, Said, Telling, telling
-from longtake.training.valley.questions import ABOUT_PAST, WORDINGS
+from longtake.training.stories import OPENING, Story, opening, whole
 
-ASKING = 0.12
-"""Chance of a question, each second."""
-WRONG = 0.2
-"""Share of the clips with other words before them than theirs: what is seen counts, not what was
-said."""
-LATE = 0.4
-"""Share of the clips that are shown as hours later than they are."""
-LATEST = 3 * 3600 // EVERY
-BEFORE_THAT = 40
-"""Seconds of some other script that such a clip's oldest words are of."""
+OPENINGS = 6
+"""Openings in a step for one whole clip in another: as many seconds."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,8 @@ class ChunkBatch:
 
     `ids`: int64 [B, L], padded on the right; `positions`: float32 [3, B, L]; `vision`, `said`:
     int64, indices into the flattened [B * L]; `numbers`, `places`: int64 [B], the clips in the
-    ring; `size`: height and width that frames are resized to.
+    ring; `firsts`: int64 [B], the second of each at which it begins; `seconds`: how many are shown;
+    `size`: height and width that frames are resized to.
     """
 
     ids: Tensor
@@ -70,6 +65,8 @@ class ChunkBatch:
     said: Tensor
     numbers: Tensor
     places: Tensor
+    firsts: Tensor
+    seconds: int
     size: tuple[int, int]
 
     def pin_memory(self) -> ChunkBatch:
@@ -88,6 +85,8 @@ class ChunkBatch:
             change(self.said),
             change(self.numbers),
             change(self.places),
+            change(self.firsts),
+            self.seconds,
             self.size,
         )
 
@@ -102,19 +101,17 @@ class Writer:
         self.template = Template(tokenizer)
         self.settings, self.step = settings, step
 
-    def example(
-        self, said: Sequence[Said], history: Sequence[str], start: int, grid: Grid
-    ) -> Example:
-        """One clip: what is said in each second from `start` on, and what was said before."""
+    def example(self, story: Story, grid: Grid) -> Example:
+        """One clip as tokens."""
         template = self.template
         turns = []
-        for second, each in enumerate(said, start):
+        for second, each in enumerate(story.said, story.start):
             question = each.asked.question if each.asked else None
             turn = template.turn(float(second), second + 1.0, grid, question)
             turn.words = template.encode(each.words) if each.words else []
             turn.tail = list(template.tail)
             turns.append(turn)
-        text = self._cut([token for words in history for token in template.encode(words)])
+        text = self._cut([token for words in story.history for token in template.encode(words)])
         context = Context(template.prompt(""), template.closing, self.step, text, turns=turns)
         ids = context.ids()
         offset = len(ids) - sum(map(len, turns))
@@ -133,34 +130,6 @@ class Writer:
         """The oldest words and the newest, as streaming keeps them."""
         sink, window = self.settings.text_sink, self.settings.text_window
         return text if len(text) <= sink + window else text[:sink] + text[len(text) - window :]
-
-
-def narrate(
-    clips: Clips, place: int, bank: Bank, rng: random.Random
-) -> tuple[list[Said], list[str], int]:
-    """What is said in one clip of a set, what was said before it, and at which second it begins."""
-    valley = len(clips.scripts)
-    if place >= valley:
-        story = tellings(clips.elsewhere[place - valley : place - valley + 1], bank)[0]
-        return [story.round(k, rng, asking=ASKING) for k in range(SECONDS)], [], 0
-    start = int(clips.starts[place])
-    wrong = bool(start) and rng.random() < WRONG
-    tale = _telling(clips, place, sorted(WORDINGS.keys() - set(ABOUT_PAST)) if wrong else ())
-    history = [tale.round(k, rng, asking=ASKING / 4).words for k in range(start)]
-    said = [tale.round(k, rng, asking=ASKING) for k in range(start, start + SECONDS)]
-    other = _telling(clips, rng.randrange(valley))
-    if wrong:
-        history = [other.round(k, rng).words for k in range(start)]
-    elif start and rng.random() < LATE:
-        # So long after its beginning that what it remembers of that is of another scene.
-        history = [other.round(k, rng).words for k in range(BEFORE_THAT)] + history
-        start += EVERY * rng.randrange(2, LATEST)
-    return said, history, start
-
-
-def _telling(clips: Clips, place: int, kinds: Sequence[str] = ()) -> Telling:
-    scripts = clips.scripts
-    return telling(scripts.rows[place].tolist(), scripts.changes[place].tolist(), kinds)
 
 
 class Chunks(Dataset[ChunkBatch]):
@@ -198,16 +167,22 @@ class Chunks(Dataset[ChunkBatch]):
 
     def __getitem__(self, step: int) -> ChunkBatch:
         rng = random.Random(f"{self.words_seed}/{step}")
-        newest = self.newest(step)
-        height, width = self.sizes[step % len(self.sizes)]
+        newest, openings = self.newest(step), step % 2
+        height, width = self.sizes[step // 2 % len(self.sizes)]
         grid = Grid(self.groups, height // self.unit, width // self.unit)
-        numbers = [newest - rng.randrange(self.sets) for _ in range(self.batch)]
-        places = [rng.randrange(self.set_size) for _ in range(self.batch)]
-        examples = [
-            self.writer.example(*narrate(self._set(number, newest), place, self.bank, rng), grid)
-            for number, place in zip(numbers, places, strict=True)
-        ]
-        return collate(examples, numbers, places, (height, width))
+        examples, sources = [], []
+        for _ in range(self.batch * (OPENINGS if openings else 1)):
+            number, place = newest - rng.randrange(self.sets), rng.randrange(self.set_size)
+            first = rng.randrange(SECONDS - OPENING + 1) if openings else 0
+            clips = self._set(number, newest)
+            if openings:
+                story = opening(clips, place, first, self.bank, rng)
+            else:
+                story = whole(clips, place, self.bank, rng)
+            examples.append(self.writer.example(story, grid))
+            sources.append((number, place, first))
+        seconds = OPENING if openings else SECONDS
+        return collate(examples, sources, seconds, (height, width))
 
     def _set(self, number: int, newest: int) -> Clips:
         """A set of the ring; those that have left it are forgotten."""
@@ -219,11 +194,14 @@ class Chunks(Dataset[ChunkBatch]):
 
 def collate(
     examples: Sequence[Example],
-    numbers: Sequence[int],
-    places: Sequence[int],
+    sources: Sequence[tuple[int, int, int]],
+    seconds: int,
     size: tuple[int, int],
 ) -> ChunkBatch:
-    """Pad examples on the right, where causal attention never looks back to."""
+    """Pad examples on the right, where causal attention never looks back to.
+
+    `sources`: of each, its `numbers`, `places` and `firsts`; see `ChunkBatch`.
+    """
     longest = max(len(each.ids) for each in examples)
     ids = torch.zeros(len(examples), longest, dtype=torch.long)
     positions = torch.zeros(3, len(examples), longest)
@@ -233,12 +211,15 @@ def collate(
         positions[:, row, : len(each.ids)] = each.positions.T
         vision.append(each.vision + row * longest)
         said.append(each.said + row * longest)
+    numbers, places, firsts = torch.tensor(sources).T
     return ChunkBatch(
         ids,
         positions,
         torch.cat(vision),
         torch.cat(said),
-        torch.tensor(numbers),
-        torch.tensor(places),
+        numbers.contiguous(),
+        places.contiguous(),
+        firsts.contiguous(),
+        seconds,
         size,
     )

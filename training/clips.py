@@ -67,8 +67,8 @@ def render(clips: Clips, pictures: Tensor, fps: float) -> Tensor:
     device = pictures.device
     clock = torch.arange(round(SECONDS * fps), device=device, dtype=torch.float64) / fps
     seconds = clips.starts.to(device)[:, None] + clock
-    # Thousands of frames at a time where they are launched; see `pool.shoot`.
-    fast = {} if device.type == "cpu" else {"dtype": torch.float16, "batch": 8192}
+    # Many frames at a time where they are launched, as in `pool.shoot`; the ring needs the memory.
+    fast = {} if device.type == "cpu" else {"dtype": torch.float16, "batch": 2048}
     valley = script.shoot(clips.scripts.to(device), seconds, **fast)  # type: ignore[arg-type]
     others = clips.elsewhere.to(device)
     strange = elsewhere.shoot(others, pictures, clock.expand(len(others), -1))
@@ -96,6 +96,11 @@ class Ring:
             self.frames[number % self.sets] = render(clips, self.pictures, self.fps)
         self.newest = newest
 
-    def take(self, numbers: Tensor, places: Tensor) -> Tensor:
-        """Clips by the number of their set and the place in it, int64 [B] each."""
-        return self.frames[numbers % self.sets, places]
+    def take(self, numbers: Tensor, places: Tensor, firsts: Tensor, seconds: int) -> Tensor:
+        """Some seconds of clips, uint8 [B, seconds * fps, 3, HEIGHT, WIDTH].
+
+        `numbers`: of their sets; `places`: in those; `firsts`: their first seconds; int64 [B] each.
+        """
+        frames = torch.arange(round(seconds * self.fps), device=firsts.device)
+        shown = (firsts * self.fps).long()[:, None] + frames
+        return self.frames[(numbers % self.sets)[:, None], places[:, None], shown]

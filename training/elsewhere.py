@@ -6,9 +6,10 @@ captioner is to say that it does not know this world, and what colour, light and
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -124,6 +125,13 @@ class ElsewhereTelling:
         words = " ".join(sentence(text) for text in self.due)
         self.due.clear()
         return Said(words, {})
+
+    def from_second(self, first: int) -> ElsewhereTelling:
+        """The telling of what is left of the clip from that second on, which becomes second 0."""
+        if self.change > first:
+            return replace(self, change=self.change - first)
+        dimmed, moving = (pair[1:] * 2 for pair in (self.dimmed, self.moving))
+        return replace(self, dimmed=dimmed, moving=moving, change=math.inf)
 
     def _look(self, after: int) -> str:
         """Colour and light in one clause."""

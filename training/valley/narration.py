@@ -86,6 +86,12 @@ class Telling:
         self.due.clear()
         return Said(words, scene)
 
+    def from_second(self, first: int) -> Telling:
+        """The telling of what is left of the script from that second on, which becomes second 0."""
+        gone = sum(change <= first for change in self.changes)
+        left = [change - first for change in self.changes[gone:]]
+        return Telling(self.scenes[gone:], left, self.kinds)
+
 
 def telling(
     rows: Sequence[Sequence[int]], changes: Sequence[float], kinds: Sequence[str] = ()
