@@ -50,6 +50,10 @@ def _run(options: argparse.Namespace, began: float) -> int:
         from longtake.app.serve import serve  # noqa: PLC0415
 
         return serve(options)
+    if options.command == "caption":
+        from longtake.app.caption import caption  # noqa: PLC0415
+
+        return caption(options)
     from longtake.app.generate import generate  # noqa: PLC0415
 
     return generate(options, began)
@@ -75,6 +79,15 @@ def parser() -> argparse.ArgumentParser:
             description="Make a film from prompts and their times, as an MP4 of any length.",
         )
     )
+    _add_caption(
+        commands.add_parser(
+            "caption",
+            help="say what is to be seen in a video, a camera or a stream, while it is watched",
+            description="Say what is to be seen in a video while it is watched, second by second, "
+            "in constant memory however long it is. Sound is not heard. Ctrl-C ends it; what was "
+            "said is kept.",
+        )
+    )
     _add_takes(
         commands.add_parser(
             "takes",
@@ -96,6 +109,10 @@ def _steps(value: str) -> int | str:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="default: the bundled model")
+    _add_device(parser)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
         "--dtype",
@@ -184,6 +201,58 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-metadata", action="store_true", help="leave the prompts out of the MP4"
     )
+
+
+def _add_caption(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a video file; webcam, webcam:1 or a camera's device; or the http address of a stream",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the captions as they come: .vtt, .srt or .jsonl; or .mp4 for a copy of the "
+        "file with the captions as subtitles, made at the end from a .vtt beside it",
+    )
+    parser.add_argument(
+        "--ask",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help='a question, answered at once, or at its time: "@12.5s what is moving?"; repeat it '
+        "for others",
+    )
+    parser.add_argument(
+        "--prompt",
+        default="",
+        metavar="TEXT",
+        help="what to keep in mind all the time, for example which language to speak",
+    )
+    parser.add_argument(
+        "--fps", type=float, help="frames a second that are looked at (default: the model's, 2)"
+    )
+    parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="SECONDS",
+        help="of video that are remembered as pictures (default: the model's, 16); what is older "
+        "is remembered in words",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument(
+        "--model",
+        metavar="FOLDER",
+        help="a Qwen2.5-VL in transformers' layout, or its name on the Hugging Face hub (default: "
+        "the bundled captioner)",
+    )
+    parser.add_argument(
+        "--quantization",
+        choices=["8bit", "4bit"],
+        help="keep the model in fewer bits, on an NVIDIA GPU",
+    )
+    _add_device(parser)
 
 
 def _add_takes(parser: argparse.ArgumentParser) -> None:

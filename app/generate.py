@@ -6,14 +6,9 @@ import argparse
 import hashlib
 import json
 import resource
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
@@ -24,6 +19,7 @@ from longtake.app.cues import Cue, check_order, from_arguments, from_script
 from longtake.app.frames import Frame
 from longtake.app.mp4 import Mp4Writer
 from longtake.app.outputs import check_output
+from longtake.app.stopping import stop_request
 from longtake.streaming import StreamError
 
 MAX_SECONDS = 24 * 3600
@@ -111,7 +107,7 @@ def _film(take: Take, seconds: float, loaded: float, options: argparse.Namespace
     failure: StreamError | None = None
     total = round(seconds * model.rate)
     try:
-        with _stop_request() as stop, tqdm(total=total, unit=" frames", disable=None) as bar:
+        with stop_request() as stop, tqdm(total=total, unit=" frames", disable=None) as bar:
             for frame in take.frames(seconds):
                 if writer is None:
                     writer = _open_writer(take, options)
@@ -134,27 +130,6 @@ def _film(take: Take, seconds: float, loaded: float, options: argparse.Namespace
         raise StreamError(failure.code, f"{failure.message}; {made}", failure.hint)
     _report(take, writer, progress, fps, loaded, options)
     return EXIT_INTERRUPTED if stop.is_set() else 0
-
-
-@contextmanager
-def _stop_request() -> Iterator[threading.Event]:
-    """Set by Ctrl-C or a polite kill, so that a film ends between two frames, not within one.
-
-    A second Ctrl-C interrupts at once.
-    """
-    asked = threading.Event()
-
-    def ask(number: int, _: FrameType | None) -> None:
-        if asked.is_set():
-            signal.default_int_handler(number, _)
-        asked.set()
-
-    earlier = {each: signal.signal(each, ask) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for each, handler in earlier.items():
-            signal.signal(each, handler)
 
 
 def _open_writer(take: Take, options: argparse.Namespace) -> Mp4Writer:

@@ -14,28 +14,39 @@ if TYPE_CHECKING:
     from longtake.app.api import open_model as open  # noqa: A004
     from longtake.app.client import RemoteSession, connect
     from longtake.app.frames import Frame
+    from longtake.app.transcript import Line
+    from longtake.app.witness import Watch, Witness
+    from longtake.app.witness import open_witness as witness
     from longtake.streaming import StreamError
 
 __version__ = "0.1.0"
 __all__ = [
     "Frame",
+    "Line",
     "Model",
     "RemoteSession",
     "StreamError",
     "Take",
+    "Watch",
+    "Witness",
     "__version__",
     "connect",
     "open",
+    "witness",
 ]
 
 _HOMES = {
     "Frame": ("longtake.app.frames", "Frame"),
+    "Line": ("longtake.app.transcript", "Line"),
     "Model": ("longtake.app.api", "Model"),
     "RemoteSession": ("longtake.app.client", "RemoteSession"),
     "StreamError": ("longtake.streaming", "StreamError"),
     "Take": ("longtake.app.api", "Take"),
+    "Watch": ("longtake.app.witness", "Watch"),
+    "Witness": ("longtake.app.witness", "Witness"),
     "connect": ("longtake.app.client", "connect"),
     "open": ("longtake.app.api", "open_model"),
+    "witness": ("longtake.app.witness", "open_witness"),
 }
 
 

@@ -1,1 +1,1 @@
-"""The models: folders of weights, the video generator."""
+"""The models: folders of weights, the video generator, the captioner."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +44,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise StreamError("bad_model", f"{path} holds no JSON object", REFETCH)
     return data
+
+
+@contextmanager
+def taking(path: Path) -> Iterator[None]:
+    """Name the file or folder that a library does not take; they raise all sorts of exceptions.
+
+    Raises:
+        StreamError: ``bad_model``: whatever was raised within.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise StreamError("bad_model", f"{path} does not serve ({reason})", REFETCH) from None
 
 
 def read_config(path: Path, cls: type[Config]) -> Config:

@@ -21,7 +21,7 @@ from longtake.streaming.clock import Clock, VirtualClock
 from longtake.streaming.errors import StreamError
 from longtake.streaming.events import Event, InputFrame, Media, Step, Tensors
 from longtake.streaming.model import State, StreamModel
-from longtake.streaming.session import Progress, Session, Status
+from longtake.streaming.session import INPUT_CAPACITY, Progress, Session, Status
 
 OUTBOX_ITEMS = 16
 
@@ -51,6 +51,8 @@ class Engine:
         horizon: float = float("inf"),
         outbox: int = OUTBOX_ITEMS,
         live_input: bool = False,
+        input_capacity: int = INPUT_CAPACITY,
+        input_batch: int = 1,
     ) -> Session[State]:
         """Open a session.
 
@@ -62,6 +64,8 @@ class Engine:
             horizon: presentation time in seconds up to which it may run for now.
             outbox: media items that may wait to be fetched.
             live_input: whether input frames come live (oldest dropped) or from a file (blocking).
+            input_capacity: input frames that may wait; more where the model demands more at once.
+            input_batch: live input frames that are dropped at a time: as many as belong together.
 
         Raises:
             StreamError: the model refuses the prompt, or the engine has ended.
@@ -77,6 +81,8 @@ class Engine:
                     horizon=horizon,
                     outbox=outbox,
                     live_input=live_input,
+                    input_capacity=input_capacity,
+                    input_batch=input_batch,
                 )
             )
         )

@@ -6,7 +6,7 @@ None of them locks: the engine's lock guards them all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from longtake.streaming.events import Event, InputFrame, Media
@@ -35,16 +35,24 @@ class ControlLane:
     """Events waiting for their chunk; of those due the latest of a field wins.
 
     None is dropped but what can no longer win, so that a paused session may be steered for ever.
+
+    Args:
+        queued: fields of which every event gets its turn, one a chunk, the earliest first.
     """
 
-    def __init__(self) -> None:
-        # By field, time and chunk: events equal in these fall due together, and the last one wins.
-        self._waiting: dict[tuple[str, float, int], Waiting] = {}
+    def __init__(self, queued: Collection[str] = ()) -> None:
+        self._queued = frozenset(queued)
+        self._count = 0
+        # By field, time and chunk: events equal in these fall due together, and the last one wins;
+        # those of a queued field are told apart by a number.
+        self._waiting: dict[tuple[str, float, int, int], Waiting] = {}
 
     def put(self, event: Event, time: float, accepted: float) -> None:
         """Queue an event at a presentation time."""
         waiting = Waiting(event, max(event.at, time), accepted)
-        key = (event.field, waiting.time, event.chunk)
+        self._count += event.field in self._queued
+        number = self._count if event.field in self._queued else 0
+        key = (event.field, waiting.time, event.chunk, number)
         # To the end, not to the place of the one it replaces: the order is the order of putting.
         self._waiting.pop(key, None)
         self._waiting[key] = waiting
@@ -53,7 +61,7 @@ class ControlLane:
         """Of the events due at a chunk the winner of each field.
 
         Among due events of one field the one of the latest time wins, and of those of the same
-        time the one put last.
+        time the one put last; of a queued field it is the first one instead.
 
         Args:
             time: the chunk's presentation time.
@@ -61,13 +69,22 @@ class ControlLane:
         """
         due = [each for each in self._waiting.values() if each.is_due(time, chunk)]
         due.sort(key=lambda waiting: waiting.time)
-        return list({waiting.event.field: waiting for waiting in due}.values())
+        winners: dict[str, Waiting] = {}
+        for waiting in due:
+            name = waiting.event.field
+            if name not in self._queued or name not in winners:
+                winners[name] = waiting
+        return list(winners.values())
 
     def take_due(self, time: float, chunk: int) -> list[Waiting]:
-        """What :meth:`due` gives; every event due at the chunk is removed."""
+        """What :meth:`due` gives; it is removed, and what of its fields it has won over."""
         winners = self.due(time, chunk)
+        taken = {id(winner) for winner in winners}
         self._waiting = {
-            key: each for key, each in self._waiting.items() if not each.is_due(time, chunk)
+            key: each
+            for key, each in self._waiting.items()
+            if not each.is_due(time, chunk)
+            or (each.event.field in self._queued and id(each) not in taken)
         }
         return winners
 
@@ -84,13 +101,16 @@ class InputLane:
     Args:
         capacity: frames held at most.
         live: a live source loses its oldest frames when full; a file has to wait instead.
+        batch: frames lost at a time, at most the capacity: those that belong together, or all
+            that a model sees afterwards would begin in the middle of such.
     """
 
-    def __init__(self, capacity: int, *, live: bool) -> None:
+    def __init__(self, capacity: int, *, live: bool, batch: int = 1) -> None:
         self.live = live
         self.ended = False
         self.dropped = 0
         self.capacity = capacity
+        self._batch = batch
         self._frames: deque[InputFrame] = deque()
 
     @property
@@ -99,10 +119,11 @@ class InputLane:
         return len(self._frames) >= self.capacity
 
     def put(self, frame: InputFrame) -> None:
-        """Add a frame; where a live lane is full, its oldest goes and is counted."""
+        """Add a frame; where a live lane is full, its oldest batch goes and is counted."""
         if self.full:
-            self._frames.popleft()
-            self.dropped += 1
+            for _ in range(self._batch):
+                self._frames.popleft()
+            self.dropped += self._batch
         self._frames.append(frame)
 
     def take(self) -> InputFrame:

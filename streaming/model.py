@@ -18,11 +18,14 @@ class Spec:
         rate: units (frames) a second of presentation time.
         chunk_units: units a chunk makes in the steady state.
         burst: the most media items a single chunk can give.
+        queued: fields whose events all apply, one a chunk, in the order of their times: questions,
+            say. Of any other field the latest event wins.
     """
 
     rate: float
     chunk_units: int
     burst: int
+    queued: frozenset[str] = frozenset()
 
 
 class StreamModel(Protocol[State]):

@@ -80,6 +80,8 @@ class Session(Generic[State]):
         horizon: float,
         outbox: int,
         live_input: bool,
+        input_capacity: int = INPUT_CAPACITY,
+        input_batch: int = 1,
         progress: Progress | None = None,
     ) -> None:
         self.model = model
@@ -90,8 +92,8 @@ class Session(Generic[State]):
         done = progress or Progress()
         self.progress = Progress(done.chunk, done.units, list(done.log))
         self.horizon = horizon
-        self.controls = ControlLane()
-        self.inputs = InputLane(INPUT_CAPACITY, live=live_input)
+        self.controls = ControlLane(model.spec.queued)
+        self.inputs = InputLane(input_capacity, live=live_input, batch=input_batch)
         self.outbox = Outbox(max(outbox, model.spec.burst))
         self.metrics = Metrics(time.monotonic())
         self.at_boundary = True

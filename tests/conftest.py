@@ -1,7 +1,9 @@
-"""What every test shares: one thread, a tiny random model folder, and the stages run as a toy."""
+"""What every test shares: one thread, tiny random model folders, and the stages run as a toy."""
 
 from __future__ import annotations
 
+import json
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +70,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recache="causal",
     )  # fmt: skip
     save_generator(folder, transformer, codec, TextEncoder(encoder, tokenizer, 12), config)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen2.5-VL folder of random weights, as the captioner's own tests make it."""
+    parts = runpy.run_path(str(Path(__file__).parent / "models" / "vlm" / "conftest.py"))
+    folder = tmp_path_factory.mktemp("captioner")
+    tokenizer = parts["make_tokenizer"]()
+    parts["make_model"](tokenizer).save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "preprocessor_config.json").write_text(json.dumps(parts["PROCESSOR"]))
     return folder
 
 

@@ -39,6 +39,17 @@ def test_frames_as_they_come(tmp_path, capsys):
     assert "the star turns blue" in capsys.readouterr().out
 
 
+def test_a_video_is_watched_and_asked_about(tmp_path, monkeypatch, capsys, tiny_captioner):
+    monkeypatch.setattr("longtake.app.witness.CAPTIONER", tiny_captioner)
+    runpy.run_path(str(STEER))
+    monkeypatch.setattr("sys.argv", ["watch.py", "take.mp4"])
+    capsys.readouterr()
+    runpy.run_path(str(ROOT / "examples" / "watch.py"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 20
+    assert lines[2].startswith("   2.0 s  what is moving? ")
+
+
 def test_the_readme_shows_the_example():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert STEER.read_text("utf-8") == blocks[0]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.kernels import Kernels, bind
 from longtake.models.folder import (
-    REFETCH,
     load_weights,
     read_config,
     read_json,
     save_weights,
+    taking,
     write_json,
 )
 from longtake.models.quantization import quantize
@@ -91,7 +90,7 @@ def _codec(folder: Path, kind: object, device: torch.device, dtype: torch.dtype)
 
         path = folder / "config.json"
         settings = read_json(path)
-        with _taking(path), torch.device("meta"):
+        with taking(path), torch.device("meta"):
             wan = WanCodec(AutoencoderKLWan.from_config(settings))
         load_weights(wan.vae, folder, dtype).to(device)
         return wan
@@ -105,24 +104,14 @@ def _text_encoder(
 ) -> TextEncoder:
     path = folder / "text_encoder" / "config.json"
     settings = read_json(path)
-    with _taking(path), torch.device("meta"):
+    with taking(path), torch.device("meta"):
         empty = UMT5EncoderModel(UMT5Config(**settings))
     model = load_weights(empty, folder / "text_encoder", dtype)
     model.tie_weights()
     path = folder / "tokenizer" / "tokenizer.json"
-    with _taking(path):
+    with taking(path):
         tokenizer = Tokenizer.from_file(str(path))
     return TextEncoder(model.to(device), tokenizer, length)
-
-
-@contextmanager
-def _taking(path: Path) -> Iterator[None]:
-    """Name the file where a library does not take it; they raise all sorts of exceptions."""
-    try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise StreamError("bad_model", f"{path} does not serve ({reason})", REFETCH) from None
 
 
 def _misfit(

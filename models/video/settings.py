@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from reprlib import repr as brief
 from typing import Literal
 
+from longtake.models.checks import check_text
 from longtake.models.video.kv_cache import CacheSettings, Positions
 from longtake.streaming import Event, StreamError
 
@@ -85,7 +86,10 @@ def check_event(event: Event, config: StreamingConfig) -> None:
     """
     value = event.value
     if event.field == "prompt":
-        _check_prompt(value)
+        hint = "say what is to be seen"
+        check_text("prompt", value, MAX_PROMPT, hint)
+        if not value.strip():
+            raise StreamError("bad_prompt", "the prompt is empty", hint)
         _check_range("transition", event.transition, 0, MAX_TRANSITION)
     elif event.transition:
         hint = "leave transition out: it is for prompts"
@@ -102,18 +106,6 @@ def check_event(event: Event, config: StreamingConfig) -> None:
     else:
         known = "prompt, steps, window, sink, switch"
         raise _bad_setting(f"there is no field {brief(event.field)}", f"there are {known}")
-
-
-def _check_prompt(value: object) -> None:
-    if not isinstance(value, str):
-        raise StreamError("bad_prompt", "the prompt is no text", "say what is to be seen")
-    if not value.strip():
-        raise StreamError("bad_prompt", "the prompt is empty", "say what is to be seen")
-    if len(value) > MAX_PROMPT:
-        problem = f"the prompt has {len(value):,} characters"
-        raise StreamError("bad_prompt", problem, f"keep it to {MAX_PROMPT:,}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise StreamError("bad_prompt", "the prompt is no valid Unicode", "type it anew")
 
 
 def _check_range(name: str, value: object, low: int, high: int) -> None:

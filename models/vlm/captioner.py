@@ -92,7 +92,9 @@ class Captioner:
         self.budget = make_budget(settings.vision_seconds, settings.text_sink, settings.text_window)
         self.pixels = processor.within(settings.min_pixels, settings.max_pixels)
         self.most_said = max(settings.round_tokens, settings.answer_tokens)
-        self.spec = Spec(settings.fps, settings.round_frames, self.most_said)
+        # Every question is answered, however fast they come.
+        queued = frozenset({"ask"})
+        self.spec = Spec(settings.fps, settings.round_frames, self.most_said, queued)
         group = processor.temporal_patch_size
         self._step = network.tokens_per_second * group / settings.fps
         never = torch.ones(network.vocabulary, dtype=torch.bool)

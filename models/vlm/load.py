@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from tokenizers import Tokenizer
 
-from longtake.models.folder import REFETCH, read_config, read_json
+from longtake.models.folder import REFETCH, read_config, read_json, taking
 from longtake.models.vlm.captioner import Captioner
 from longtake.models.vlm.frames import FrameProcessor
 from longtake.models.vlm.network import Network
@@ -67,10 +67,10 @@ def load_captioner(
     if (folder / "streaming.json").exists():
         settings = read_config(folder / "streaming.json", Settings)
     processor = _processor(folder)
-    with _taking(folder / "tokenizer.json"):
+    with taking(folder / "tokenizer.json"):
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     model = _model(folder, device, dtype, quantization)
-    with _taking(folder / "config.json"):
+    with taking(folder / "config.json"):
         network = Network(model)
     if misfit := _misfit(model.config, processor, tokenizer):
         raise StreamError("bad_model", f"{folder}: {misfit}", "its parts are of different models")
@@ -122,7 +122,7 @@ def _processor(folder: Path) -> FrameProcessor:
     """transformers 4 gives the image processor a file of its own, 5 the whole processor one."""
     path = folder / next(name for name in PROCESSOR_FILES if (folder / name).exists())
     values = read_json(path)
-    with _taking(path):
+    with taking(path):
         return FrameProcessor.from_config(values.get("image_processor", values))
 
 
@@ -133,12 +133,13 @@ def _model(
         BitsAndBytesConfig,
         Qwen2_5_VLForConditionalGeneration,
     )
+    from transformers.utils import logging  # noqa: PLC0415
 
     more: dict[str, Any] = {}
     if quantization:
         bits = {f"load_in_{quantization}": True, "bnb_4bit_compute_dtype": dtype}
         more = {"quantization_config": BitsAndBytesConfig(**bits), "device_map": {"": device}}
-    with _taking(folder):
+    with taking(folder), _quietly(logging):
         model, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder, dtype=dtype, local_files_only=True, output_loading_info=True, **more
         )
@@ -173,10 +174,14 @@ def _misfit(
 
 
 @contextmanager
-def _taking(path: Path) -> Iterator[None]:
-    """Name what a library does not take; they raise all sorts of exceptions."""
+def _quietly(logging: Any) -> Iterator[None]:  # noqa: ANN401
+    """Without transformers' progress bar and its report, which the caller makes a sentence of."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise StreamError("bad_model", f"{path} does not serve ({reason})", REFETCH) from None
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from reprlib import repr as brief
 
+from longtake.models.checks import check_text
 from longtake.streaming import Event, StreamError
 
 MAX_TEXT = 2000
@@ -87,11 +88,12 @@ def check_event(event: Event) -> None:
         hint = "leave transition out: it is for a film's prompts"
         raise StreamError("bad_setting", f"{brief(event.field)} makes no transition", hint)
     if event.field == "prompt":
-        _check_text("instruction", value)
+        check_text("instruction", value, MAX_TEXT, "say what to speak of")
     elif event.field == "ask":
-        _check_text("question", value)
+        hint = "ask about what is seen"
+        check_text("question", value, MAX_TEXT, hint)
         if not value.strip():
-            raise StreamError("bad_prompt", "the question is empty", "ask about what is seen")
+            raise StreamError("bad_prompt", "the question is empty", hint)
     elif event.field == "temperature":
         if not _is_number(value) or not 0 <= value <= MAX_TEMPERATURE:
             hint = f"use 0 to {MAX_TEMPERATURE}"
@@ -103,13 +105,3 @@ def check_event(event: Event) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _check_text(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise StreamError("bad_prompt", f"the {name} is no text", "say it in words")
-    if len(value) > MAX_TEXT:
-        problem = f"the {name} has {len(value):,} characters"
-        raise StreamError("bad_prompt", problem, f"keep it to {MAX_TEXT:,}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise StreamError("bad_prompt", f"the {name} is no valid Unicode", "type it anew")

@@ -1,4 +1,4 @@
-"""A maker of pictures and takes, a reader of films, and a server that follows a script."""
+"""Makers of pictures, films and takes, a reader of films, and a server that follows a script."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,32 @@ def takes(tmp_path: Path) -> TakesFolder:
 def picture() -> Callable[[int], NDArray[np.uint8]]:
     """Make a numbered frame."""
     return make_picture
+
+
+@pytest.fixture
+def shoot_film() -> Callable[..., Path]:
+    """Write a film of numbered frames at given times: `shoot_film(path, seconds of each)`."""
+
+    def write(path: Path, times: Iterable[float], *, sound: bool = False) -> Path:
+        with av.open(str(path), "w") as film:
+            stream = film.add_stream("libx264", rate=30, options={"crf": "1"})
+            stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+            stream.codec_context.time_base = Fraction(1, 90_000)
+            tone = film.add_stream("aac", rate=8000) if sound else None
+            for index, time in enumerate(times):
+                frame = av.VideoFrame.from_ndarray(make_picture(index), format="rgb24")
+                frame.pts, frame.time_base = round(time * 90_000), Fraction(1, 90_000)
+                film.mux(stream.encode(frame))
+            film.mux(stream.encode(None))
+            if tone is not None:
+                silence = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 8000), np.float32), "fltp", "mono"
+                )
+                silence.sample_rate, silence.pts = 8000, 0
+                film.mux([*tone.encode(silence), *tone.encode(None)])
+        return path
+
+    return write
 
 
 @pytest.fixture

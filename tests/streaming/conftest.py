@@ -55,6 +55,7 @@ class FakeModel:
         emits: for each step of a chunk, the units of each media item it gives.
         rate: units a second.
         frames: input frames demanded before each chunk.
+        queued: fields of which every event gets its turn.
         fail_at: how many steps of a session succeed before one raises; None for all.
         error: makes what is raised then.
         on_step: called first in every step.
@@ -64,13 +65,15 @@ class FakeModel:
     emits: tuple[tuple[int, ...], ...] = ((), (1,), (2, 1))
     rate: float = 8.0
     frames: int = 0
+    queued: frozenset[str] = frozenset()
     fail_at: int | None = None
     error: Callable[[], BaseException] = lambda: RuntimeError("out of paint")
     on_step: Callable[[FakeState], None] = lambda state: None
     applied: list[tuple[int, Event]] = field(default_factory=list)
 
     def __post_init__(self):
-        self.spec = Spec(self.rate, sum(map(sum, self.emits)), sum(map(len, self.emits)))
+        units, burst = sum(map(sum, self.emits)), sum(map(len, self.emits))
+        self.spec = Spec(self.rate, units, burst, self.queued)
         self.states: weakref.WeakSet[FakeState] = weakref.WeakSet()
 
     def open(self, prompt: str, seed: int) -> FakeState:

@@ -31,6 +31,27 @@ def test_of_several_prompts_submitted_at_once_the_last_wins_and_the_others_leave
     assert made == film(2 * CHUNK, prompt="three")
 
 
+def test_events_of_a_queued_field_all_apply_one_a_chunk_the_earliest_first(
+    engine, fake_model, shoot
+):
+    model = fake_model(queued=frozenset({"mood"}))
+    session = engine.open(model, "sea", 1, horizon=5 * CHUNK)
+    for mood, at in (("late", 0.1), ("one", 0.0), ("two", 0.0), ("two", 0.0)):
+        session.submit(Event("mood", mood, at))
+    session.submit(Event("prompt", "lake"), Event("prompt", "hill"))
+
+    shoot(engine, session)
+
+    assert model.applied == [
+        (0, Event("mood", "one")),
+        (0, Event("prompt", "hill")),
+        (1, Event("mood", "two")),
+        (2, Event("mood", "two")),
+        (3, Event("mood", "late", 0.1)),
+    ]
+    assert len(session.controls) == 0
+
+
 def test_events_of_different_fields_all_apply_to_the_same_chunk(engine, fake_model, shoot):
     model = fake_model()
     session = engine.open(model, "sea", 1, horizon=CHUNK)

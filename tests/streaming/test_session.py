@@ -343,6 +343,16 @@ def test_a_full_live_lane_drops_its_oldest_frames_and_counts_them(engine, fake_m
     assert session.inputs.take().data == 5
 
 
+def test_a_full_live_lane_drops_what_belongs_together(engine, fake_model):
+    session = engine.open(
+        fake_model(frames=3), "sea", 1, live_input=True, input_capacity=7, input_batch=3
+    )
+    for frame in frames(0, 12):
+        session.feed(frame)
+    assert session.summary().dropped == 6
+    assert [session.inputs.take().data for _ in range(len(session.inputs))] == [*range(6, 12)]
+
+
 def test_a_full_file_lane_blocks_until_a_frame_is_taken_and_drops_none(
     engine, fake_model, background
 ):

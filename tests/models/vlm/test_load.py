@@ -45,6 +45,20 @@ def test_a_folder_says_what_was_saved(folder, make_captioner, video, watch):
     assert both[0] == both[1]
 
 
+def test_it_watches_in_bfloat16(folder, make_captioner, video, watch):
+    loaded = load_captioner(folder, CPU, torch.bfloat16)
+    captioner = loaded.watching_with(make_captioner().settings)
+    state = captioner.open("", 1)
+    rounds = watch(captioner, state, video(6))
+    assert len(rounds) == 6
+    assert state.cache.save()["written"].dtype == torch.bfloat16
+
+
+def test_loading_prints_nothing(folder, capfd):
+    load_captioner(folder, CPU, torch.float32)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_folder_may_say_how_to_watch_with_it(copy):
     (copy / "streaming.json").write_text('{"temperature": 0, "vision_seconds": 8}')
     settings = load_captioner(copy, CPU, torch.float32).settings

@@ -89,3 +89,11 @@ def test_a_failure_is_the_sessions_alone(make_captioner, video):
     assert session.error.code == "model_failed"
     assert made[0]
     assert calm.time == 3.0
+
+
+def test_questions_that_come_together_are_answered_one_after_another(captioner, video):
+    engine, session = watch(captioner, video, 5)
+    session.submit(Event("ask", "why?"), Event("ask", "where?"), Event("ask", "when?"))
+    (made,), _ = run(engine, session)
+    assert {media.chunk for media in made if media.payload.kind == "answer"} == {0, 1, 2}
+    assert [each.event.value for each in session.progress.log] == ["why?", "where?", "when?"]
