@@ -26,6 +26,8 @@ from typing import Any
 
 import torch
 
+from longtake.app.api import open_model
+from longtake.benchmarks.camera import StreamCamera
 from longtake.benchmarks.report import origin, show, write_result
 from longtake.models.folder import folder_digest
 from longtake.models.vlm.captioner import Captioner
@@ -41,12 +43,18 @@ from longtake.training.caption_metrics import (
     rendered_rounds,
     speak,
     story_of,
+    watch,
 )
 from longtake.training.caption_metrics import show as show_frames
+from longtake.training.judge import load_judge
+from longtake.training.metrics import chunks_in, draw_rows, plain_scripts
 from longtake.training.pictures import PHOTOS, Bank, draw_bank, photo_bank
-from longtake.training.valley.hearing import Listener
+from longtake.training.valley.captions import values_of
+from longtake.training.valley.hearing import Listener, marks
 from longtake.training.valley.questions import ABOUT_PAST
 from longtake.training.valley.script import Scripts, draw_scripts
+from longtake.training.valley.world import RATE
+from longtake.weights import CAPTIONER, GENERATOR, JUDGE
 
 MODULE = "longtake.benchmarks.captioner"
 SECONDS = 60
@@ -56,6 +64,8 @@ SHORT = 6
 RECALL_SECONDS = 90
 RECALL_PAUSES = (15.0, 35.0)
 """When the one change that is asked about happens: about a minute before the end."""
+FILMS, FILM_SECONDS = 0.3, 23
+"""Films for one clip, and how long they are: the scene has just been told again."""
 STRANGERS = 60
 """Drawn pictures of other worlds."""
 FAST_ROUNDS = 40
@@ -71,6 +81,11 @@ class Bench:
     hours: float
     seed: int
 
+    @property
+    def device(self) -> torch.device:
+        """The captioner's, where the valley is rendered too."""
+        return self.captioner.network.device
+
     def draw(self) -> torch.Generator:
         """The random numbers of a part."""
         return torch.Generator().manual_seed(self.seed)
@@ -78,7 +93,7 @@ class Bench:
 
 def measure_renders(bench: Bench) -> dict[str, float]:
     """Attributes, changes and questions on renders."""
-    scripts = draw_scripts(bench.clips, SECONDS, bench.draw(), held_out=True)
+    scripts = draw_scripts(bench.clips, SECONDS, bench.draw(), held_out=True).to(bench.device)
     marked = mark_renders(bench.captioner, scripts, SECONDS, bench.seed)
     return {
         "caption_accuracy": marked.attributes.share(),
@@ -94,12 +109,31 @@ def _by_name(prefix: str, marked: Marked) -> dict[str, float]:
     return {f"{prefix}_{name}": marked.attributes.share([name]) for name in marked.attributes.total}
 
 
+def measure_generated(bench: Bench) -> dict[str, float]:
+    """What is believed at the end of generated films, against what the judge reads there."""
+    films = max(1, round(FILMS * bench.clips))
+    scripts = plain_scripts(draw_rows(films, bench.seed), bench.seed)
+    judge, shares = load_judge(JUDGE), Shares()
+    with open_model(GENERATOR) as model:
+        camera = StreamCamera(model)
+        for made in camera.shoot(scripts, chunks_in(camera, FILM_SECONDS), bench.seed):
+            end = FILM_SECONDS * RATE
+            read = values_of(judge.read(made[:, end - judge.config.window : end])[0].tolist())
+            settings, listener = bench.captioner.settings, Listener()
+            seen = made[0, : end : round(RATE / settings.fps)].split(settings.round_frames)
+            for words in watch(bench.captioner, seen, {}, bench.seed):
+                listener.hear(words)
+            for name, right in marks(listener.beliefs, read).items():
+                shares.add(name, right)
+    return {"caption_on_generated": shares.share()}
+
+
 def measure_recall(bench: Bench) -> dict[str, float]:
     """What happened a minute ago, with the words of the past and without them."""
     drawn = draw_scripts(bench.clips, RECALL_SECONDS, bench.draw(), pauses=RECALL_PAUSES, still=0)
     changes = drawn.changes.clone()
     changes[:, 1:] = math.inf
-    scripts = Scripts(drawn.rows, drawn.layout, changes)
+    scripts = Scripts(drawn.rows, drawn.layout, changes).to(bench.device)
     forgetful = replace(bench.captioner.settings, text_sink=0, text_window=0)
     watchers = {
         "recall_after_eviction": bench.captioner,
@@ -122,7 +156,7 @@ def measure_worlds(bench: Bench) -> dict[str, float]:
         f"out_of_world_{name}": mark_elsewhere(captioner, bank, bench.clips, SHORT, bench.seed)
         for name, bank in banks.items()
     }
-    scripts = draw_scripts(bench.clips, SHORT, bench.draw(), held_out=True)
+    scripts = draw_scripts(bench.clips, SHORT, bench.draw(), held_out=True).to(bench.device)
     mistaken = [
         recognised(captioner, rendered_rounds(scripts[k : k + 1], SHORT, fps), bench.seed)
         for k in range(bench.clips)
@@ -145,7 +179,7 @@ def measure_speed(bench: Bench) -> dict[str, float]:
     """Frames a second that it could watch, everything but rendering counted."""
     captioner, settings = bench.captioner, bench.captioner.settings
     rounds = math.ceil(settings.vision_seconds) + FAST_ROUNDS
-    scripts = draw_scripts(1, rounds, bench.draw())
+    scripts = draw_scripts(1, rounds, bench.draw()).to(bench.device)
     frames = list(rendered_rounds(scripts, rounds, settings.fps))
     began, state = 0.0, captioner.open("", bench.seed)
     for second, each in enumerate(frames):
@@ -161,7 +195,7 @@ def measure_speed(bench: Bench) -> dict[str, float]:
 def measure_hours(bench: Bench) -> dict[str, float]:
     """One stream for hours, on a virtual clock: what gets worse, slower or bigger."""
     captioner, seconds = bench.captioner, round(3600 * bench.hours)
-    script = draw_scripts(1, seconds, bench.draw(), held_out=True, still=0)
+    script = draw_scripts(1, seconds, bench.draw(), held_out=True, still=0).to(bench.device)
     story, listener, state = story_of(script, 0), Listener(), captioner.open("", bench.seed)
     early = range(min(60, seconds // 4), min(660, seconds // 2))
     late = range(seconds // 2, seconds)
@@ -190,6 +224,7 @@ def measure_hours(bench: Bench) -> dict[str, float]:
 
 PARTS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "renders": measure_renders,
+    "generated": measure_generated,
     "recall": measure_recall,
     "worlds": measure_worlds,
     "speed": measure_speed,
@@ -200,7 +235,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, float]]] = {
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--model", type=Path, required=True, help="folder of the captioner")
+    result.add_argument("--model", type=Path, default=CAPTIONER, help="default: the bundled one")
     result.add_argument("--out", type=Path, default=Path("docs/results/captioner.json"))
     result.add_argument("--clips", type=int, default=60, help="clips in each part")
     result.add_argument("--hours", type=float, default=2, help="length of the long stream")

@@ -91,7 +91,7 @@ APPEARS: Phrases = ("{new} appears", "{new} comes up")
 GOES: Phrases = ("{it} disappears", "{it} goes away")
 
 # A world that is not the valley: what is said of it, and of its colour, light and motion.
-ELSEWHERE: Phrases = ("i do not know this world", "this is no world that i know")
+ELSEWHERE: Phrases = ("i do not know this world", "this is an unknown world")
 ELSEWHERE_COLOURS: Phrases = ("it is mostly {word}",)
 ELSEWHERE_LIGHTS: dict[str, Phrases] = {"dark": ("dark",), "bright": ("bright",)}
 ELSEWHERE_MOTIONS: dict[str, Phrases] = {
