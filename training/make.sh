@@ -2,6 +2,7 @@
 # The bundled model from nothing, in about an hour on two H100s; more GPUs see more clips.
 #
 #     training/make.sh WORK [STAGE...]     all stages where none is named
+#     training/make.sh WORK captioner package_captioner     the captioner, on its own
 #
 # Every stage writes WORK/<stage> with its log, and goes on from its checkpoint when RESUME=1.
 set -euo pipefail
@@ -12,7 +13,8 @@ stages=${*:-judge reader codec dataset teacher student tune package check}
 gpus=${GPUS:-$(python3 -c 'import torch; print(max(1, torch.cuda.device_count()))')}
 # Seconds for each stage, and after how many to leave it for a later RESUME=1.
 : "${JUDGE:=300}" "${READER:=90}" "${CODEC:=700}" "${DATASET:=120}" "${TEACHER:=1500}"
-: "${STUDENT:=600}" "${TUNE:=400}" "${PAUSE:=}" "${RESUME:=}"
+: "${STUDENT:=600}" "${TUNE:=400}" "${CAPTIONER:=1200}"
+: "${PAUSE:=}" "${RESUME:=}"
 # The folder this is called from may hold one named `longtake`, which is not the package.
 export PYTHONSAFEPATH=1
 
@@ -42,6 +44,10 @@ for stage in $stages; do
     package)
         alone package --generator "$work/tune" --codec "$work/codec" --judge "$work/judge" \
             --out "$out"
+        ;;
+    captioner) together captioner "${timed[@]}" ;;
+    package_captioner)
+        alone package_captioner --captioner "$work/captioner" --out "$work/package"
         ;;
     check)
         alone check --generator "$work/tune" --codec "$work/codec" --judge "$work/judge"

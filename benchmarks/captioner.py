@@ -1,0 +1,272 @@
+"""The bundled captioner measured as it streams: what it says of renders and of other worlds.
+
+Scenes hold pairs that training never had, questions are worded as it never had them, and the other
+worlds are of another family, with the photographs that other packages bring along. The measures
+are in `training/caption_metrics.py`; here is what they are taken on.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    # Before torch is there, as the command line does it.
+    from longtake.app.threads import limit_spinning
+
+    limit_spinning()
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from longtake.app.api import open_model
+from longtake.benchmarks.camera import StreamCamera
+from longtake.benchmarks.report import origin, show, write_result
+from longtake.models.folder import folder_digest
+from longtake.models.vlm.captioner import Captioner
+from longtake.models.vlm.load import load_captioner
+from longtake.training.caption_metrics import (
+    Marked,
+    Shares,
+    mark_elsewhere,
+    mark_now,
+    mark_recall,
+    mark_renders,
+    recognised,
+    rendered_rounds,
+    speak,
+    story_of,
+    watch,
+)
+from longtake.training.caption_metrics import show as show_frames
+from longtake.training.judge import load_judge
+from longtake.training.metrics import chunks_in, draw_rows, plain_scripts
+from longtake.training.pictures import PHOTOS, Bank, draw_bank, photo_bank
+from longtake.training.valley.captions import values_of
+from longtake.training.valley.hearing import Listener, marks
+from longtake.training.valley.questions import ABOUT_PAST
+from longtake.training.valley.script import Scripts, draw_scripts
+from longtake.training.valley.world import RATE
+from longtake.weights import CAPTIONER, GENERATOR, JUDGE
+
+MODULE = "longtake.benchmarks.captioner"
+SECONDS = 60
+"""Length of a clip of the valley."""
+SHORT = 6
+"""Seconds after which a world has to be known or not."""
+RECALL_SECONDS = 90
+RECALL_PAUSES = (15.0, 35.0)
+"""When the one change that is asked about happens: about a minute before the end."""
+FILMS, FILM_SECONDS = 0.3, 23
+"""Films for one clip, and how long they are: the scene has just been told again."""
+STRANGERS = 60
+"""Drawn pictures of other worlds."""
+FAST_ROUNDS = 40
+"""Rounds that the speed is measured over, once the window is full."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured, and how much: `clips` of each kind, and one stream of `hours`."""
+
+    captioner: Captioner
+    clips: int
+    hours: float
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        """The captioner's, where the valley is rendered too."""
+        return self.captioner.network.device
+
+    def draw(self) -> torch.Generator:
+        """The random numbers of a part."""
+        return torch.Generator().manual_seed(self.seed)
+
+
+def measure_renders(bench: Bench) -> dict[str, float]:
+    """Attributes, changes and questions on renders."""
+    scripts = draw_scripts(bench.clips, SECONDS, bench.draw(), held_out=True).to(bench.device)
+    marked = mark_renders(bench.captioner, scripts, SECONDS, bench.seed)
+    return {
+        "caption_accuracy": marked.attributes.share(),
+        **_by_name("caption_accuracy", marked),
+        "changes": marked.noticed.share(),
+        "changes_3s": marked.late.share(),
+        "questions": marked.answers.share(marked.answers.total.keys() - set(ABOUT_PAST)),
+        "clauses_read": marked.clauses.share(),
+    }
+
+
+def _by_name(prefix: str, marked: Marked) -> dict[str, float]:
+    return {f"{prefix}_{name}": marked.attributes.share([name]) for name in marked.attributes.total}
+
+
+def measure_generated(bench: Bench) -> dict[str, float]:
+    """What is believed at the end of generated films, against what the judge reads there."""
+    films = max(1, round(FILMS * bench.clips))
+    scripts = plain_scripts(draw_rows(films, bench.seed), bench.seed)
+    judge, shares = load_judge(JUDGE), Shares()
+    with open_model(GENERATOR) as model:
+        camera = StreamCamera(model)
+        for made in camera.shoot(scripts, chunks_in(camera, FILM_SECONDS), bench.seed):
+            end = FILM_SECONDS * RATE
+            read = values_of(judge.read(made[:, end - judge.config.window : end])[0].tolist())
+            settings, listener = bench.captioner.settings, Listener()
+            seen = made[0, : end : round(RATE / settings.fps)].split(settings.round_frames)
+            for words in watch(bench.captioner, seen, {}, bench.seed):
+                listener.hear(words)
+            for name, right in marks(listener.beliefs, read).items():
+                shares.add(name, right)
+    return {"caption_on_generated": shares.share()}
+
+
+def measure_recall(bench: Bench) -> dict[str, float]:
+    """What happened a minute ago, with the words of the past and without them."""
+    drawn = draw_scripts(bench.clips, RECALL_SECONDS, bench.draw(), pauses=RECALL_PAUSES, still=0)
+    changes = drawn.changes.clone()
+    changes[:, 1:] = math.inf
+    scripts = Scripts(drawn.rows, drawn.layout, changes).to(bench.device)
+    forgetful = replace(bench.captioner.settings, text_sink=0, text_window=0)
+    watchers = {
+        "recall_after_eviction": bench.captioner,
+        "recall_without_text": bench.captioner.watching_with(forgetful),
+    }
+    kinds = tuple(kind for kind in ABOUT_PAST if kind != "last")
+    return {
+        name: mark_recall(watcher, scripts, RECALL_SECONDS, kinds, bench.seed).share()
+        for name, watcher in watchers.items()
+    }
+
+
+def measure_worlds(bench: Bench) -> dict[str, float]:
+    """Clips of other worlds recognised as such, and clips of the valley not."""
+    captioner, fps = bench.captioner, bench.captioner.settings.fps
+    banks: dict[str, Bank] = {"drawn": draw_bank(STRANGERS, bench.draw(), unseen=True)}
+    if photos := sample_photos():
+        banks["photos"] = photo_bank(photos)
+    metrics = {
+        f"out_of_world_{name}": mark_elsewhere(captioner, bank, bench.clips, SHORT, bench.seed)
+        for name, bank in banks.items()
+    }
+    scripts = draw_scripts(bench.clips, SHORT, bench.draw(), held_out=True).to(bench.device)
+    mistaken = [
+        recognised(captioner, rendered_rounds(scripts[k : k + 1], SHORT, fps), bench.seed)
+        for k in range(bench.clips)
+    ]
+    metrics["in_world"] = 1 - sum(mistaken) / len(mistaken)
+    others = sum(metrics[f"out_of_world_{name}"] for name in banks) / len(banks)
+    return {"out_of_world": (others + metrics["in_world"]) / 2, **metrics}
+
+
+def sample_photos() -> list[Path]:
+    """Photographs that installed packages ship; none where none is installed."""
+    spec = find_spec("gradio")
+    if spec is None or spec.origin is None:
+        return []
+    folder = Path(spec.origin).parent / "media_assets" / "images"
+    return sorted(path for path in folder.glob("*") if path.suffix in PHOTOS)
+
+
+def measure_speed(bench: Bench) -> dict[str, float]:
+    """Frames a second that it could watch, everything but rendering counted."""
+    captioner, settings = bench.captioner, bench.captioner.settings
+    rounds = math.ceil(settings.vision_seconds) + FAST_ROUNDS
+    scripts = draw_scripts(1, rounds, bench.draw()).to(bench.device)
+    frames = list(rendered_rounds(scripts, rounds, settings.fps))
+    began, state = 0.0, captioner.open("", bench.seed)
+    for second, each in enumerate(frames):
+        if second == rounds - FAST_ROUNDS:
+            began = time.perf_counter()
+        show_frames(captioner, state, second, each)
+        speak(captioner, state)
+    spent = time.perf_counter() - began
+    captioner.close(state)
+    return {"caption_fps_alone": FAST_ROUNDS * settings.round_frames / spent}
+
+
+def measure_hours(bench: Bench) -> dict[str, float]:
+    """One stream for hours, on a virtual clock: what gets worse, slower or bigger."""
+    captioner, seconds = bench.captioner, round(3600 * bench.hours)
+    script = draw_scripts(1, seconds, bench.draw(), held_out=True, still=0).to(bench.device)
+    story, listener, state = story_of(script, 0), Listener(), captioner.open("", bench.seed)
+    early = range(min(60, seconds // 4), min(660, seconds // 2))
+    late = range(seconds // 2, seconds)
+    right = {early: Shares(), late: Shares()}
+    spent: dict[range, list[float]] = {early: [], late: []}
+    held: dict[range, int] = {}
+    for second, frames in enumerate(rendered_rounds(script, seconds, captioner.settings.fps)):
+        show_frames(captioner, state, second, frames)
+        began = time.perf_counter()
+        listener.hear(speak(captioner, state))
+        # A forward sees, one reads, and one finds each token.
+        cost = (time.perf_counter() - began) / (2 + len(state.context.turns[-1].words))
+        for span in (early, late):
+            if second in span:
+                spent[span].append(cost)
+                held[span] = state.cache.bytes
+                for name, good in mark_now(story, listener, second).items():
+                    right[span].add(name, good)
+    captioner.close(state)
+    return {
+        "caption_hour2_delta": right[late].share() - right[early].share(),
+        "hour2_memory_ratio": held[late] / held[early],
+        "hour2_time_ratio": statistics.median(spent[late]) / statistics.median(spent[early]),
+    }
+
+
+PARTS: dict[str, Callable[[Bench], dict[str, float]]] = {
+    "renders": measure_renders,
+    "generated": measure_generated,
+    "recall": measure_recall,
+    "worlds": measure_worlds,
+    "speed": measure_speed,
+    "hours": measure_hours,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("--model", type=Path, default=CAPTIONER, help="default: the bundled one")
+    result.add_argument("--out", type=Path, default=Path("docs/results/captioner.json"))
+    result.add_argument("--clips", type=int, default=60, help="clips in each part")
+    result.add_argument("--hours", type=float, default=2, help="length of the long stream")
+    result.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts")
+    result.add_argument("--seed", type=int, default=1)
+    result.add_argument("--device", default="cpu")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure part after part; each is written at once, over what it gave before."""
+    options = parser().parse_args(arguments)
+    earlier = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
+    metrics: dict[str, float] = earlier.get("metrics", {})
+    parts: dict[str, Any] = earlier.get("parts", {})
+    device = torch.device(options.device)
+    captioner = load_captioner(options.model, device, torch.float32)
+    weights = folder_digest(options.model)
+    bench = Bench(captioner, options.clips, options.hours, options.seed)
+    for name in options.only:
+        began = time.perf_counter()
+        # Of what never came up, as the clauses of one who is silent, there is no share.
+        found = PARTS[name](bench)
+        measured = {key: value for key, value in found.items() if math.isfinite(value)}
+        show(measured)
+        metrics |= measured
+        seconds = round(time.perf_counter() - began)
+        made = {"weights": weights, "clips": options.clips, "seconds": seconds}
+        parts[name] = origin(MODULE, device) | made
+        write_result(options.out, MODULE, device, metrics, parts=parts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Overlapped-chunk training data: what a captioner remembers, and what it is to say to it.
+
+A whole clip is 24 seconds of video with a turn a second, as one plain causal sequence: hardly
+longer than what streaming keeps, so training meets the attention and the positions that streaming
+has, without training on long videos (StreamingVLM, Xu et al. 2025, section 3.2). What was said
+before the clip stands in `previous text`, cut to sink and window as streaming cuts it. Only what
+the assistant says is learned.
+
+By turns with those, openings are learned: a few seconds of many clips, seen without a word before
+them. In a whole clip most of what is told again could be copied from what was said; here it has to
+be seen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from longtake.models.vlm.context import Context
+from longtake.models.vlm.settings import Settings
+from longtake.models.vlm.turns import Grid, Template
+from longtake.training.clips import SECONDS, Clips, draw_clips
+from longtake.training.loop import rank
+from longtake.training.pictures import Bank
+from longtake.training.stories import OPENING, Story, opening, whole
+
+OPENINGS = 6
+"""Openings in a step for one whole clip in another: as many seconds."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clip as tokens.
+
+    `ids`: int64 [L]; `positions`: float32 [L, 3]; `vision`: int64, where the vision tokens stand;
+    `said`: int64, where what is to be learned stands, each one's predecessor being what it is
+    predicted from.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    vision: Tensor
+    said: Tensor
+
+
+@dataclass(frozen=True)
+class ChunkBatch:
+    """What one step is trained on.
+
+    `ids`: int64 [B, L], padded on the right; `positions`: float32 [3, B, L]; `vision`, `said`:
+    int64, indices into the flattened [B * L]; `numbers`, `places`: int64 [B], the clips in the
+    ring; `firsts`: int64 [B], the second of each at which it begins; `seconds`: how many are shown;
+    `size`: height and width that frames are resized to.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    vision: Tensor
+    said: Tensor
+    numbers: Tensor
+    places: Tensor
+    firsts: Tensor
+    seconds: int
+    size: tuple[int, int]
+
+    def pin_memory(self) -> ChunkBatch:
+        """In memory from which copies to a GPU need no waiting."""
+        return self._each(Tensor.pin_memory)
+
+    def to(self, device: torch.device) -> ChunkBatch:
+        """The same batch on another device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> ChunkBatch:
+        return ChunkBatch(
+            change(self.ids),
+            change(self.positions),
+            change(self.vision),
+            change(self.said),
+            change(self.numbers),
+            change(self.places),
+            change(self.firsts),
+            self.seconds,
+            self.size,
+        )
+
+
+class Writer:
+    """Turns narrated clips into tokens.
+
+    `step`: between two groups of frames on the time axis of positions, see `vision_positions`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, settings: Settings, step: float) -> None:
+        self.template = Template(tokenizer)
+        self.settings, self.step = settings, step
+
+    def example(self, story: Story, grid: Grid) -> Example:
+        """One clip as tokens."""
+        template = self.template
+        turns = []
+        for second, each in enumerate(story.said, story.start):
+            question = each.asked.question if each.asked else None
+            turn = template.turn(float(second), second + 1.0, grid, question)
+            turn.words = template.encode(each.words) if each.words else []
+            turn.tail = list(template.tail)
+            turns.append(turn)
+        text = self._cut([token for words in story.history for token in template.encode(words)])
+        context = Context(template.prompt(""), template.closing, self.step, text, turns=turns)
+        ids = context.ids()
+        offset = len(ids) - sum(map(len, turns))
+        vision, learned = [], []
+        for turn in turns:
+            first = offset + turn.vision_at
+            vision.append(torch.arange(first, first + grid.tokens))
+            # The words, " ..." and the mark of the end.
+            first = offset + len(turn.head)
+            learned.append(torch.arange(first, first + len(turn.words) + 2))
+            offset += len(turn)
+        positions = context.positions().float()
+        return Example(torch.tensor(ids), positions, torch.cat(vision), torch.cat(learned))
+
+    def _cut(self, text: list[int]) -> list[int]:
+        """The oldest words and the newest, as streaming keeps them."""
+        sink, window = self.settings.text_sink, self.settings.text_window
+        return text if len(text) <= sink + window else text[:sink] + text[len(text) - window :]
+
+
+class Chunks(Dataset[ChunkBatch]):
+    """The batch of every step, made from its number alone, in processes of their own.
+
+    `sizes`: heights and widths of frames, by turns; `unit`: pixels of a token's side; `groups`:
+    of frames in a second; `sets`, `set_size`: of the ring; `period`: steps after which a set gives
+    way to the next.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        bank: Bank,
+        *,
+        batch: int,
+        seed: int,
+        sizes: Sequence[tuple[int, int]],
+        unit: int,
+        groups: int,
+        sets: int,
+        set_size: int,
+        period: int,
+    ) -> None:
+        self.writer, self.batch, self.seed = writer, batch, seed
+        self.bank = Bank(bank.pictures[:0], bank.colours, bank.lights)
+        self.sizes, self.unit, self.groups = tuple(sizes), unit, groups
+        self.sets, self.set_size, self.period = sets, set_size, period
+        self.words_seed = f"{seed}/{rank()}"
+        self._drawn: dict[int, Clips] = {}
+
+    def newest(self, step: int) -> int:
+        """The newest set at a step."""
+        return self.sets - 1 + step // self.period
+
+    def __getitem__(self, step: int) -> ChunkBatch:
+        rng = random.Random(f"{self.words_seed}/{step}")
+        newest, openings = self.newest(step), step % 2
+        height, width = self.sizes[step // 2 % len(self.sizes)]
+        grid = Grid(self.groups, height // self.unit, width // self.unit)
+        examples, sources = [], []
+        for _ in range(self.batch * (OPENINGS if openings else 1)):
+            number, place = newest - rng.randrange(self.sets), rng.randrange(self.set_size)
+            first = rng.randrange(SECONDS - OPENING + 1) if openings else 0
+            clips = self._set(number, newest)
+            if openings:
+                story = opening(clips, place, first, self.bank, rng)
+            else:
+                story = whole(clips, place, self.bank, rng)
+            examples.append(self.writer.example(story, grid))
+            sources.append((number, place, first))
+        seconds = OPENING if openings else SECONDS
+        return collate(examples, sources, seconds, (height, width))
+
+    def _set(self, number: int, newest: int) -> Clips:
+        """A set of the ring; those that have left it are forgotten."""
+        self._drawn = {k: drawn for k, drawn in self._drawn.items() if k > newest - self.sets}
+        if number not in self._drawn:
+            self._drawn[number] = draw_clips(self.set_size, number, self.seed, len(self.bank))
+        return self._drawn[number]
+
+
+def collate(
+    examples: Sequence[Example],
+    sources: Sequence[tuple[int, int, int]],
+    seconds: int,
+    size: tuple[int, int],
+) -> ChunkBatch:
+    """Pad examples on the right, where causal attention never looks back to.
+
+    `sources`: of each, its `numbers`, `places` and `firsts`; see `ChunkBatch`.
+    """
+    longest = max(len(each.ids) for each in examples)
+    ids = torch.zeros(len(examples), longest, dtype=torch.long)
+    positions = torch.zeros(3, len(examples), longest)
+    vision, said = [], []
+    for row, each in enumerate(examples):
+        ids[row, : len(each.ids)] = each.ids
+        positions[:, row, : len(each.ids)] = each.positions.T
+        vision.append(each.vision + row * longest)
+        said.append(each.said + row * longest)
+    numbers, places, firsts = torch.tensor(sources).T
+    return ChunkBatch(
+        ids,
+        positions,
+        torch.cat(vision),
+        torch.cat(said),
+        numbers.contiguous(),
+        places.contiguous(),
+        firsts.contiguous(),
+        seconds,
+        size,
+    )

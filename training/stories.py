@@ -1,0 +1,76 @@
+"""What is said in a clip: in all of it, or in a few seconds as if nothing had been before."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from longtake.training.clips import SECONDS, Clips
+from longtake.training.elsewhere import ElsewhereTelling, tellings
+from longtake.training.pictures import Bank
+from longtake.training.valley.narration import EVERY, Said, Telling, telling
+from longtake.training.valley.questions import ABOUT_PAST, WORDINGS
+
+OPENING = 4
+"""Seconds of a clip that are shown as a beginning: the scene, motion and camera, and one more."""
+ASKING, ASKING_BEFORE, ASKING_EARLY = 0.12, 0.03, 0.5
+"""Chances of a question each second: in a clip, before it, and where there is but one to be had."""
+WRONG = 0.2
+"""Share of the clips with other words before them than theirs: what is seen counts, not what was
+said."""
+LATE = 0.4
+"""Share of the others that are dated hours later than they are."""
+LATEST = 3 * 3600 // EVERY
+BEFORE_THAT = 40
+"""Seconds of some other script that such a clip's oldest words are of."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """What is said in each second from `start` on, and in each one before that was not cut out."""
+
+    said: Sequence[Said]
+    history: Sequence[str]
+    start: int
+
+
+def whole(clips: Clips, place: int, bank: Bank, rng: random.Random) -> Story:
+    """The story of one clip of a set, with what was said before it."""
+    valley = len(clips.scripts)
+    if place >= valley:
+        tale = _elsewhere(clips, place - valley, bank)
+        return Story([tale.round(k, rng, asking=ASKING) for k in range(SECONDS)], (), 0)
+    start = int(clips.starts[place])
+    wrong = bool(start) and rng.random() < WRONG
+    story = _valley(clips, place, kinds=sorted(WORDINGS.keys() - set(ABOUT_PAST)) if wrong else ())
+    history = [story.round(k, rng, asking=ASKING_BEFORE).words for k in range(start)]
+    said = [story.round(k, rng, asking=ASKING) for k in range(start, start + SECONDS)]
+    other = _valley(clips, rng.randrange(valley))
+    if wrong:
+        history = [other.round(k, rng).words for k in range(start)]
+    elif start and rng.random() < LATE:
+        # So long after its beginning that what it remembers of that is of another scene.
+        history = [other.round(k, rng).words for k in range(BEFORE_THAT)] + history
+        start += EVERY * rng.randrange(2, LATEST)
+    return Story(said, history, start)
+
+
+def opening(clips: Clips, place: int, first: int, bank: Bank, rng: random.Random) -> Story:
+    """The story of the seconds from `first` on of one clip, as the first that are seen."""
+    valley = len(clips.scripts)
+    tale: Telling | ElsewhereTelling
+    if place >= valley:
+        tale = _elsewhere(clips, place - valley, bank).from_second(first)
+    else:
+        tale = _valley(clips, place).from_second(int(clips.starts[place]) + first)
+    return Story([tale.round(k, rng, asking=ASKING_EARLY) for k in range(OPENING)], (), 0)
+
+
+def _elsewhere(clips: Clips, place: int, bank: Bank) -> ElsewhereTelling:
+    return tellings(clips.elsewhere[place : place + 1], bank)[0]
+
+
+def _valley(clips: Clips, place: int, kinds: Sequence[str] = ()) -> Telling:
+    scripts = clips.scripts
+    return telling(scripts.rows[place].tolist(), scripts.changes[place].tolist(), kinds)

@@ -1,0 +1,182 @@
+"""Questions about the valley and their true answers, of the moment and of what is past."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+Scene = Mapping[str, str]
+OUT_OF_SIGHT = 30
+"""Seconds after which the video of what was told is surely kept no more."""
+IN_SIGHT = 15
+"""Seconds for which it surely is."""
+
+WORDINGS: dict[str, tuple[str, ...]] = {
+    "colour": (
+        "what colour is the {shape}?",
+        "what colour is it?",
+        "which colour has the {shape}?",
+    ),
+    "shape": ("what is it?", "what thing is this?", "what do you see?"),
+    "motion": ("what is moving?", "what does the {shape} do?", "what is it doing?"),
+    "time": ("what time of day is it?", "is it day or night?", "is it night?"),
+    "weather": ("what is the weather like?", "how is the weather?", "is it raining?"),
+    "ground": ("where is the {shape}?", "what is the ground like?", "what is it on?"),
+    "camera": ("is the camera moving?", "what does the camera do?", "does the camera move?"),
+    "companion": ("what is behind it?", "is there anything else?", "what is in the background?"),
+    "size": ("how big is the {shape}?", "how big is it?", "is it big or small?"),
+    "last": ("what happened last?", "what was the last change?", "what has changed?"),
+    "ago": ("what happened a minute ago?", "what happened before?", "what happened a while ago?"),
+    "was colour": ("what colour was it before?", "which colour did it have before?"),
+    "was weather": ("what was the weather before?", "how was the weather before?"),
+}
+HELD_OUT_WORDINGS: dict[str, tuple[str, ...]] = {
+    "colour": ("which colour is it?", "what colour has the {shape}?"),
+    "shape": ("what thing do you see?", "what is this?"),
+    "motion": ("what does it do?", "what is the {shape} doing?"),
+    "time": ("which time of day is it?", "is it night or day?"),
+    "weather": ("what is the weather?", "is it raining or snowing?"),
+    "ground": ("where is it?", "what is the {shape} on?"),
+    "camera": ("what is the camera doing?", "is the camera still?"),
+    "companion": ("what else is there?", "is there anything behind it?"),
+    "size": ("is the {shape} big or small?", "how small is it?"),
+    "last": ("what changed last?", "what was the last thing that happened?"),
+    "ago": ("what changed a minute ago?", "what happened a minute before?"),
+    "was colour": ("which colour was it before?",),
+    "was weather": ("how was the weather a minute ago?",),
+}
+"""Wordings for evaluation only."""
+ABOUT_PAST = ("last", "ago", "was colour", "was weather")
+"""Kinds about what has been; their answers may be out of sight."""
+REMEMBERED = 90
+"""Seconds for which the words of a change are surely kept."""
+
+TIMES = {"day": "it is day", "sunset": "it is evening", "night": "it is night"}
+WEATHERS = {
+    "clear": "the sky is clear",
+    "rain": "it is raining",
+    "snow": "it is snowing",
+    "fog": "it is foggy",
+}
+PAST_WEATHERS = {
+    "clear": "the sky was clear",
+    "rain": "it was raining",
+    "snow": "it was snowing",
+    "fog": "it was foggy",
+}
+GROUNDS = {
+    "grass": "it is on the grass",
+    "sand": "it is on the sand",
+    "snow": "it is on the snow",
+    "water": "it is on the water",
+}
+DOES = {
+    "rests": "nothing moves",
+    "bounces": "the {shape} bounces",
+    "rolls": "the {shape} moves from side to side",
+    "circles": "the {shape} flies in circles",
+    "drifts": "the {shape} floats through the air",
+    "flies away": "the {shape} flies away and back",
+}
+CAMERAS = {
+    "still": "the camera is still",
+    "pans left": "the camera pans left",
+    "pans right": "the camera pans right",
+    "zooms": "the camera zooms in and out",
+}
+_TABLES: Mapping[str, Mapping[str, str]] = {
+    "time": TIMES,
+    "weather": WEATHERS,
+    "ground": GROUNDS,
+    "motion": DOES,
+    "camera": CAMERAS,
+}
+NOTHING = "nothing has changed"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, its one right answer (a clause), and its kind, a key of `WORDINGS`."""
+
+    question: str
+    answer: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Past:
+    """A script up to some second.
+
+    `scenes`: those that have begun, the newest last; `changes`: when each of them became the next;
+    `told`: round and words of every change that was told of; `second`: now.
+    """
+
+    scenes: Sequence[Scene]
+    changes: Sequence[float]
+    told: Sequence[tuple[int, str]]
+    second: int
+
+
+def draw_question(
+    past: Past, rng: random.Random, *, held_out: bool = False, kinds: Sequence[str] = ()
+) -> Asked | None:
+    """A question, or None where the one that was drawn has no plain answer.
+
+    `kinds`: keys of `WORDINGS` that may be drawn, all where it is empty; `held_out`: worded as
+    training never did.
+    """
+    kind = rng.choice(tuple(kinds) or tuple(WORDINGS))
+    answer = _answer(kind, past)
+    if answer is None:
+        return None
+    shape = past.scenes[-1]["shape"]
+    wording = rng.choice((HELD_OUT_WORDINGS if held_out else WORDINGS)[kind])
+    return Asked(wording.format(shape=shape), answer.format(shape=shape), kind)
+
+
+def _answer(kind: str, past: Past) -> str | None:
+    if kind == "last":
+        return past.told[-1][1] if past.told else NOTHING
+    if kind == "ago":
+        return _long_ago(past)
+    if kind.startswith("was "):
+        return _before(kind.removeprefix("was "), past)
+    return _present(kind, past.scenes[-1])
+
+
+def _long_ago(past: Past) -> str | None:
+    """The last change that is surely out of sight, where it is plain which ones are."""
+    ages = [past.second - when for when, _ in past.told]
+    if any(IN_SIGHT <= age < OUT_OF_SIGHT for age in ages):
+        return None
+    texts = [text for (_, text), age in zip(past.told, ages, strict=True) if age >= OUT_OF_SIGHT]
+    return texts[-1] if texts else NOTHING
+
+
+def _before(name: str, past: Past) -> str | None:
+    """What an attribute was before its last change, where that is not too long ago."""
+    for number in range(len(past.changes) - 1, -1, -1):
+        old, new = past.scenes[number][name], past.scenes[number + 1][name]
+        if old != new:
+            if past.second - past.changes[number] > REMEMBERED:
+                return None
+            return PAST_WEATHERS[old] if name == "weather" else f"it was {old}"
+    return None
+
+
+def _present(kind: str, scene: Scene) -> str:
+    """What is to be seen, of the attribute that a kind is named after."""
+    if kind in _TABLES:
+        return _TABLES[kind][scene[kind]]
+    if kind in {"colour", "size"}:
+        return f"it is {scene[kind]}"
+    if kind == "shape":
+        return f"it is {_with_article(scene['colour'])} {{shape}}"
+    if scene["companion"] == "none":
+        return "nothing else"
+    return f"{_with_article(scene['companion_colour'])} {scene['companion']}"
+
+
+def _with_article(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
