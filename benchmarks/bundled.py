@@ -14,7 +14,6 @@ if __name__ == "__main__":
 
 import argparse
 import json
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +28,8 @@ from longtake.app.api import Model, open_model
 from longtake.app.devices import DTYPES
 from longtake.benchmarks.camera import StreamCamera
 from longtake.benchmarks.film import generate
-from longtake.benchmarks.pictures import line_chart, save_png, sheet
+from longtake.benchmarks.pictures import save_png, sheet
+from longtake.benchmarks.plots import line_chart, save
 from longtake.benchmarks.report import origin, show, write_result
 from longtake.benchmarks.table import page
 from longtake.models.video.settings import SWITCHES, StreamingConfig
@@ -255,10 +255,8 @@ def measure_ablation(bench: Bench) -> dict[str, float]:
             metrics |= {f"{row}_second_{second}": value for second, value in points.items()}
             legend = f"{name} (seam {made.seam():.1f})"
             series[legend] = [(second + 0.5, value) for second, value in points.items()]
-    lowest = min(value for points in series.values() for _, value in points)
-    ticks = [tick / 10 for tick in range(math.floor(10 * lowest), 11)]
     labels = ("seconds after the switch", "adherence to the new state, second by second")
-    save_png(line_chart(series, *labels, ticks, 0.0), bench.picture("ablation"))
+    save(line_chart(series, *labels, 0.0), bench.picture("ablation"))
     return metrics
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from longtake.app.api import open_model
 from longtake.benchmarks import bundled, film, table
 from longtake.benchmarks.camera import StreamCamera
-from longtake.benchmarks.pictures import SIZE, line_chart, save_png, sheet
+from longtake.benchmarks.pictures import save_png, sheet
 from longtake.models.video.settings import StreamingConfig
 from longtake.training import check, codec, package
 from longtake.training.judge import Judge, JudgeConfig, load_judge
@@ -211,19 +211,6 @@ def test_the_page_says_what_was_missed_and_with_what_it_was_made() -> None:
     assert "same weights" not in page
     mixed = {"metrics": metrics, "parts": {"a": part, "b": part | {"weights": "2"}}}
     assert "Not all of it was measured with the same weights" in table.page(mixed, [])
-
-
-def test_a_chart_has_a_line_for_each_series() -> None:
-    points = [(-0.5, 0.9), (0.5, 0.5), (1.5, 1.0)]
-    empty = line_chart({"one": points[:1]}, "x", "y", [0.4, 1.0], 0.0)
-    chart = line_chart({"one": points, "two": points[::-1]}, "x", "y", [0.4, 1.0], 0.0)
-    assert chart.size == empty.size == SIZE
-    blue = np.array([11, 95, 165])
-
-    def inked(image: Image.Image) -> int:
-        return int((np.abs(np.asarray(image).astype(int) - blue).sum(2) < 60).sum())
-
-    assert inked(line_chart({"one": points}, "x", "y", [0.4, 1.0], 0.0)) > inked(empty) + 300
 
 
 def test_sheets_are_small(tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""Charts of results, from their JSON alone: how training went, and what the model shows.
+
+`python -m longtake.benchmarks.plots` draws the charts of `docs/results`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from longtake.training.valley.world import NAMES
+
+Point = tuple[float, float]
+
+COLOURS = ("#0b5fa5", "#d1670a", "#3a8a3a", "#8a4fa3")
+INK, GRID = "#333333", "#dddddd"
+DPI = 110
+STAGES = ("judge", "reader", "codec", "teacher", "teacher_again", "student", "tune")
+"""The logs of the bundled model's stages, in their order."""
+CHECKED = ("teacher", "teacher_again", "student", "tune")
+"""Of these what was measured right after it."""
+
+
+def line_chart(
+    series: Mapping[str, Sequence[Point]], x_label: str, y_label: str, mark: float
+) -> Figure:
+    """A line for each series of points, from left to right, and a dashed upright line at `mark`."""
+    figure, axes = _figure(7.2, 4.0)
+    for (name, points), colour in zip(series.items(), COLOURS, strict=False):
+        axes.plot(*zip(*points, strict=True), "o-", color=colour, markersize=4, label=name)
+    axes.axvline(mark, color=INK, linewidth=1, linestyle="--")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.legend(frameon=False, ncols=len(series), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def bars(series: Mapping[str, Mapping[str, float]], y_label: str) -> Figure:
+    """Bars from 0 to 1: a group for each name, in it a bar for each series that has it."""
+    names = list(dict.fromkeys(name for values in series.values() for name in values))
+    figure, axes = _figure(9.0, 3.6)
+    width = 0.8 / len(series)
+    for row, ((label, values), colour) in enumerate(zip(series.items(), COLOURS, strict=False)):
+        shown = [names.index(name) + (row + 0.5) * width - 0.4 for name in values]
+        drawn = axes.bar(shown, list(values.values()), 0.92 * width, color=colour, label=label)
+        axes.bar_label(drawn, fmt="%.2f", fontsize=6, color=INK)
+    axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names])
+    axes.set_ylim(0, 1.08)
+    axes.set_ylabel(y_label)
+    axes.legend(frameon=False, ncols=len(series), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """The loss of each stage over its seconds; of the generator's apart for films and openings."""
+    columns = 4
+    rows = -(-len(logs) // columns)
+    figure = Figure(figsize=(11, 2.5 * rows), dpi=DPI, layout="constrained")
+    for place, (name, lines) in enumerate(logs.items(), 1):
+        axes = figure.add_subplot(rows, columns, place)
+        _plain(axes)
+        axes.set_title(name.replace("_", " "), fontsize=10)
+        axes.set_yscale("log")
+        axes.set_xlabel("seconds")
+        for opening, colour in ((0, COLOURS[0]), (1, COLOURS[1])):
+            # The first steps stand at the far left for as long as compiling took.
+            mine = [line for line in lines[2:] if line.get("opening", 0) == opening]
+            if mine:
+                label = ("films", "openings")[opening] if "opening" in mine[0] else "loss"
+                points = [(line["seconds"], line["loss"]) for line in mine]
+                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1, label=label)
+        axes.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG; its folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    _plain(axes)
+    return figure, axes
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color=GRID)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", labelsize=8, colors=INK)
+
+
+def draw(folder: Path) -> None:
+    """Draw the charts of a results folder beside its JSON files."""
+    training = folder / "training"
+    logs = {
+        name: [json.loads(line) for line in (training / f"{name}.jsonl").read_text().splitlines()]
+        for name in STAGES
+    }
+    save(curves(logs), folder / "training.png")
+    checks = {name: json.loads((training / f"check_{name}.json").read_text()) for name in CHECKED}
+    shown = {
+        "adherence_mean": "adherence",
+        "adherence_camera": "camera",
+        "adherence_motion": "motion",
+        "adherence_shape": "shape",
+        "switch_changed": "changed_by_a switch",
+        "switch_kept": "kept_over a_switch",
+        "drift_late": "after_20 s",
+        "drift_identity": "identity",
+    }
+    stages = {
+        name.replace("_", " "): {label: check[key] for key, label in shown.items()}
+        for name, check in checks.items()
+    }
+    save(bars(stages, "right, of what was asked for"), folder / "training_stages.png")
+    metrics = json.loads((folder / "bundled.json").read_text())["metrics"]
+    found = {name: metrics[f"adherence_{name}"] for name in NAMES}
+    series = {"held-out scenes, in new words": found | {"mean": metrics["adherence"]}}
+    save(bars(series, "right, of what was asked for"), folder / "bundled_attributes.png")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("--results", type=Path, default=Path("docs/results"))
+    return result
+
+
+if __name__ == "__main__":
+    draw(parser().parse_args().results)
