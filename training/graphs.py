@@ -13,35 +13,45 @@ WARM_UP = 3
 """Calls that run as they are: what is compiled or tuned at first use cannot be recorded."""
 
 Loss = Callable[..., dict[str, Tensor]]
-"""Tensors -> scalars; the one named "loss" is minimised."""
+"""Tensors -> named tensors; of those "loss", a scalar, is minimised."""
 
 
 class GraphedLoss:
     """A loss on the GPU whose forward and backward are recorded once and then replayed.
 
     `loss`: draws no random numbers, waits for nothing, and gets tensors of the same shapes at every
-    call; `parameters`: what it has gradients for.
+    call; `parameters`: what it has gradients for; `pool`: memory that is shared with other such
+    losses, of which one is called at a time.
     """
 
-    def __init__(self, loss: Loss, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(
+        self,
+        loss: Loss,
+        parameters: Iterable[nn.Parameter],
+        pool: tuple[int, int] | None = None,
+    ) -> None:
         self.loss = loss
         self.parameters = list(parameters)
+        self.pool = pool
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: list[Tensor] = []
-        self.scalars: dict[str, Tensor] = {}
+        self.outputs: dict[str, Tensor] = {}
         self.gradients: list[Tensor | None] = []
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """The scalars, detached: the parameters have their gradients already."""
+        """What the loss gives, detached: the parameters have their gradients already.
+
+        The next call writes into the same memory.
+        """
         self.calls += 1
         if self.calls <= WARM_UP:
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
-                scalars = self._backward(inputs)
+                outputs = self._backward(inputs)
             torch.cuda.current_stream().wait_stream(side)
-            return scalars
+            return outputs
         if self.graph is None:
             self._record(inputs)
         assert self.graph is not None
@@ -50,12 +60,12 @@ class GraphedLoss:
         self.graph.replay()
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient
-        return dict(self.scalars)
+        return dict(self.outputs)
 
     def _backward(self, inputs: Iterable[Tensor]) -> dict[str, Tensor]:
-        scalars = self.loss(*inputs)
-        scalars["loss"].backward()
-        return {name: value.detach() for name, value in scalars.items()}
+        outputs = self.loss(*inputs)
+        outputs["loss"].backward()
+        return {name: value.detach() for name, value in outputs.items()}
 
     def _record(self, inputs: Iterable[Tensor]) -> None:
         self.inputs = [each.clone() for each in inputs]
@@ -64,6 +74,6 @@ class GraphedLoss:
             parameter.grad = None
         self.graph = torch.cuda.CUDAGraph()
         # Other threads, which load batches and watch over NCCL, may call CUDA meanwhile.
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.scalars = self._backward(self.inputs)
+        with torch.cuda.graph(self.graph, self.pool, capture_error_mode="thread_local"):
+            self.outputs = self._backward(self.inputs)
         self.gradients = [parameter.grad for parameter in self.parameters]

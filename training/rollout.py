@@ -42,7 +42,7 @@ class Rollout:
         self.shape = (films, channels, streaming.chunk, rows, columns)
         self.draw = draw
         self.levels = sampler.sigmas(streaming.steps, streaming.shift)
-        self.context = self._noise()[:, :, :0]
+        self.context = torch.zeros(self.shape, device=draw.device)[:, :, :0]
 
     @property
     def attention(self) -> ChunkCausalAttention:
@@ -52,22 +52,16 @@ class Rollout:
         counts = {"clean": clean, "noisy": 1, "first": clean}
         return chunk_attention(self.flow.transformer, self.streaming, latent, **counts)
 
-    @torch.no_grad()
-    def sample(self, embeddings: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The next chunk, and what it was at each of `levels`: [films, C, chunk, h, w]."""
-        device, attention = self.draw.device, self.attention
-        noisy, inputs = self._noise(), []
-        for index, sigma in enumerate(self.levels):
-            inputs.append(noisy)
-            timesteps = noisy.new_full((self.shape[0], self.shape[2]), 1000 * sigma)
-            with torch.autocast(device.type, torch.bfloat16):
-                # In the precision that films will be made in.
-                context = self.context.bfloat16()
-                flow = self.flow(context, noisy, timesteps, embeddings, attention).float()
-            noisy = sampler.clean(noisy, flow, sigma)
-            if index + 1 < len(self.levels):
-                noisy = sampler.renoise(noisy, self._noise(), self.levels[index + 1])
-        return noisy, inputs
+    def noises(self) -> Tensor:
+        """For each of `levels`: [levels, films, C, chunk, h, w]."""
+        return torch.randn(
+            (len(self.levels), *self.shape), generator=self.draw, device=self.draw.device
+        )
+
+    def sample(self, embeddings: Tensor) -> Tensor:
+        """The next chunk, [films, C, chunk, h, w]."""
+        given = (self.context.bfloat16(), self.noises(), embeddings, self.attention)
+        return sample_chunk(self.flow, self.levels, *given)[0]
 
     def append(self, latents: Tensor) -> None:
         """Make a chunk part of the films; what is neither sink nor window is forgotten."""
@@ -76,8 +70,31 @@ class Rollout:
         newest = film[:, :, sink:][:, :, -(self.streaming.window - self.streaming.chunk) :]
         self.context = torch.cat((film[:, :, :sink], newest), 2)
 
-    def _noise(self) -> Tensor:
-        return torch.randn(self.shape, generator=self.draw, device=self.draw.device)
+
+@torch.no_grad()
+def sample_chunk(
+    flow: Flow,
+    levels: Sequence[float],
+    context: Tensor,
+    noises: Tensor,
+    embeddings: Tensor,
+    attention: ChunkCausalAttention,
+) -> tuple[Tensor, Tensor]:
+    """The chunk after a `context`, and what it was at each of the `levels`, as the sampler goes.
+
+    `context`: bfloat16, the precision that films will be made in; `noises`: see `Rollout`. Returns
+    [films, C, chunk, h, w] and, shaped as `noises`, the inputs.
+    """
+    noisy, inputs = noises[0], []
+    for index, sigma in enumerate(levels):
+        inputs.append(noisy)
+        timesteps = noisy.new_full((noisy.shape[0], noisy.shape[2]), 1000 * sigma)
+        with torch.autocast(noisy.device.type, torch.bfloat16):
+            predicted = flow(context, noisy, timesteps, embeddings, attention).float()
+        noisy = sampler.clean(noisy, predicted, sigma)
+        if index + 1 < len(levels):
+            noisy = sampler.renoise(noisy, noises[index + 1], levels[index + 1])
+    return noisy, torch.stack(inputs)
 
 
 class BatchCamera:
@@ -109,7 +126,7 @@ class BatchCamera:
         decoder = self.codec.start()
         for chunk in range(chunks):
             embeddings = self._embed([self._told(script, chunk) for script in scripts])
-            latents, _ = films.sample(embeddings)
+            latents = films.sample(embeddings)
             films.append(latents)
             pictures, decoder = self.codec.decode(latents, decoder)
             frames.append((pictures.clamp(0, 1) * 255 + 0.5).to("cpu", torch.uint8))

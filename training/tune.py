@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import argparse
 import random
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from longtake.models.video import sampler
 from longtake.models.video.settings import StreamingConfig
+from longtake.training.attention import ChunkCausalAttention
 from longtake.training.dataset import CHANGE, SCENE, STYLE_CHANGES
 from longtake.training.denoiser import Denoiser, Flow, compile_blocks, load_denoiser
 from longtake.training.generator import flow_loss, run_and_save
+from longtake.training.graphs import GraphedLoss, Loss
 from longtake.training.loop import (
     Loop,
     add_arguments,
@@ -26,8 +30,13 @@ from longtake.training.loop import (
     step_generator,
 )
 from longtake.training.prompts import build_tokenizer, mention, prompt, tokens
-from longtake.training.rollout import Rollout
-from longtake.training.teacher import add_student_arguments, load_teacher, student_loop
+from longtake.training.rollout import Rollout, sample_chunk
+from longtake.training.teacher import (
+    Teacher,
+    add_student_arguments,
+    load_teacher,
+    student_loop,
+)
 from longtake.training.valley.film import CELL
 from longtake.training.valley.world import HEIGHT, WIDTH, Scenes, draw_change, sample_scenes
 
@@ -78,6 +87,62 @@ class Films:
         return tokens(self.tokenizer, stories, self.streaming.text_length, 0.0, self.rng)
 
 
+class Lesson:
+    """What a student learns from one more chunk of its own: where its teacher would have gone."""
+
+    def __init__(self, student: Denoiser, teacher: Teacher, streaming: StreamingConfig) -> None:
+        self.student, self.teacher = student, teacher
+        self.flow = Flow(student.transformer)
+        self.chunk = streaming.chunk
+        self.levels = sampler.sigmas(streaming.steps, streaming.shift)
+        self.heights = torch.tensor(self.levels, device=student.transformer.proj_out.weight.device)
+
+    def loss(
+        self,
+        attention: ChunkCausalAttention,
+        context: Tensor,
+        noises: Tensor,
+        level: Tensor,
+        ids: Tensor,
+        mask: Tensor,
+    ) -> dict[str, Tensor]:
+        """The loss, and the chunk as `latents`.
+
+        `attention`, `context`, `noises`: as in `sample_chunk`; `level`: int64 [1], which of the
+        sampler's is learned; `ids`, `mask`: int64 [films, length].
+        """
+        with torch.autocast(context.device.type, torch.bfloat16):
+            embeddings = self.student.embed(ids, mask)
+            given = (context, noises, embeddings.detach(), attention)
+            latents, inputs = sample_chunk(self.flow, self.levels, *given)
+            noisy = inputs.index_select(0, level)[0]
+            sigma = self.heights[level].expand(len(noisy), self.chunk)
+            end = self.teacher.endpoint(context, noisy, sigma, (ids, mask), attention)
+            predicted = self.flow(context, noisy, 1000 * sigma, embeddings, attention)
+        aim = (noisy - end) / self.heights[level]
+        nothing = torch.zeros_like(noisy[:, 0], dtype=torch.bool)
+        return flow_loss(predicted, aim, sigma > 0, nothing) | {"latents": latents}
+
+
+class Lessons:
+    """A lesson's loss for each length of what came before: films begin short."""
+
+    def __init__(self, lesson: Lesson, *, graphed: bool) -> None:
+        self.lesson = lesson
+        self.pool = torch.cuda.graph_pool_handle() if graphed else None
+        self.losses: dict[int, Loss] = {}
+
+    def next(self, rollout: Rollout) -> Loss:
+        """The loss of a rollout's next chunk."""
+        frames = rollout.context.shape[2]
+        if frames not in self.losses:
+            loss: Loss = partial(self.lesson.loss, rollout.attention)
+            if self.pool:
+                loss = GraphedLoss(loss, self.lesson.student.parameters(), self.pool)
+            self.losses[frames] = loss
+        return self.losses[frames]
+
+
 def train(options: argparse.Namespace) -> Denoiser | None:
     """Train within the budget and write the model folder; None where it paused.
 
@@ -87,7 +152,6 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     student, described = load_denoiser(options.init, device)
     streaming = StreamingConfig(**described["streaming"])
     teacher = load_teacher(options, streaming.text_length, device)
-    flow = Flow(student.transformer)
     loop = Loop(student_loop(options), student)
     films = Films(options.batch, options.longest, streaming, options.seed + loop.step)
     latent = (student.transformer.config.in_channels, HEIGHT // CELL, WIDTH // CELL)
@@ -95,6 +159,8 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     rollout: Rollout | None = None
     if not options.no_compile:
         compile_blocks(student)
+    graphed = device.type == "cuda" and not options.no_compile
+    lessons = Lessons(Lesson(student, teacher, streaming), graphed=graphed)
 
     def step_loss(step: int) -> dict[str, Tensor]:
         nonlocal rollout
@@ -103,22 +169,14 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         if rollout is None or films.chunk == 1:
             rollout = Rollout(student.transformer, streaming, latent, options.batch, draw)
         rollout.draw = draw
-        context, attention = rollout.context.bfloat16(), rollout.attention
+        level = torch.randint(streaming.steps, (1,), generator=draw, device=device)
+        loss = lessons.next(rollout)
         # Of the beginnings of films, each of its own length, none is worth a compilation.
-        stance = "default" if context.shape[2] == full else "force_eager"
-        with torch.compiler.set_stance(stance), torch.autocast(device.type, torch.bfloat16):
-            embeddings = student.embed(ids, mask)
-            latents, inputs = rollout.sample(embeddings.detach())
-            level = int(torch.randint(len(inputs), (), generator=draw, device=device))
-            noisy = inputs[level]
-            sigma = noisy.new_full((len(noisy), streaming.chunk), rollout.levels[level])
-            end = teacher.endpoint(context, noisy, sigma, (ids, mask), attention)
-            predicted = flow(context, noisy, 1000 * sigma, embeddings, attention)
-        aim = (noisy - end) / rollout.levels[level]
-        rollout.append(latents)
-        nothing = torch.zeros_like(noisy[:, 0], dtype=torch.bool)
-        losses = flow_loss(predicted, aim, sigma > 0, nothing)
-        return losses | {"chunk": torch.tensor(films.chunk)}
+        stance = "default" if rollout.context.shape[2] == full else "force_eager"
+        with torch.compiler.set_stance(stance):
+            outputs = loss(rollout.context.bfloat16(), rollout.noises(), level, ids, mask)
+        rollout.append(outputs.pop("latents"))
+        return outputs | {"chunk": torch.tensor(films.chunk)}
 
     return run_and_save(loop, step_loss, described)
 

@@ -24,7 +24,7 @@ from longtake.training.denoiser import (
     load_denoiser,
 )
 from longtake.training.prompts import build_tokenizer, tokens
-from longtake.training.rollout import Rollout
+from longtake.training.rollout import Rollout, sample_chunk
 from longtake.training.teacher import Teacher
 
 TOY = Path(__file__).parents[1] / "toy.json"
@@ -150,13 +150,32 @@ def test_a_rollout_sees_its_sinks_and_the_newest(built: Path) -> None:
     films = Rollout(denoiser.transformer, STREAMING, (8, 9, 16), 2, draw)
     made = []
     for _ in range(6):
-        latents, inputs = films.sample(torch.randn(2, 48, 16, generator=draw))
-        assert [each.shape for each in (latents, *inputs)] == [(2, 8, 2, 9, 16)] * 3
+        latents = films.sample(torch.randn(2, 48, 16, generator=draw))
+        assert latents.shape == (2, 8, 2, 9, 16)
         films.append(latents)
         made.append(latents)
     # A sink of one chunk, and of the window's three the two before the one to be made.
     torch.testing.assert_close(films.context, torch.cat([made[0], *made[-2:]], 2))
     assert films.attention.clean == films.attention.first == 3
+
+
+def test_a_chunk_is_sampled_from_its_noises_and_level_by_level(built: Path) -> None:
+    denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
+    draw = torch.Generator().manual_seed(0)
+    films = Rollout(denoiser.transformer, STREAMING, (8, 9, 16), 2, draw)
+    noises, embeddings = films.noises(), torch.randn(2, 48, 16, generator=draw)
+    given = (films.context.bfloat16(), noises, embeddings, films.attention)
+    latents, inputs = sample_chunk(films.flow, films.levels, *given)
+    assert torch.equal(inputs[0], noises[0])
+    for index, sigma in enumerate(films.levels):
+        steps = torch.full((2, 2), 1000 * sigma)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            flow = films.flow(given[0], inputs[index], steps, embeddings, films.attention)
+        clean = inputs[index] - sigma * flow.float()
+        if index + 1 < len(films.levels):
+            then = torch.lerp(clean, noises[index + 1], films.levels[index + 1])
+            torch.testing.assert_close(inputs[index + 1], then)
+    torch.testing.assert_close(latents, clean)
 
 
 def test_films_are_rolled_out_with_one_switch_each() -> None:
