@@ -240,10 +240,12 @@ def build(options: argparse.Namespace) -> None:
         ("openings", options.openings, share, options.seed + 1000, 4 * options.batch),
         ("films", options.clips, options.seconds - share, options.seed, options.batch),
     )
-    for name, most, seconds, seed, size in sets:
+    for name, most, seconds, seed, batch in sets:
         began, parts = time.perf_counter(), list[Clips]()
+        size = min(batch, most)
         for number in range(most // size):
-            if time.perf_counter() - began > seconds:
+            # A set without a clip is none.
+            if parts and time.perf_counter() - began > seconds:
                 break
             parts.append(make_batch(codec, streaming, size, seed, number, name))
         clips = Clips.joined(parts)

@@ -88,6 +88,15 @@ def test_the_dataset_is_made_of_its_seed_alone(built: Path) -> None:
     assert not openings.border.any()
 
 
+def test_a_set_has_a_batch_however_little_there_is_to_be(built: Path, tmp_path: Path) -> None:
+    given = ("--codec", built / "codec", "--config", TOY, "--device", "cpu", "--seconds", 0)
+    sizes = ("--clips", 2, "--openings", 3, "--batch", 4)
+    arguments = [str(each) for each in ("--out", tmp_path, *given, *sizes)]
+    dataset.build(dataset.parser().parse_args(arguments))
+    assert len(Clips.load(tmp_path / "films.0.safetensors", "cpu")) == 2
+    assert len(Clips.load(tmp_path / "openings.0.safetensors", "cpu")) == 3
+
+
 def test_plans_keep_their_promises() -> None:
     plan = dataset.draw_plan(4000, STREAMING, 4, torch.Generator().manual_seed(0))
     before, after = plan.before.attributes, plan.after.attributes
