@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from longtake.app import wire
-from longtake.app.ingest import Dropped, Ended, Gap, Notice, Resized, Stalled
-from longtake.app.sampling import Pixels
+from longtake.app.ingest import Dropped, Ended, Notice, Stalled
+from longtake.app.sampling import Gap, Pixels, Resized
 from longtake.app.witness import Watch, Witness
 from longtake.models.vlm.frames import MAX_ASPECT
 from longtake.models.vlm.words import Words

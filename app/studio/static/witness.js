@@ -264,13 +264,13 @@ class Witness extends HTMLElement {
   // What the page shows.
 
   _notice(text) {
-    const notice = this.querySelector(".lt-notice");
+    const notice = this.querySelector(".lt-told");
     notice.dataset.shown = text ? "yes" : "no";
     notice.firstElementChild.textContent = text;
   }
 
   _say(text) {
-    this.querySelector(".lt-status").textContent = text;
+    this.querySelector(".lt-happens").textContent = text;
   }
 
   _render() {

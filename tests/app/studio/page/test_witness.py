@@ -209,7 +209,7 @@ def test_a_camera_that_cannot_be_had_is_told_of_in_one_sentence(page, name, sent
     page.evaluate(f"""() => navigator.mediaDevices.getUserMedia =
         () => Promise.reject(new DOMException("no", "{name}"))""")
     page.get_by_role("button", name="Start the camera").click()
-    expect(page.locator("longtake-witness .lt-notice p")).to_contain_text(sentence)
+    expect(page.locator("longtake-witness .lt-told p")).to_contain_text(sentence)
     expect(page.get_by_role("button", name="Start the camera")).to_be_enabled()
 
 
@@ -217,13 +217,13 @@ def test_a_file_that_is_no_video_is_told_of(page, tmp_path):
     path = tmp_path / "notes.mp4"
     path.write_text("no video")
     page.set_input_files("longtake-witness [type=file]", path)
-    expect(page.locator("longtake-witness .lt-notice p")).to_contain_text("cannot play notes.mp4")
+    expect(page.locator("longtake-witness .lt-told p")).to_contain_text("cannot play notes.mp4")
 
 
 def test_without_a_captioner_the_tab_says_how_to_give_one(model, takes, open_tab):
     with served(model, takes, None) as server, open_tab(server.url) as page:
         turn_to_witness(page, server.url)
-        notice = page.locator("longtake-witness .lt-notice p")
+        notice = page.locator("longtake-witness .lt-told p")
         expect(notice).to_contain_text("no captioner comes with this version")
         expect(notice).to_contain_text("--witness")
         expect(page.get_by_role("button", name="Start the camera")).to_be_disabled()
