@@ -81,16 +81,16 @@ class Model:
     Args:
         generator: loaded.
         folder: it came from.
-        engine: started; the generator was loaded in its worker.
+        engine: started; the generator was loaded in its worker. Others may share it.
     """
 
     def __init__(self, generator: VideoGenerator, folder: Path, engine: Engine) -> None:
         self.generator = generator
         self.folder = folder
         self._spelling = Spelling.of(generator.text_encoder.tokenizer)
-        self._engine = engine
+        self.engine = engine
         # A worker still inside torch when the interpreter ends would abort the process.
-        self._stop = weakref.finalize(self, self._engine.stop)
+        self._stop = weakref.finalize(self, self.engine.stop)
 
     @property
     def rate(self) -> int:
@@ -130,7 +130,7 @@ class Model:
 
         It depends on what else the machine does, so films made with it need not repeat.
         """
-        return self._engine.call(lambda: probe(self.generator)).affordable
+        return self.engine.call(lambda: probe(self.generator)).affordable
 
     @property
     def about(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class Model:
         events = list(first)
         for event in events:
             self.generator.check(event)
-        session = self._engine.open(self.generator, prompt, seed, clock=clock, horizon=0.0)
+        session = self.engine.open(self.generator, prompt, seed, clock=clock, horizon=0.0)
         session.submit(*events)
         return session
 
@@ -189,7 +189,7 @@ class Model:
                 warnings.warn(f"{message}: its next frames may differ", stacklevel=2)
         pending = tensors.pop(_PENDING)
         try:
-            session = self._engine.restore(
+            session = self.engine.restore(
                 self.generator, tensors, note["state"], Progress.from_json(note["progress"])
             )
         except (KeyError, RuntimeError, TypeError) as error:

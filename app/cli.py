@@ -184,6 +184,12 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="where films are saved (default: $LONGTAKE_TAKES, or longtake/takes in your data "
         "folder)",
     )
+    parser.add_argument(
+        "--witness",
+        metavar="FOLDER",
+        help="a Qwen2.5-VL that watches what visitors show, or its name on the Hugging Face hub "
+        "(default: the bundled captioner, if there is one)",
+    )
     _add_model(parser)
 
 

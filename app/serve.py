@@ -7,7 +7,9 @@ import secrets
 import socket
 import ssl
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from longtake.app.outputs import reason
@@ -15,6 +17,10 @@ from longtake.app.studio.guard import LOOPBACK
 from longtake.app.studio.listening import listen
 from longtake.app.studio.settings import StudioSettings
 from longtake.streaming import StreamError
+
+if TYPE_CHECKING:
+    from longtake.app.api import Model
+    from longtake.app.studio.watching import Captioners
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -58,9 +64,29 @@ def _serve(
     with open_model(options.model, device=options.device, dtype=options.dtype) as model:
         print(f"{model.folder.name} is loaded; takes are saved in {takes.path}", file=sys.stderr)
         print(f"open {_address(settings, listener, bool(tls))}  (Ctrl-C ends it)", flush=True)
-        app = mount_page(make_app(model, settings, takes), model, takes)
+        captioners = _captioners(options, model)
+        app = make_app(model, settings, takes, captioners=captioners)
+        app = mount_page(app, model, takes, watches=captioners is not None)
         Server(app, settings, tls).run(sockets=[listener])
     return 0
+
+
+def _captioners(options: argparse.Namespace, model: Model) -> Captioners | None:
+    """What watches for visitors, on the worker of the generator; None where there is nothing."""
+    from longtake.app.studio.watching import Captioners  # noqa: PLC0415
+    from longtake.app.witness import open_witness  # noqa: PLC0415
+    from longtake.weights import CAPTIONER  # noqa: PLC0415
+
+    if options.witness is None and not CAPTIONER.is_dir():
+        return None
+    load = partial(
+        open_witness,
+        options.witness,
+        device=options.device,
+        dtype=options.dtype,
+        beside=model.engine,
+    )
+    return Captioners(load)
 
 
 def _tls(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:

@@ -1,9 +1,9 @@
 """The studio's WebSocket: every message in both directions.
 
-Text messages are JSON objects, told apart by ``type``; frames are binary. A message that exists has
-been checked: each field is of its type and in its range, and there is no other field. Times are
-seconds of presentation time where nothing else is said. ``docs/protocol.md`` says what each field
-means; a test holds it to these classes.
+Text messages are JSON objects, told apart by ``type``; frames are binary, in both directions. A
+message that exists has been checked: each field is of its type and in its range, and there is no
+other field. Times are seconds of presentation time where nothing else is said.
+``docs/protocol.md`` says what each field means; a test holds it to these classes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ HELLO_SECONDS = 10
 MAX_MESSAGE = 32_768
 # Bytes of a coded picture.
 MAX_PAYLOAD = 8_388_608
+# Bytes of one that a client shows to the captioner, and its pixels.
+MAX_SHOWN = 262_144
+MAX_SHOWN_PIXELS = 4_194_304
 MAX_PROMPT = 2_000
 MAX_SENTENCE = 500
 MAX_SECONDS = 10_000_000
@@ -45,6 +48,8 @@ Sentence = Annotated[str, Field(max_length=MAX_SENTENCE)]
 PromptText = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)
 ]
+Instruction = Annotated[str, Field(max_length=MAX_PROMPT)]
+WatchNumber = TakeNumber
 
 
 class Message(BaseModel):
@@ -159,6 +164,27 @@ class Playback(Request):
     buffer_ms: Annotated[int, Field(ge=0, le=3_600_000)]
 
 
+class Watch(Request):
+    """Begin to watch what the client shows; the watch before it ends."""
+
+    type: Literal["watch"] = "watch"
+    prompt: Instruction = ""
+    seed: Count = 0
+
+
+class Ask(Request):
+    """Ask about what is being watched."""
+
+    type: Literal["ask"] = "ask"
+    text: PromptText
+
+
+class Unwatch(Request):
+    """Nothing more is shown: what was shown is spoken of, and the watch ends."""
+
+    type: Literal["unwatch"] = "unwatch"
+
+
 class Bye(Request):
     """End the session."""
 
@@ -220,6 +246,10 @@ class Ack(Message):
     chunk: ChunkIndex | None = None
     time: Seconds | None = None
     file: SavedFile | None = None
+    watch: WatchNumber | None = None
+    fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    round: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = None
+    pixels: Annotated[int, Field(ge=1, le=MAX_SHOWN_PIXELS)] | None = None
     note: Sentence | None = None
 
 
@@ -252,6 +282,30 @@ class Metrics(Message):
     waiting: Count
     cache: Count
     memory: Count
+
+
+class Words(Message):
+    """A piece of what the captioner says; see :class:`longtake.models.vlm.words.Words`."""
+
+    type: Literal["words"] = "words"
+    watch: WatchNumber
+    kind: Literal["caption", "answer"]
+    start: Seconds
+    end: Seconds
+    text: Sentence
+    final: bool
+    question: Instruction = ""
+
+
+class Watching(Message):
+    """What happened to a watch besides words."""
+
+    type: Literal["watching"] = "watching"
+    watch: WatchNumber
+    what: Literal["dropped", "gap", "resized", "refused", "stalled", "ended", "failed"]
+    message: Sentence
+    hint: Sentence = ""
+    frames: Count = 0
 
 
 class Notice(Message):
@@ -323,6 +377,20 @@ class EncodedFrame(Message):
     payload: Annotated[bytes, Field(min_length=1, max_length=MAX_PAYLOAD)]
 
 
+class ShownFrame(Message):
+    """A binary message from the client: one picture for the captioner.
+
+    Attributes:
+        watch: the number of its watch, from ``ack``.
+        pts: presentation time in microseconds.
+        payload: a JPEG.
+    """
+
+    watch: WatchNumber
+    pts: Count
+    payload: Annotated[bytes, Field(min_length=1, max_length=MAX_SHOWN)]
+
+
 def _sentences(error: StreamError) -> tuple[str, str]:
     """An error's message and hint, fit to be sent."""
     message, hint = (
@@ -333,6 +401,21 @@ def _sentences(error: StreamError) -> tuple[str, str]:
 
 
 ClientMessage = (
-    Hello | Open | Prompt | Set | Pause | Resume | Restart | Save | Still | Playback | Bye
+    Hello
+    | Open
+    | Prompt
+    | Set
+    | Pause
+    | Resume
+    | Restart
+    | Save
+    | Still
+    | Playback
+    | Watch
+    | Ask
+    | Unwatch
+    | Bye
 )
-ServerMessage = Ready | Queued | Ack | Applied | Metrics | Notice | Error | Goodbye
+ServerMessage = (
+    Ready | Queued | Ack | Applied | Metrics | Words | Watching | Notice | Error | Goodbye
+)

@@ -12,11 +12,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from longtake.app.wire import (
     MAX_ID,
     MAX_MESSAGE,
+    MAX_SHOWN,
     PROTOCOL,
     ClientMessage,
     Codec,
     EncodedFrame,
     ServerMessage,
+    ShownFrame,
 )
 from longtake.app.wire_faults import ErrorCode, RequestError
 from longtake.streaming import StreamError
@@ -24,6 +26,9 @@ from longtake.streaming import StreamError
 FRAME_TAG = 0x46
 # Tag, version, codec, flags, take, chunk, length, index, pts: every number is aligned to its size.
 FRAME_HEADER = Struct("<4B3I2Q")
+SHOWN_TAG = 0x57
+# Tag, version, codec, flags, watch, pts.
+SHOWN_HEADER = Struct("<4BIQ")
 
 _CLIENT: TypeAdapter[ClientMessage] = TypeAdapter(
     Annotated[ClientMessage, Field(discriminator="type")]
@@ -122,6 +127,36 @@ def unpack_frame(data: bytes) -> EncodedFrame:
         )
     except ValueError:  # of the codec; a ValidationError is one too
         raise _no_frame("has a field out of range") from None
+
+
+def pack_shown(frame: ShownFrame) -> bytes:
+    """A frame for the captioner as a binary message."""
+    tags = (SHOWN_TAG, PROTOCOL, Codec.JPEG, 0)
+    return SHOWN_HEADER.pack(*tags, frame.watch, frame.pts) + frame.payload
+
+
+def unpack_shown(data: bytes) -> ShownFrame:
+    """The frame for the captioner in a binary message.
+
+    Raises:
+        RequestError: ``bad_message``: it is no such frame of this version; ``too_large``.
+    """
+    hint = "see the protocol"
+    if len(data) <= SHOWN_HEADER.size:
+        problem = f"a binary message has {len(data)} bytes, no more than a header"
+        raise RequestError("bad_message", problem, hint)
+    *tags, watch, pts = SHOWN_HEADER.unpack_from(data)
+    if tags != [SHOWN_TAG, PROTOCOL, Codec.JPEG, 0]:
+        raise RequestError("bad_message", "a binary message is no frame of this version", hint)
+    payload = data[SHOWN_HEADER.size :]
+    if len(payload) > MAX_SHOWN:
+        problem = f"a picture has {len(payload):,} bytes"
+        raise RequestError("too_large", problem, f"keep it to {MAX_SHOWN:,}")
+    try:
+        return ShownFrame(watch=watch, pts=pts, payload=payload)
+    except ValidationError:
+        problem = "a frame has a watch or a time out of range"
+        raise RequestError("bad_message", problem, hint) from None
 
 
 def _parse(text: str | bytes) -> dict[str, Any]:

@@ -71,11 +71,13 @@ ERRORS: dict[ErrorCode, Fault] = {
     "model_failed": Fault(True, "the model failed and the take has ended", "what was kept"),
     "internal": Fault(False, "the server failed in a way that has no code", "where to report it"),
 }
-# Codes of what can go wrong with takes on disk -> those that a client is told.
+# Codes of what can go wrong with takes on disk and captioners -> those that a client is told.
 ALIASES: dict[str, ErrorCode] = {
     "bad_length": "nothing_recorded",
     "bad_take": "nothing_recorded",
     "bad_takes": "bad_output",
+    "bad_model": "unsupported",
+    "no_model": "unsupported",
     "disk_full": "bad_output",
     "takes_full": "bad_output",
 }

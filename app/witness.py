@@ -41,6 +41,7 @@ def open_witness(
     device: str = "auto",
     dtype: str = "auto",
     quantization: Quantization | None = None,
+    beside: Engine | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> Witness:
     """Load a captioner.
@@ -54,6 +55,8 @@ def open_witness(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``bf16`` or ``fp32``.
         quantization: ``8bit`` or ``4bit``, by bitsandbytes; None for neither.
+        beside: a started engine to take turns on with what else it runs, a generator's say; None
+            for one of its own. Whoever started it stops it.
         settings: fields of :class:`~longtake.models.vlm.settings.Settings` in place of the
             folder's: ``fps``, ``vision_seconds`` and others.
 
@@ -65,16 +68,18 @@ def open_witness(
         raise StreamError("no_model", "no captioner comes with this version", hint)
     place = str(CAPTIONER if folder is None else folder)
     where = choose_device(device)
-    engine = Engine()
-    engine.start()
+    engine = beside or Engine()
+    if beside is None:
+        engine.start()
     try:
         number = choose_dtype(dtype, where)
         captioner = engine.call(partial(load_captioner, place, where, number, quantization))
         if settings:
             captioner = _watching_with(captioner, settings)
-        return Witness(captioner, engine)
+        return Witness(captioner, engine, shared=beside is not None)
     except BaseException:
-        engine.stop()
+        if beside is None:
+            engine.stop()
         raise
 
 
@@ -84,13 +89,14 @@ class Witness:
     Args:
         captioner: loaded.
         engine: started; the captioner was loaded in its worker.
+        shared: whether somebody else stops the engine.
     """
 
-    def __init__(self, captioner: Captioner, engine: Engine) -> None:
+    def __init__(self, captioner: Captioner, engine: Engine, *, shared: bool = False) -> None:
         self.captioner = captioner
         self._engine = engine
         # A worker still inside torch when the interpreter ends would abort the process.
-        self._stop = weakref.finalize(self, self._engine.stop)
+        self._stop = weakref.finalize(self, (lambda: None) if shared else engine.stop)
 
     def watch(
         self,
@@ -133,7 +139,7 @@ class Witness:
         return Watch(self, session, Sampler(self.captioner.settings.fps, frames), opened)
 
     def close(self) -> None:
-        """End every watch and the worker."""
+        """End every watch and the worker, unless that is shared."""
         self._stop()
 
     def __enter__(self) -> Witness:

@@ -16,7 +16,7 @@ from longtake.app.studio.failures import failure
 from longtake.app.studio.outgoing import Item
 from longtake.app.studio.visit import Visit
 from longtake.app.studio.visits import Visits
-from longtake.app.wire_coding import decode_client, encode, pack_frame
+from longtake.app.wire_coding import decode_client, encode, pack_frame, unpack_shown
 from longtake.app.wire_faults import Reason, RequestError
 from longtake.streaming import StreamError
 
@@ -47,6 +47,7 @@ class Connection:
         self._room_for_replies.set()
         self._sending_since: float | None = None
         self._requests = Bucket(self._settings.requests, self._settings.requests, visits.now)
+        self._frames = Bucket(self._settings.requests, self._settings.requests, visits.now)
         self._refusals = Bucket(10, self._settings.refusals, visits.now)
         self._tasks: list[asyncio.Task[None]] = []
         self._cut: asyncio.TimerHandle | None = None
@@ -179,7 +180,10 @@ class Connection:
             if self._reason is not None:
                 continue
             try:
-                await self._answer(decode_client(_text(message)))
+                if (data := message.get("bytes")) is not None:
+                    self._show(data)
+                else:
+                    await self._answer(decode_client(_text(message)))
             except RequestError as error:
                 self._refuse(error)
 
@@ -224,6 +228,18 @@ class Connection:
             self.close("asked")
         elif visit is not None:
             await asyncio.shield(visit.begin(request, self.tell, self._visits.now()))
+
+    def _show(self, data: bytes) -> None:
+        """A frame for the captioner has come; those that come too fast are dropped."""
+        frame, visit = unpack_shown(data), self._visit
+        if visit is None:
+            raise RequestError("out_of_order", "a frame came before there was a place", "wait")
+        if visit.ended or not self._frames.take():
+            return
+        try:
+            visit.watches.show(frame)
+        except StreamError as error:
+            raise RequestError("out_of_order", error.message, error.hint) from None
 
     def _refuse(self, error: RequestError) -> None:
         """Tell why; what has an id was received all the same."""

@@ -15,6 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from longtake.app.api import Model
 from longtake.app.studio.calm import Calm
 from longtake.app.studio.stored_takes import add_take_routes
+from longtake.app.studio.watches import NO_CAPTIONER
 from longtake.app.takes import TakesFolder
 from longtake.app.wire import MAX_PROMPT
 from longtake.weights import GENERATOR
@@ -41,12 +42,15 @@ _HEAD = """
 <link rel="stylesheet" href="studio/stage.css">
 <link rel="stylesheet" href="studio/prompt.css">
 <link rel="stylesheet" href="studio/drawer.css">
+<link rel="stylesheet" href="studio/witness.css">
 <script type="module" src="studio/studio.js"></script>
 <script type="module" src="studio/drawer.js"></script>
+<script type="module" src="studio/witness.js"></script>
+<script type="module" src="studio/tabs.js"></script>
 """
 
 
-def mount_page(app: FastAPI, model: Model, takes: TakesFolder) -> FastAPI:
+def mount_page(app: FastAPI, model: Model, takes: TakesFolder, *, watches: bool = False) -> FastAPI:
     """Add the page, its files and the routes it asks to a server.
 
     Args:
@@ -54,6 +58,7 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder) -> FastAPI:
             the page, which answers every path that is not taken.
         model: that makes the films; asked for the words it knows.
         takes: where they are recorded.
+        watches: whether the server has a captioner.
 
     Returns:
         The app.
@@ -71,7 +76,7 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder) -> FastAPI:
     app.mount("/studio", StaticFiles(directory=HERE / "static"))
     examples = [each for each in EXAMPLES if not model.unknown_words(each)] or EXAMPLES[:1]
     about = BUNDLED if model.folder == GENERATOR else ""
-    blocks = _blocks(examples, about)
+    blocks = _blocks(examples, about, watches=watches)
     gr.mount_gradio_app(
         app,
         blocks,
@@ -94,15 +99,22 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder) -> FastAPI:
     return app
 
 
-def _blocks(examples: Sequence[str], about: str) -> gr.Blocks:
-    """The frame: our stage, and one closed drawer."""
+def _blocks(examples: Sequence[str], about: str, *, watches: bool) -> gr.Blocks:
+    """The frame: our stage and the witness beside it, and one closed drawer."""
     data = {"prompt": examples[0], "examples": json.dumps(examples), "about": about}
     attributes = "".join(f' data-{name}="{html.escape(value)}"' for name, value in data.items())
-    stage, drawer = ((HERE / name).read_text("utf-8") for name in ("stage.html", "drawer.html"))
+    tabs, stage, witness, drawer = (
+        (HERE / f"{name}.html").read_text("utf-8")
+        for name in ("tabs", "stage", "witness", "drawer")
+    )
+    if not watches:
+        why = html.escape(f"{NO_CAPTIONER.message}: {NO_CAPTIONER.hint}")
+        witness = witness.replace("<longtake-witness", f'<longtake-witness data-lacks="{why}"')
     blocks: gr.Blocks = gr.Blocks(title="Longtake", analytics_enabled=False, fill_width=True)
     with blocks:
-        opening = f"<longtake-stage{attributes}>"
-        gr.HTML(stage.replace("<longtake-stage>", opening), apply_default_css=False)
+        opening = f"<longtake-stage{attributes}"
+        stage = stage.replace("<longtake-stage", opening, 1)
+        gr.HTML(tabs + stage + witness, apply_default_css=False)
         with gr.Accordion("More", open=False, elem_classes="lt-more"):
             gr.HTML(drawer, apply_default_css=False)
     return blocks

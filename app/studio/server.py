@@ -18,8 +18,9 @@ from longtake.app.studio.connection import Connection
 from longtake.app.studio.guard import Guard, knows_token
 from longtake.app.studio.settings import StudioSettings
 from longtake.app.studio.visits import Visits
+from longtake.app.studio.watching import Captioners
 from longtake.app.takes import TakesFolder
-from longtake.app.wire import MAX_MESSAGE
+from longtake.app.wire import MAX_SHOWN
 
 WARM_UP_CHUNKS = 2
 
@@ -29,6 +30,7 @@ def make_app(
     settings: StudioSettings,
     takes: TakesFolder,
     now: Callable[[], float] = time.monotonic,
+    captioners: Captioners | None = None,
 ) -> FastAPI:
     """The studio's server as an ASGI application; ``app.state.visits`` are its :class:`Visits`.
 
@@ -37,6 +39,7 @@ def make_app(
         settings: what is allowed.
         takes: where takes are recorded.
         now: seconds on a monotonic clock, for all that may be overdue.
+        captioners: watch what visitors show; None where there are none.
     """
 
     @asynccontextmanager
@@ -51,7 +54,7 @@ def make_app(
             await visits.close()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    visits = app.state.visits = Visits(model, settings, takes, now)
+    visits = app.state.visits = Visits(model, settings, takes, now, captioners)
     app.add_middleware(Guard, settings=settings)
 
     @app.get("/health")
@@ -91,7 +94,7 @@ class Server(uvicorn.Server):
                 app,
                 ws="websockets-sansio",
                 # A message that is somewhat too long gets a proper answer.
-                ws_max_size=4 * MAX_MESSAGE,
+                ws_max_size=2 * MAX_SHOWN,
                 ws_per_message_deflate=False,
                 lifespan="on",
                 log_level="warning",

@@ -13,6 +13,8 @@ from longtake.app.studio.failures import failure, idle_notice
 from longtake.app.studio.live import LiveTake, Opening, Requested
 from longtake.app.studio.outgoing import Item
 from longtake.app.studio.shelf import Shelf
+from longtake.app.studio.watches import Watches
+from longtake.app.studio.watching import Captioners
 from longtake.app.takes import TakesFolder
 from longtake.app.wire_faults import Reason, RequestError
 from longtake.streaming import Boundary, StreamError
@@ -47,6 +49,7 @@ class Visit:
         takes: where they are recorded.
         shelf: where what is saved can be fetched.
         limits: as told to the client.
+        captioners: watch what the client shows; None where there are none.
         now: on the server's clock.
 
     Attributes:
@@ -55,18 +58,26 @@ class Visit:
         received: the highest ``id`` of a request so far.
         client: its connection, or None while that is lost.
         take: the film being made, or that was made last; None before the first.
+        watches: what the client shows to the captioner.
         resting: what its client was told of asking for nothing for long; None while it asks.
         ended: whether the visit is over.
     """
 
     def __init__(
-        self, model: Model, takes: TakesFolder, shelf: Shelf, limits: wire.Limits, now: float
+        self,
+        model: Model,
+        takes: TakesFolder,
+        shelf: Shelf,
+        limits: wire.Limits,
+        captioners: Captioners | None,
+        now: float,
     ) -> None:
         self.name = f"s-{secrets.token_hex(6)}"
         self.resume_token = secrets.token_urlsafe(16)
         self.received = 0
         self.client: Client | None = None
         self.take: LiveTake | None = None
+        self.watches = Watches(captioners, self._say)
         self.resting: wire.Notice | None = None
         self.ended = False
         self._model = model
@@ -128,6 +139,7 @@ class Visit:
         runs = take is not None and not take.paused and not take.ended
         if take is not None and runs:
             take.pause()
+        self.watches.rest()
         self.resting, self._rested = idle_notice(self._limits, paused=runs), now
         return self.resting
 
@@ -186,6 +198,7 @@ class Visit:
         self.ended = True
         while self._tasks:
             await asyncio.wait(self._tasks)
+        await self.watches.close()
         if self.take is not None:
             await asyncio.to_thread(self.take.close)
 
@@ -202,6 +215,13 @@ class Visit:
             case wire.Save() | wire.Still():
                 self._keep(request, tell)
                 return None
+            case wire.Watch():
+                self._spawn(self._begin_watch(request, tell))
+                return None
+            case wire.Ask():
+                self.watches.ask(request.text)
+            case wire.Unwatch():
+                self.watches.end()
             case wire.Playback():
                 self._report(request.frame)
         return wire.Ack(id=request.id)
@@ -287,6 +307,17 @@ class Visit:
             problem = f"{SAVES_PENDING} files are being saved"
             raise StreamError("too_fast", problem, "wait for one of them")
         self._spawn(self._kept(request, take, sent, tell))
+
+    async def _begin_watch(self, request: wire.Watch, tell: Tell) -> None:
+        """Nothing else waits for a captioner that is being loaded."""
+        try:
+            tell(await self.watches.begin(request))
+        except Exception as error:
+            tell(failure(error, request.id))
+
+    def _say(self, message: wire.ServerMessage) -> None:
+        if self.client is not None:
+            self.client.tell(message)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

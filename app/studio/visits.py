@@ -13,6 +13,7 @@ from longtake.app.api import Model
 from longtake.app.studio.settings import StudioSettings
 from longtake.app.studio.shelf import Shelf
 from longtake.app.studio.visit import Client, Visit
+from longtake.app.studio.watching import Captioners
 from longtake.app.takes import TakesFolder
 from longtake.models.video.settings import MAX_TRANSITION
 from longtake.streaming import StreamError
@@ -43,6 +44,7 @@ class Visits:
         settings: what is allowed.
         takes: where films are recorded.
         now: seconds on a monotonic clock.
+        captioners: watch what visitors show; None where there are none.
 
     Attributes:
         shelf: where what visitors saved can be fetched.
@@ -56,6 +58,7 @@ class Visits:
         settings: StudioSettings,
         takes: TakesFolder,
         now: Callable[[], float],
+        captioners: Captioners | None = None,
     ) -> None:
         self.shelf = Shelf()
         self.now = now
@@ -64,6 +67,7 @@ class Visits:
         chunk = model.generator.spec.chunk_units
         self.limits = settings.limits(model.rate, chunk, MAX_TRANSITION)
         self._takes = takes
+        self._captioners = captioners
         # No place is free before the model is warm.
         self.is_open = False
         self._visits: dict[str, Visit] = {}
@@ -169,7 +173,9 @@ class Visits:
     def _let_in(self) -> None:
         while self._queue and self._has_place:
             guest = self._queue.pop(0)
-            visit = Visit(self.model, self._takes, self.shelf, self.limits, self.now())
+            visit = Visit(
+                self.model, self._takes, self.shelf, self.limits, self._captioners, self.now()
+            )
             self._visits[visit.name] = self._guests[guest] = visit
             guest.admit(visit, visit.attach(guest, None))
         self._tell_positions()

@@ -13,10 +13,13 @@ import pytest
 from longtake.app import wire
 from longtake.app.wire_coding import (
     FRAME_HEADER,
+    SHOWN_HEADER,
     decode_client,
     decode_server,
     pack_frame,
+    pack_shown,
     unpack_frame,
+    unpack_shown,
 )
 from longtake.app.wire_faults import ERRORS, REASONS, ErrorCode, Reason
 
@@ -181,6 +184,25 @@ def test_the_header_has_the_ranges_of_the_page():
         assert table[name] == range_of(properties[name])
     assert table["length"] == range_of(properties["payload"]).removesuffix(" characters")
     assert table["codec"] == " or ".join(str(each.value) for each in wire.Codec)
+
+
+def test_the_header_of_frames_to_be_watched_is_as_the_page_says():
+    frame = wire.ShownFrame(watch=3, pts=3_750_000, payload=b"picture")
+    data, found, end = pack_shown(frame), {}, 0
+    table = rows(PARTS["Frames to be watched"])
+    for offset, name, kind, *_ in table:
+        assert int(offset) == end
+        end += UINTS[kind]
+        found[name] = int.from_bytes(data[int(offset) : end], "little")
+    expected = {"tag": 87, "version": wire.PROTOCOL, "codec": 1, "flags": 0}
+    assert found == expected | {"watch": 3, "pts": 3_750_000}
+    assert end == SHOWN_HEADER.size
+    assert "a header of 16 bytes" in PARTS["Frames to be watched"]
+    assert unpack_shown(data) == frame
+    properties = wire.ShownFrame.model_json_schema()["properties"]
+    ranges = {row[1]: row[3] for row in table}
+    assert ranges["watch"] == range_of(properties["watch"])
+    assert ranges["pts"] == range_of(properties["pts"])
 
 
 # --- the example ---

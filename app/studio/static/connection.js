@@ -4,6 +4,8 @@ import { readFrame } from "./wire.js";
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 8000;
+// Bytes that wait to be sent; behind more of them a live frame would come too late.
+const MOST_WAITING = 500_000;
 
 /** Connects a session to the server that the page came from, over and over until it ends. */
 export class Connection {
@@ -38,6 +40,15 @@ export class Connection {
     if (this.timer === null) return;
     clearTimeout(this.timer);
     this.connect();
+  }
+
+  /** Send bytes, now or not at all; whether they were. */
+  post(bytes) {
+    const { socket } = this;
+    const stands = this.session.open && socket.readyState === WebSocket.OPEN;
+    if (!stands || socket.bufferedAmount > MOST_WAITING) return false;
+    socket.send(bytes);
+    return true;
   }
 
   _take(socket, data) {

@@ -14,7 +14,7 @@ const LOST = { code: "no_session", message: "the session has ended" };
 // Reasons to close after which connecting again goes on with the session, or is worth a try.
 const PASSING = ["stalled", "shutdown"];
 // Requests whose answers hold something: where one was lost, they are made again.
-const HOLDING = ["open", "restart", "save", "still"];
+const HOLDING = ["open", "restart", "save", "still", "watch"];
 
 /**
  * Phases: `connecting`, `warming` (greeted, no place yet), `queued`, `ready`, `lost` (to be
@@ -25,7 +25,7 @@ export class Session {
    * @param {object} hooks
    * @param {{session?: string, resume_token?: string}} hooks.stored what an earlier page kept.
    * @param {(kind: string, message: object) => void} hooks.on told of `ready` (with `resumed`),
-   *   `applied`, `metrics`, `notice`, `failed` and `phase`.
+   *   `applied`, `metrics`, `words`, `watching`, `notice`, `failed` and `phase`.
    */
   constructor({ stored = {}, on }) {
     this.stored = stored;

@@ -39,6 +39,7 @@ class Stage extends HTMLElement {
     find(".lt-save").addEventListener("click", () => this.save());
     find(".lt-notice button").addEventListener("click", () => this._again());
     document.addEventListener("visibilitychange", () => this._visibility());
+    this.addEventListener("longtake-tab", () => this._visibility());
     this._render();
     this.connection = new Connection(this.session, (frame) => this.view.take(frame));
     this.connection.connect();
@@ -159,6 +160,15 @@ class Stage extends HTMLElement {
     }
     this._render();
     this._emit("take");
+    this._emit("ready", ready);
+  }
+
+  _words(message) {
+    this._emit("words", message);
+  }
+
+  _watching(message) {
+    this._emit("watching", message);
   }
 
   _applied(message) {
@@ -261,8 +271,10 @@ class Stage extends HTMLElement {
 
   _visibility() {
     if (this.take.number === null) return;
-    if (document.hidden && !this.take.paused) this.pause("hidden");
-    if (!document.hidden && this.take.paused === "hidden") this.pause(null);
+    // The tab of the browser, or the page's own.
+    const hidden = document.hidden || this.hidden;
+    if (hidden && !this.take.paused) this.pause("hidden");
+    if (!hidden && this.take.paused === "hidden") this.pause(null);
     if (this.take.paused) this.view.buffer?.hold();
   }
 
@@ -283,8 +295,8 @@ class Stage extends HTMLElement {
     this.timeline.move(frame.time);
   }
 
-  _emit(name) {
-    this.dispatchEvent(new Event(`longtake-${name}`));
+  _emit(name, detail = null) {
+    this.dispatchEvent(new CustomEvent(`longtake-${name}`, { detail }));
   }
 
   _render() {

@@ -3,6 +3,9 @@
 export const PROTOCOL = 2;
 const TAG = 0x46;
 const HEADER = 32;
+const SHOWN_TAG = 0x57;
+const SHOWN_HEADER = 16;
+const JPEG = 1;
 const TYPES = { 1: "image/jpeg", 2: "image/webp" };
 
 /**
@@ -28,4 +31,21 @@ export function readFrame(buffer) {
     time: Number(header.getBigUint64(24, true)) / 1e6,
     picture: new Blob([new Uint8Array(buffer, HEADER)], { type }),
   };
+}
+
+/**
+ * The binary message that shows a picture to the captioner.
+ * @param {number} watch its number.
+ * @param {number} time presentation time in seconds.
+ * @param {ArrayBuffer} jpeg
+ * @returns {Uint8Array}
+ */
+export function packShown(watch, time, jpeg) {
+  const bytes = new Uint8Array(SHOWN_HEADER + jpeg.byteLength);
+  const header = new DataView(bytes.buffer, 0, SHOWN_HEADER);
+  [SHOWN_TAG, PROTOCOL, JPEG, 0].forEach((value, at) => header.setUint8(at, value));
+  header.setUint32(4, watch, true);
+  header.setBigUint64(8, BigInt(Math.round(1e6 * time)), true);
+  bytes.set(new Uint8Array(jpeg), SHOWN_HEADER);
+  return bytes;
 }

@@ -23,6 +23,7 @@ from longtake.app.studio.live import LiveTake
 from longtake.app.studio.server import Server, make_app
 from longtake.app.studio.settings import StudioSettings
 from longtake.app.studio.visits import Visits
+from longtake.app.studio.watching import Captioners
 from longtake.app.takes import TakesFolder
 from longtake.app.wire_coding import decode_server, encode, unpack_frame
 
@@ -223,11 +224,15 @@ def model(fast_model) -> Iterator[Model]:
 
 @contextmanager
 def running(
-    model: Model, takes: TakesFolder, settings: StudioSettings, now: Callable[[], float]
+    model: Model,
+    takes: TakesFolder,
+    settings: StudioSettings,
+    now: Callable[[], float],
+    captioners: Captioners | None = None,
 ) -> Iterator[Studio]:
     """A server in a thread of its own."""
     socket = listen(settings)
-    app = make_app(model, settings, takes, now)
+    app = make_app(model, settings, takes, now, captioners)
     server = Server(app, settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
     thread.start()
@@ -246,10 +251,15 @@ def open_studio(model, tmp_path) -> Iterator[Callable[..., Studio]]:
     """Start a server that allows what the arguments say."""
     with ExitStack() as stack:
 
-        def start(now: Callable[[], float] = time.monotonic, **settings: Any) -> Studio:
+        def start(
+            now: Callable[[], float] = time.monotonic,
+            captioners: Captioners | None = None,
+            **settings: Any,
+        ) -> Studio:
             takes = TakesFolder(tmp_path / "takes")
             settings = {"port": 0, "tick": 0.02, "requests": 1000, "ahead": 0.0, **settings}
-            return stack.enter_context(running(model, takes, StudioSettings(**settings), now))
+            allowed = StudioSettings(**settings)
+            return stack.enter_context(running(model, takes, allowed, now, captioners))
 
         yield start
 

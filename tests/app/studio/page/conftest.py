@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -338,14 +338,25 @@ def studio(takes: TakesFolder) -> Iterator[Studio]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium."""
+def launch() -> Iterator[Callable[..., Browser]]:
+    """Start a Chromium: `launch(*arguments)`."""
     assert CHROMIUM.exists(), f"{CHROMIUM} is missing: run  apt-get install chromium"
     expect.set_options(timeout=1000 * PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with sync_playwright() as playwright, ExitStack() as stack:
+
+        def start(*arguments: str) -> Browser:
+            args = ["--no-sandbox", *arguments]
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=args)
+            stack.callback(browser.close)
+            return browser
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def browser(launch: Callable[..., Browser]) -> Browser:
+    """Chromium."""
+    return launch()
 
 
 @contextmanager

@@ -413,12 +413,12 @@ def test_a_script_is_saved_as_generate_reads_it_and_loaded(page, studio, tmp_pat
     first, second = from_script(tmp_path / "script.jsonl", 10)
     assert first == Cue(0, studio.fake.messages("open")[0].prompt)
     assert second.prompt == "a blue car"
-    page.locator("[type=file]").set_input_files(tmp_path / "script.jsonl")
+    page.locator("longtake-drawer [type=file]").set_input_files(tmp_path / "script.jsonl")
     expect(page.locator(".lt-waits")).to_have_text("a blue car")
     assert studio.fake.messages("open")[1].prompt == first.prompt
     assert studio.fake.messages("prompt")[-1].at == second.at
     (tmp_path / "broken.jsonl").write_text(json.dumps({"at": "soon", "prompt": "night falls"}))
-    page.locator("[type=file]").set_input_files(tmp_path / "broken.jsonl")
+    page.locator("longtake-drawer [type=file]").set_input_files(tmp_path / "broken.jsonl")
     expect(page.locator("longtake-drawer .lt-said").first).to_contain_text("Line 1 does not fit")
 
 

@@ -1,0 +1,342 @@
+// The witness: a camera or a video file is shown to the captioner, and what it says is told.
+
+import { Sampler } from "./sampler.js";
+import { FORMS, LineBuilder, search } from "./transcript.js";
+import { newSeed } from "./memory.js";
+import { sentence } from "./notices.js";
+import { saveBlob } from "./takes.js";
+import { clock } from "./timeline.js";
+import { packShown } from "./wire.js";
+
+// Lines on the page at a time; files hold all.
+const LINES_SHOWN = 300;
+// Rounds of a file that may wait to be spoken of before it is stopped for a while.
+const ROUNDS_AHEAD = 3;
+const INVITATION = "Start the camera, or drop a video here";
+const CAMERA = {
+  NotAllowedError:
+    "The camera may not be used: allow it for this page in the browser, and start it again.",
+  NotFoundError: "There is no camera: choose a video instead.",
+  NotReadableError: "The camera cannot be read: close what else uses it, and start it again.",
+};
+const INSECURE = "A browser gives its camera only to https pages and to those of its own machine.";
+
+class Witness extends HTMLElement {
+  connectedCallback() {
+    if (this.stage) return;
+    const find = (name) => this.querySelector(name);
+    this.stage = document.querySelector("longtake-stage");
+    this.video = find("video");
+    this.builder = new LineBuilder();
+    this.lines = [];
+    // What is shown, `camera` or `file`; null while there is nothing.
+    this.source = null;
+    // The watch's number; null where the server watches nothing.
+    this.watch = null;
+    // The one before, of which words may still come.
+    this.ending = null;
+    // Times of frames of which nothing was said yet.
+    this.unheard = [];
+    this.dropped = 0;
+    find(".lt-camera").addEventListener("click", () => this.startCamera());
+    find(".lt-stop").addEventListener("click", () => this.stop());
+    find("[type=file]").addEventListener("change", ({ target }) => {
+      if (target.files[0]) this.openFile(target.files[0]);
+      target.value = "";
+    });
+    find("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.ask(find("[name=question]"));
+    });
+    find("[name=search]").addEventListener("input", () => this._renderLines());
+    for (const button of this.querySelectorAll("[data-form]")) {
+      button.addEventListener("click", () => this.download(button.dataset.form));
+    }
+    this._takeDrops(find(".lt-picture"));
+    this.video.addEventListener("ended", () => this._finish());
+    this.video.addEventListener("error", () => this.source === "file" && this._unplayable());
+    document.addEventListener("visibilitychange", () => this._away());
+    window.addEventListener("pagehide", () => this.stop());
+    this.addEventListener("longtake-tab", () => this._away());
+    this.stage.addEventListener("longtake-words", ({ detail }) => this._words(detail));
+    this.stage.addEventListener("longtake-watching", ({ detail }) => this._watching(detail));
+    this.stage.addEventListener("longtake-ready", ({ detail }) => this._ready(detail));
+    const { lacks } = this.dataset;
+    find(".lt-camera").disabled = find("[type=file]").disabled = lacks !== undefined;
+    find(".lt-file").toggleAttribute("data-disabled", lacks !== undefined);
+    this._notice(lacks ?? INVITATION);
+    this._render();
+  }
+
+  // What a person may ask for.
+
+  async startCamera() {
+    this.stop();
+    if (!navigator.mediaDevices) return this._notice(INSECURE);
+    this._notice("Waiting for the camera…");
+    const mine = (this.stream = {});
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia({ video: true });
+      if (this.stream !== mine || this.hidden) return stop(stream);
+      this.stream = stream;
+    } catch (error) {
+      if (this.stream !== mine) return;
+      this.stream = null;
+      return this._notice(CAMERA[error.name] ?? `The camera does not start: ${error.message}`);
+    }
+    this.source = "camera";
+    this._newTranscript();
+    this.video.srcObject = this.stream;
+    this.stream.getVideoTracks()[0].addEventListener("ended", () => this.stop());
+    await this.video.play().catch(() => {});
+    const began = performance.now();
+    await this._begin((now) => Math.max(0, now - began) / 1000);
+  }
+
+  /** Play a video file here, and show it as it plays. */
+  async openFile(file) {
+    this.stop();
+    this.source = "file";
+    this._newTranscript();
+    this.fileName = file.name;
+    this.video.src = URL.createObjectURL(file);
+    this.video.controls = true;
+    await this._begin((now, mediaTime) => mediaTime);
+    if (this.source === "file" && this.watch) this.video.play().catch(() => {});
+  }
+
+  /** Show nothing any more; what was shown is still spoken of. */
+  stop(message = INVITATION) {
+    this.sampler?.stop();
+    this.sampler = null;
+    if (this.stream instanceof MediaStream) stop(this.stream);
+    if (this.video.src) URL.revokeObjectURL(this.video.src);
+    this.stream = this.source = null;
+    this.video.srcObject = null;
+    this.video.controls = false;
+    this.video.removeAttribute("src");
+    this.video.load();
+    this._unwatch();
+    this._notice(message);
+    this._render();
+  }
+
+  async ask(input) {
+    const text = input.value.trim();
+    if (!text) return;
+    try {
+      await this.stage.session.request("ask", { text });
+      input.value = "";
+      this._say("Asked. The answer comes with the next words.");
+    } catch (error) {
+      this._say(sentence(error));
+    }
+  }
+
+  download(form) {
+    saveBlob(new Blob([FORMS[form](this.lines)], { type: "text/plain" }), `transcript.${form}`);
+  }
+
+  // How a watch goes.
+
+  async _begin(timeOf) {
+    const source = (this.running = { timeOf });
+    const { session } = this.stage;
+    this._notice(session.open ? "The captioner is being loaded…" : "Waiting for the server…");
+    this._render();
+    const prompt = this.querySelector("[name=instruction]").value;
+    let ack;
+    try {
+      ack = await session.request("watch", { prompt, seed: newSeed() });
+    } catch (error) {
+      if (this.running === source) this.stop(sentence(error));
+      return;
+    }
+    if (this.running !== source || this.source === null) {
+      session.request("unwatch").catch(() => {});
+      return;
+    }
+    this.watch = ack.watch;
+    this.most = ROUNDS_AHEAD * ack.round * ack.fps;
+    this.unheard = [];
+    this.dropped = 0;
+    this.sampler?.stop();
+    this.sampler = new Sampler(this.video, {
+      timeOf,
+      onFrame: (time, jpeg) => this._show(time, jpeg),
+    });
+    this.sampler.start(ack);
+    this._notice("");
+    this._say("");
+    this._render();
+  }
+
+  _show(time, jpeg) {
+    if (!this.watch || !this.stage.connection.post(packShown(this.watch, time, jpeg))) return;
+    this.unheard.push(time);
+    // A file can wait.
+    if (this.source === "file" && this.unheard.length > this.most && !this.video.paused) {
+      this.waits = true;
+      this.video.pause();
+    }
+  }
+
+  _heard(end) {
+    this.unheard = this.unheard.filter((time) => time >= end);
+    if (this.waits && this.unheard.length <= this.most / 2) {
+      this.waits = false;
+      this.video.play().catch(() => {});
+    }
+  }
+
+  /** The file is at its end. */
+  _finish() {
+    if (this.source !== "file") return;
+    this._unwatch();
+    this._say("The video is over.");
+  }
+
+  _unwatch() {
+    if (this.watch) this.stage.session.request("unwatch").catch(() => {});
+    this.ending = this.watch ?? this.ending;
+    this.watch = this.running = null;
+    this.waits = false;
+    this._render();
+  }
+
+  _away() {
+    if (!document.hidden && !this.hidden) return;
+    if (this.source === "camera") this.stop("The camera was stopped, as this was out of sight.");
+    this.waits = false;
+    this.video.pause();
+  }
+
+  _unplayable() {
+    this.stop(`This browser cannot play ${this.fileName}: try an MP4 or a WebM.`);
+  }
+
+  _takeDrops(place) {
+    place.addEventListener("dragover", (event) => event.preventDefault());
+    place.addEventListener("drop", (event) => {
+      event.preventDefault();
+      const [file] = event.dataTransfer.files;
+      if (file && this.dataset.lacks === undefined) this.openFile(file);
+    });
+  }
+
+  // What the server tells.
+
+  /** The connection stands again: on with the watch, or another one where the session is new. */
+  _ready({ resumed }) {
+    this.unheard = [];
+    this._heard(0);
+    // What a lost connection swallowed of a line is not repeated.
+    this.builder.end();
+    if (!resumed && this.watch) this._begin(this.running.timeOf);
+  }
+
+  _words(words) {
+    if (words.watch !== this.watch && words.watch !== this.ending) return;
+    const line = this.builder.add(words);
+    if (line) this._add(line);
+    if (words.final) this._heard(words.end);
+    // A line stays until the next one begins.
+    const text = line?.text ?? this.builder.text;
+    if (text) this.querySelector(".lt-caption").textContent = text;
+    if (line?.kind === "answer") this._say("");
+  }
+
+  _watching({ watch, what, message, hint, frames }) {
+    if (watch !== this.watch) return;
+    if (what === "dropped") {
+      this.dropped += frames;
+      this._say(`Too slow for it: ${this.dropped} frames were passed over.`);
+    } else if (what === "ended" || what === "failed") {
+      this.watch = null;
+      const line = this.builder.end();
+      if (line) this._add(line);
+      this.stop(sentence({ message, hint }));
+    } else {
+      this._say(sentence({ message, hint }));
+    }
+  }
+
+  // What the page shows.
+
+  _notice(text) {
+    const notice = this.querySelector(".lt-told");
+    notice.dataset.shown = text ? "yes" : "no";
+    notice.firstElementChild.textContent = text;
+  }
+
+  _say(text) {
+    this.querySelector(".lt-happens").textContent = text;
+  }
+
+  _render() {
+    const find = (name) => this.querySelector(name);
+    find(".lt-onair").hidden = this.source !== "camera";
+    find(".lt-stop").disabled = this.source === null;
+    find("[name=question]").disabled = find("form button").disabled = this.watch === null;
+    for (const button of this.querySelectorAll("[data-form]")) {
+      button.disabled = this.lines.length === 0;
+    }
+  }
+
+  /** Times begin anew with what is shown. */
+  _newTranscript() {
+    this.lines = [];
+    this.ending = null;
+    this.builder = new LineBuilder();
+    this.querySelector(".lt-caption").textContent = "";
+    this._renderLines();
+  }
+
+  _add(line) {
+    this.lines.push(line);
+    const asked = line.question ? `${line.question} ` : "";
+    this.querySelector(".lt-aloud").textContent = asked + line.text;
+    this._render();
+    this._renderLines();
+  }
+
+  _renderLines() {
+    const list = this.querySelector(".lt-lines");
+    const words = this.querySelector("[name=search]").value;
+    const atEnd = list.scrollTop + list.clientHeight > list.scrollHeight - 8;
+    const found = search(this.lines, words).slice(-LINES_SHOWN);
+    // Nothing that stays is laid out again.
+    const shown = new Map([...list.children].map((item) => [item.line, item]));
+    list.replaceChildren(...found.map((line) => shown.get(line) ?? this._item(line)));
+    if (atEnd) list.scrollTop = list.scrollHeight;
+  }
+
+  _item(line) {
+    const item = document.createElement("li");
+    const time = document.createElement("button");
+    Object.assign(time, { type: "button", textContent: clock(line.start) });
+    time.setAttribute("aria-label", `Show ${clock(line.start)}`);
+    time.addEventListener("click", () => this._seek(line));
+    const text = document.createElement("span");
+    if (line.question) {
+      const question = document.createElement("q");
+      question.textContent = line.question;
+      text.append(question, " ");
+    }
+    text.append(line.text);
+    item.append(time, text);
+    item.line = line;
+    return item;
+  }
+
+  _seek({ start }) {
+    if (this.source === "file") this.video.currentTime = start;
+    else this._say("Only a video can be wound back: nothing of a camera is kept.");
+  }
+}
+
+function stop(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}
+
+customElements.define("longtake-witness", Witness);

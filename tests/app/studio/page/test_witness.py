@@ -1,0 +1,289 @@
+"""The witness's tab in a real browser, whose camera shows a rendered file, and a real server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from longtake.app.studio.listening import listen
+from longtake.app.studio.page import mount_page
+from longtake.app.studio.server import Server, make_app
+from longtake.app.studio.settings import StudioSettings
+from longtake.app.studio.watching import Captioners
+from longtake.app.transcript import Line, TranscriptWriter, read_transcript, search
+from longtake.app.wire import ShownFrame
+from longtake.app.wire_coding import pack_shown
+from longtake.app.witness import open_witness
+
+WITNESS = "document.querySelector('longtake-witness')"
+TRACKS = f"() => {WITNESS}.video.srcObject?.getTracks().map((each) => each.readyState) ?? []"
+LINES = "longtake-witness .lt-lines li"
+SECONDS = 3
+
+
+def frames(count: int = 10 * SECONDS) -> Iterator[np.ndarray]:
+    """A bright square on its way over a dark field, RGB, ten a second."""
+    for index in range(count):
+        pixels = np.full((96, 128, 3), 40, np.uint8)
+        pixels[30:60, 3 * index % 100 : 3 * index % 100 + 28] = (240, 60, 60)
+        yield pixels
+
+
+@pytest.fixture(scope="session")
+def camera_file(tmp_path_factory) -> Path:
+    """What Chromium's camera shows: raw frames, over and over."""
+    path = tmp_path_factory.mktemp("camera") / "square.y4m"
+    with path.open("wb") as file:
+        file.write(b"YUV4MPEG2 W128 H96 F10:1 Ip A1:1 C420jpeg\n")
+        for pixels in frames():
+            planes = av.VideoFrame.from_ndarray(pixels, "rgb24").to_ndarray(format="yuv420p")
+            file.write(b"FRAME\n" + planes.tobytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def film_file(tmp_path_factory) -> Path:
+    """The same as a video."""
+    path = tmp_path_factory.mktemp("film") / "square.webm"
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream("libvpx", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for pixels in frames():
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        film.mux(stream.encode(None))
+    return path
+
+
+@contextmanager
+def served(model, takes, folder, **settings):
+    """The whole server; `folder` is the captioner's, None for none."""
+    settings = StudioSettings(port=0, tick=0.1, **settings)
+
+    def load():
+        return open_witness(folder, beside=model.engine, round_tokens=4, answer_tokens=4)
+
+    socket, captioners = listen(settings), Captioners(load) if folder else None
+    app = make_app(model, settings, takes, captioners=captioners)
+    app = mount_page(app, model, takes, watches=captioners is not None)
+    server = Server(app, settings)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+    thread.start()
+    server.url = f"http://127.0.0.1:{socket.getsockname()[1]}/"
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def studio(model, takes, tiny_captioner):
+    """In place of the one with a fake stream."""
+    with served(model, takes, tiny_captioner) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser(launch: Callable[..., Browser], camera_file: Path) -> Browser:
+    """Chromium with a camera of the test's own."""
+    return launch(
+        "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={camera_file}"
+    )
+
+
+@pytest.fixture
+def page(open_tab, studio) -> Iterator[Page]:
+    """The witness's tab, whose camera may be used."""
+    with open_tab(studio.url, permissions=["camera"]) as page:
+        yield turn_to_witness(page, studio.url)
+
+
+def turn_to_witness(page: Page, url: str) -> Page:
+    page.goto(url)
+    page.wait_for_function("() => document.querySelector('longtake-tabs')?.tabs")
+    page.get_by_role("tab", name="Witness").click()
+    return page
+
+
+def start_camera(page: Page) -> None:
+    page.get_by_role("button", name="Start the camera").click()
+    expect(page.locator(".lt-onair")).to_be_visible()
+
+
+def download(page: Page, form: str, folder: Path) -> Path:
+    """Download the transcript."""
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name=form).click()
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path
+
+
+def lines_of(page: Page) -> list[Line]:
+    return [Line(**each) for each in page.evaluate(f"() => {WITNESS}.lines")]
+
+
+def test_what_the_camera_sees_is_told_and_asked_about(page, tmp_path):
+    start_camera(page)
+    expect(page.locator(LINES).nth(1)).to_be_visible()
+    expect(page.locator(".lt-caption")).not_to_be_empty()
+    for number in range(3):  # a tiny random model may have nothing to say
+        page.get_by_label("Question").fill(f"what moves, {number}?")
+        page.keyboard.press("Enter")
+        expect(page.get_by_label("Question")).to_have_value("")
+    expect(page.locator(f"{LINES} q").first).to_contain_text("what moves, ")
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_function(f"() => !{WITNESS}.watch")
+    lines = lines_of(page)
+    for form in ("VTT", "SRT", "JSONL"):
+        path = download(page, form, tmp_path)
+        assert path.name == f"transcript.{form.lower()}"
+        got = read_transcript(path)
+        assert got[: len(lines)] == lines
+    times = [line.start for line in lines]
+    assert times == sorted(times)
+    assert {line.end - line.start for line in lines} == {1.0}
+
+
+@pytest.mark.parametrize("leave", ["tab", "stop", "hide"])
+def test_the_camera_stops_when_it_is_left(page, leave):
+    start_camera(page)
+    assert page.evaluate(TRACKS) == ["live"]
+    page.evaluate(f"() => window.track = {WITNESS}.video.srcObject.getTracks()[0]")
+    if leave == "tab":
+        page.get_by_role("tab", name="Film").click()
+    elif leave == "stop":
+        page.get_by_role("button", name="Stop").click()
+    else:
+        page.evaluate("""() => {
+            Object.defineProperty(document, "hidden", {get: () => true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""")
+    page.wait_for_function("() => window.track.readyState === 'ended'")
+    expect(page.locator(".lt-onair")).to_be_hidden()
+
+
+def test_a_video_is_played_here_and_told_of_to_its_end(page, film_file, tmp_path):
+    page.set_input_files("longtake-witness [type=file]", film_file)
+    page.wait_for_function(f"() => {WITNESS}.ending && {WITNESS}.video.ended")
+    page.wait_for_function(f"() => {WITNESS}.lines.at(-1)?.start === {SECONDS - 1}")
+    assert page.evaluate(f"() => {WITNESS}.dropped") == 0
+    # A line shows its moment.
+    line = lines_of(page)[-1]
+    page.locator(f"{LINES} button").last.click()
+    assert page.evaluate(f"() => {WITNESS}.video.currentTime") == line.start
+    # The transcript is searched as the Python side does it.
+    word = line.text.split()[0]
+    page.get_by_label("Search in the transcript").fill(word)
+    expect(page.locator(LINES)).to_have_count(len(search(lines_of(page), word)))
+    page.get_by_label("Search in the transcript").fill("nobody says this")
+    expect(page.locator(LINES)).to_have_count(0)
+
+
+def test_the_film_is_paused_meanwhile_and_goes_on(page):
+    stage = "document.querySelector('longtake-stage')"
+    page.wait_for_function(f"() => {stage}.take.paused === 'hidden'")
+    page.get_by_role("tab", name="Film").press("Enter")
+    page.wait_for_function(f"() => {stage}.take.paused === null")
+    page.get_by_role("tab", name="Film").press("ArrowRight")
+    page.wait_for_function(f"() => {stage}.take.paused === 'hidden'")
+    expect(page.locator("longtake-witness")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("NotAllowedError", "The camera may not be used: allow it"),
+        ("NotFoundError", "There is no camera: choose a video instead."),
+    ],
+)
+def test_a_camera_that_cannot_be_had_is_told_of_in_one_sentence(page, name, sentence):
+    page.evaluate(f"""() => navigator.mediaDevices.getUserMedia =
+        () => Promise.reject(new DOMException("no", "{name}"))""")
+    page.get_by_role("button", name="Start the camera").click()
+    expect(page.locator("longtake-witness .lt-told p")).to_contain_text(sentence)
+    expect(page.get_by_role("button", name="Start the camera")).to_be_enabled()
+
+
+def test_a_file_that_is_no_video_is_told_of(page, tmp_path):
+    path = tmp_path / "notes.mp4"
+    path.write_text("no video")
+    page.set_input_files("longtake-witness [type=file]", path)
+    expect(page.locator("longtake-witness .lt-told p")).to_contain_text("cannot play notes.mp4")
+
+
+def test_without_a_captioner_the_tab_says_how_to_give_one(model, takes, open_tab):
+    with served(model, takes, None) as server, open_tab(server.url) as page:
+        turn_to_witness(page, server.url)
+        notice = page.locator("longtake-witness .lt-told p")
+        expect(notice).to_contain_text("no captioner comes with this version")
+        expect(notice).to_contain_text("--witness")
+        expect(page.get_by_role("button", name="Start the camera")).to_be_disabled()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_tab_is_accessible(open_tab, studio, scheme):
+    with open_tab(studio.url, permissions=["camera"], color_scheme=scheme) as page:
+        turn_to_witness(page, studio.url)
+        start_camera(page)
+        expect(page.locator(LINES).first).to_be_visible()
+        violations = Axe().run(page).response["violations"]
+        assert [
+            (each["id"], [node["html"] for node in each["nodes"]])
+            for each in violations
+            if each["impact"] in {"serious", "critical"}
+        ] == []
+
+
+def test_transcripts_are_the_same_text_as_the_python_side_writes(page, tmp_path):
+    lines = [
+        Line(0.0, 1.0, 'a "red" ball & <b>fog</b> \\ rolls'),
+        Line(1.5, 2.25, "it is blue", "answer", "what colour?"),
+        Line(3599.5, 3601.0625, "Schnee fällt ☃"),
+        Line(359_999.0, 360_000.0, "still there"),
+    ]
+    for form in ("vtt", "srt", "jsonl"):
+        path = tmp_path / f"transcript.{form}"
+        writer = TranscriptWriter(path)
+        for line in lines:
+            writer.write(line)
+        writer.close()
+        made = page.evaluate(
+            """async ([form, lines]) => {
+                const {FORMS} = await import("/studio/transcript.js");
+                return FORMS[form](lines);
+            }""",
+            [form, [vars(line) for line in lines]],
+        )
+        assert made == path.read_text("utf-8")
+
+
+def test_lines_are_put_together_as_the_python_side_does(page):
+    made = page.evaluate(r"""async () => {
+        const {LineBuilder} = await import("/studio/transcript.js");
+        const builder = new LineBuilder();
+        const words = [[" a\u2028red", false], ["\u0007  ball", true], ["", true], [" \n", true]];
+        return words.map(([text, final]) => builder.add(
+            {text, final, start: 1, end: 2, kind: "caption", question: ""}));
+    }""")
+    assert made[1:] == [
+        {"start": 1, "end": 2, "text": "a red ball", "kind": "caption", "question": ""},
+        None,
+        None,
+    ]
+
+
+def test_a_shown_frame_is_packed_as_the_server_reads_it(page):
+    made = page.evaluate("""async () => {
+        const {packShown} = await import("/studio/wire.js");
+        return [...packShown(3, 3.75, new Uint8Array([1, 2, 3]).buffer)];
+    }""")
+    assert bytes(made) == pack_shown(ShownFrame(watch=3, pts=3_750_000, payload=b"\1\2\3"))
