@@ -237,7 +237,7 @@ class Connection:
         if visit.ended or not self._frames.take():
             return
         try:
-            visit.watches.show(frame)
+            visit.show(frame, self._visits.now())
         except StreamError as error:
             raise RequestError("out_of_order", error.message, error.hint) from None
 

@@ -139,7 +139,6 @@ class Visit:
         runs = take is not None and not take.paused and not take.ended
         if take is not None and runs:
             take.pause()
-        self.watches.rest()
         self.resting, self._rested = idle_notice(self._limits, paused=runs), now
         return self.resting
 
@@ -182,6 +181,15 @@ class Visit:
         if not isinstance(request, wire.Playback):
             self._asked, self.resting = now, None
         return self._spawn(self._serve(request, tell))
+
+    def show(self, frame: wire.ShownFrame, now: float) -> None:
+        """Give a frame to what is watched; whoever shows something is no idler.
+
+        Raises:
+            StreamError: ``out_of_order``: there is no such watch yet.
+        """
+        self.watches.show(frame)
+        self._asked, self.resting = now, None
 
     async def _serve(self, request: wire.ClientMessage, tell: Tell) -> None:
         async with self._order:

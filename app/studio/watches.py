@@ -80,11 +80,6 @@ class Watches:
         """
         self._running.end()
 
-    def rest(self) -> None:
-        """End the watch of a visitor who asked for nothing for long."""
-        if self._watch is not None:
-            self._watch.end("nothing was asked for a while", "begin to watch again")
-
     def show(self, frame: wire.ShownFrame) -> None:
         """Take a frame; those of a watch before are passed over.
 

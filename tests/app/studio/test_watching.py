@@ -229,12 +229,18 @@ def test_a_watch_that_is_shown_nothing_is_told_so_and_ends(watching_studio, monk
     assert watched(client, "ended").message.startswith("nothing was shown for")
 
 
-def test_a_watch_of_whom_nothing_is_asked_ends_though_frames_come(watching_studio, clock):
+def test_a_visitor_who_shows_something_is_not_idle(watching_studio, clock):
     client = watching_studio(now=clock, idle=100).visitor()
     client.ask(wire.Watch)
-    show(client, 0)
+    for second in range(4):
+        clock.advance(60)
+        show(client, 2 * second)
+        show(client, 2 * second + 1)
+        said(client, float(second))
+    assert not [each for each in client.got if isinstance(each, wire.Notice)]
     clock.advance(101)
-    assert watched(client, "ended").message == "nothing was asked for a while"
+    notice = client.until(lambda each: isinstance(each, wire.Notice))
+    assert notice.message == "nothing was asked for 100 s"
 
 
 def test_a_question_that_does_not_fit_is_refused(watching_studio):
