@@ -12,13 +12,13 @@ from contextlib import suppress
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from longtake.app.closing import Closing
 from longtake.app.devices import choose_device, choose_dtype
 from longtake.app.export import save_film
 from longtake.app.frames import Frame
@@ -75,7 +75,7 @@ def open_model(
         raise
 
 
-class Model:
+class Model(Closing):
     """A loaded model and its worker; any number of takes share it.
 
     Args:
@@ -200,17 +200,6 @@ class Model:
     def close(self) -> None:
         """End every take and the worker."""
         self._stop()
-
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Take:

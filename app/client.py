@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from longtake.app.client_dial import Address
 from longtake.app.client_inbox import Receipt
 from longtake.app.client_link import Link
+from longtake.app.closing import Closing
 from longtake.app.download import download
 from longtake.app.frames import Frame
 from longtake.app.outputs import check_output, write_whole
@@ -46,7 +46,7 @@ def connect(
     return RemoteSession(Link(address, token or address.token, queued))
 
 
-class RemoteSession:
+class RemoteSession(Closing):
     """A place on a server; made by :func:`connect`. Methods may be called from any thread.
 
     It plays live: frames come no faster than they play, and where nobody takes them the film
@@ -168,17 +168,6 @@ class RemoteSession:
     def close(self) -> None:
         """End the session; what was saved stays."""
         self._link.close()
-
-    def __enter__(self) -> RemoteSession:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _ask(self, kind: str, **fields: Any) -> None:  # noqa: ANN401
         answer = self._link.request(kind, **fields)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from longtake.app.closing import Closing
 from longtake.app.devices import choose_device, choose_dtype
 from longtake.app.ingest import Dropped, Ended, Feed, Ingest, Notice, Stalled
 from longtake.app.sampling import Pixels, Sampler
@@ -83,7 +83,7 @@ def open_witness(
         raise
 
 
-class Witness:
+class Witness(Closing):
     """A loaded captioner and its worker; any number of watches share it.
 
     Args:
@@ -142,19 +142,8 @@ class Witness:
         """End every watch and the worker, unless that is shared."""
         self._stop()
 
-    def __enter__(self) -> Witness:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class Watch:
+class Watch(Closing):
     """One video being watched; made by :meth:`Witness.watch`.
 
     Iterate over it for whole lines, or over :meth:`events` for words as they come.
@@ -274,17 +263,6 @@ class Watch:
         self._session.close()
         if self._ingest is not None:
             self._ingest.close()
-
-    def __enter__(self) -> Watch:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _said(self, media: Media) -> Iterator[Words | Line]:
         words: Words = media.payload

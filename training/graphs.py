@@ -28,7 +28,7 @@ class GraphedLoss:
         self,
         loss: Loss,
         parameters: Iterable[nn.Parameter],
-        pool: tuple[int, int] | None = None,
+        pool: torch.cuda._POOL_HANDLE | None = None,
     ) -> None:
         self.loss = loss
         self.parameters = list(parameters)
