@@ -23,6 +23,7 @@ from longtake.training.judge import degrade
 from longtake.training.loop import (
     Loop,
     add_arguments,
+    add_muon,
     half_precision,
     join_ranks,
     loop_config,
@@ -177,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__)
     add_arguments(result, seconds=1200, batch=32)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("captioner.json"))
-    result.add_argument("--muon", type=float, default=1e-3, help="peak rate of Muon; 0: AdamW")
+    add_muon(result, 1e-3)
     result.add_argument("--sets", type=int, default=32, help="sets of clips in memory at a time")
     result.add_argument("--set-size", type=int, default=64, help="clips in a set")
     result.add_argument("--reuse", type=float, default=4, help="how often a clip is seen")

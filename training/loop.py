@@ -84,6 +84,11 @@ def add_arguments(
     parser.add_argument("--no-compile", action="store_true", help="run the models eagerly")
 
 
+def add_muon(parser: argparse.ArgumentParser, peak: float) -> None:
+    """The option of the stages whose hidden matrices are Muon's."""
+    parser.add_argument("--muon", type=float, default=peak, help="peak rate of Muon; 0: AdamW")
+
+
 def loop_config(options: argparse.Namespace, **changes: float | str) -> LoopConfig:
     """The loop's settings from parsed options."""
     return LoopConfig(

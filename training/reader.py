@@ -29,6 +29,7 @@ from longtake.training.loop import (
     SEED_STRIDE,
     Loop,
     add_arguments,
+    add_muon,
     load_parameters,
     loop_config,
     step_batches,
@@ -150,7 +151,7 @@ def parser() -> argparse.ArgumentParser:
     add_arguments(result, seconds=60, batch=1024)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--forget", type=float, default=0.02, help="chance of a word lost")
-    result.add_argument("--muon", type=float, default=1e-3, help="peak rate of Muon; 0: AdamW")
+    add_muon(result, 1e-3)
     result.add_argument("--test", type=int, default=4096, help="captions in each test")
     return result
 

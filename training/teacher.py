@@ -12,7 +12,7 @@ from torch import Tensor
 from longtake.models.video import sampler
 from longtake.training.attention import ChunkCausalAttention, RememberingAttention
 from longtake.training.denoiser import Denoiser, Flow, compile_blocks, load_denoiser
-from longtake.training.loop import LoopConfig, loop_config
+from longtake.training.loop import LoopConfig, add_muon, loop_config
 from longtake.training.prompts import build_tokenizer, tokens
 
 
@@ -70,7 +70,7 @@ def add_student_arguments(parser: argparse.ArgumentParser, muon: float, average:
     """The options of whoever may learn from a teacher."""
     parser.add_argument("--guide", type=float, default=2.0, help="the teacher's guidance")
     parser.add_argument("--solver", type=int, default=8, help="the teacher's steps")
-    parser.add_argument("--muon", type=float, default=muon, help="peak rate of Muon; 0: AdamW")
+    add_muon(parser, muon)
     parser.add_argument("--average", type=float, default=average, help="decay of the average")
 
 

@@ -22,8 +22,11 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from longtake.app.studio.guard import Guard
+from longtake.app.studio.listening import listen
 from longtake.app.studio.page import mount_page
+from longtake.app.studio.server import Server, make_app
 from longtake.app.studio.settings import StudioSettings
+from longtake.app.studio.watching import Captioners
 from longtake.app.takes import TakesFolder
 from longtake.app.wire import (
     PROTOCOL,
@@ -41,6 +44,7 @@ from longtake.app.wire import (
     Settings,
 )
 from longtake.app.wire_coding import decode_client, encode, pack_frame
+from longtake.app.witness import open_witness
 from longtake.models.video.spelling import Spelling
 from longtake.weights import GENERATOR
 
@@ -395,3 +399,31 @@ def page(browser: Browser, studio: Studio) -> Iterator[Page]:
 def open_tab(browser: Browser) -> Callable[..., AbstractContextManager[Page]]:
     """Open a tab for another server: `with open_tab(url, **options) as page`."""
     return partial(watched_tab, browser)
+
+
+@contextmanager
+def serve(model, takes, tls=None, watched=None, **settings):
+    settings = StudioSettings(port=0, tick=0.1, **settings)
+
+    def load():
+        return open_witness(watched, beside=model.engine, round_tokens=4, answer_tokens=4)
+
+    socket, captioners = listen(settings), Captioners(load) if watched else None
+    app = make_app(model, settings, takes, captioners=captioners)
+    app = mount_page(app, model, takes, watches=captioners is not None)
+    server = Server(app, settings, tls)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+    thread.start()
+    scheme = "https" if tls else "http"
+    server.url = f"{scheme}://127.0.0.1:{socket.getsockname()[1]}/"
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def served() -> Callable[..., AbstractContextManager[Server]]:
+    """The whole server: `served(model, takes, tls, watched=captioner's folder, **settings)`."""
+    return serve

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import threading
-from contextlib import contextmanager
 from urllib.parse import quote
 
 import numpy as np
@@ -12,10 +10,6 @@ import pytest
 from playwright.sync_api import expect
 
 import longtake
-from longtake.app.studio.listening import listen
-from longtake.app.studio.page import mount_page
-from longtake.app.studio.server import Server, make_app
-from longtake.app.studio.settings import StudioSettings
 
 PROMPT = "a red ball bounces on green grass on a sunny day"
 SEEN = """([take, index]) => {
@@ -32,26 +26,8 @@ PICTURE = """() => {
 }"""
 
 
-@contextmanager
-def served(model, takes, tls=None, **settings):
-    """The whole server."""
-    settings = StudioSettings(port=0, tick=0.1, **settings)
-    socket = listen(settings)
-    app = mount_page(make_app(model, settings, takes), model, takes)
-    server = Server(app, settings, tls)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
-    thread.start()
-    scheme = "https" if tls else "http"
-    server.url = f"{scheme}://127.0.0.1:{socket.getsockname()[1]}/"
-    try:
-        yield server
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 @pytest.fixture
-def studio(model, takes):
+def studio(model, takes, served):
     """In place of the one with a fake stream."""
     with served(model, takes) as server:
         yield server
@@ -126,7 +102,7 @@ def certificate(tmp_path_factory):
 
 
 def test_a_server_with_token_and_certificate_is_used_as_any_other(
-    open_tab, model, takes, certificate
+    open_tab, served, model, takes, certificate
 ):
     token = "let me in; ☂"
     with (
@@ -171,7 +147,7 @@ class TestBundledModel:
     """Whoever types sees it: with the model that comes with Longtake."""
 
     @pytest.fixture
-    def studio(self, takes):
+    def studio(self, takes, served):
         with longtake.open() as model, served(model, takes) as server:
             yield server
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -13,15 +11,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from longtake.app.studio.listening import listen
-from longtake.app.studio.page import mount_page
-from longtake.app.studio.server import Server, make_app
-from longtake.app.studio.settings import StudioSettings
-from longtake.app.studio.watching import Captioners
 from longtake.app.transcript import Line, TranscriptWriter, read_transcript, search
 from longtake.app.wire import ShownFrame
 from longtake.app.wire_coding import pack_shown
-from longtake.app.witness import open_witness
 
 WITNESS = "document.querySelector('longtake-witness')"
 TRACKS = f"() => {WITNESS}.video.srcObject?.getTracks().map((each) => each.readyState) ?? []"
@@ -62,32 +54,10 @@ def film_file(tmp_path_factory) -> Path:
     return path
 
 
-@contextmanager
-def served(model, takes, folder, **settings):
-    """The whole server; `folder` is the captioner's, None for none."""
-    settings = StudioSettings(port=0, tick=0.1, **settings)
-
-    def load():
-        return open_witness(folder, beside=model.engine, round_tokens=4, answer_tokens=4)
-
-    socket, captioners = listen(settings), Captioners(load) if folder else None
-    app = make_app(model, settings, takes, captioners=captioners)
-    app = mount_page(app, model, takes, watches=captioners is not None)
-    server = Server(app, settings)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
-    thread.start()
-    server.url = f"http://127.0.0.1:{socket.getsockname()[1]}/"
-    try:
-        yield server
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 @pytest.fixture
-def studio(model, takes, tiny_captioner):
+def studio(model, takes, tiny_captioner, served):
     """In place of the one with a fake stream."""
-    with served(model, takes, tiny_captioner) as server:
+    with served(model, takes, watched=tiny_captioner) as server:
         yield server
 
 
@@ -220,8 +190,8 @@ def test_a_file_that_is_no_video_is_told_of(page, tmp_path):
     expect(page.locator("longtake-witness .lt-told p")).to_contain_text("cannot play notes.mp4")
 
 
-def test_without_a_captioner_the_tab_says_how_to_give_one(model, takes, open_tab):
-    with served(model, takes, None) as server, open_tab(server.url) as page:
+def test_without_a_captioner_the_tab_says_how_to_give_one(served, model, takes, open_tab):
+    with served(model, takes) as server, open_tab(server.url) as page:
         turn_to_witness(page, server.url)
         notice = page.locator("longtake-witness .lt-told p")
         expect(notice).to_contain_text("no captioner comes with this version")
