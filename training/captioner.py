@@ -46,6 +46,8 @@ from longtake.training.witness import (
 )
 
 PICTURES_SEED = 77
+QUIET = 0.5
+"""What silence weighs: most of what is said is none, and who misses a change says nothing."""
 NO_MUON = "lm_head|merger"
 """Which matrices are no hidden ones."""
 
@@ -91,8 +93,9 @@ def said_loss(logits: Tensor, batch: ChunkBatch, silence: int) -> dict[str, Tens
     head = torch.ones_like(batch.said, dtype=torch.bool)
     head[1:] = batch.said[1:] != batch.said[:-1] + 1
     spoken = targets != silence
+    weight = torch.where(spoken, 1.0, QUIET)
     return {
-        "loss": each.mean(),
+        "loss": (each * weight).sum() / weight.sum(),
         "right": right.mean(),
         "right_first": right[head].mean(),
         "right_first_spoken": right[head & spoken].sum() / (head & spoken).sum().clamp(min=1),

@@ -23,9 +23,9 @@ SECONDS = 24
 """Length of a clip: StreamingVLM's window in training (Xu et al. 2025, section 3.2)."""
 HISTORY = 108
 """The most seconds that a script goes on before its clip begins."""
-FROM_START = 0.4
+FROM_START = 0.3
 """Share of the clips that begin where their script does."""
-RARE = 0.3
+RARE = 0.5
 """Share of the sets whose changes are rare: there is something to remember for long."""
 RARE_PAUSES = (20.0, 60.0)
 STRANGE = 0.15

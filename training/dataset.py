@@ -41,7 +41,7 @@ PAST, AGAIN = 3, 0.35
 LONGEST_GAP = 60.0
 """Seconds between the opening and the window at most."""
 PLAIN, SWITCH, SETTLED = 0, 1, 2
-KINDS = (0.4, 0.45, 0.15)
+KINDS = (0.3, 0.55, 0.15)
 """Chances of a clip in which nothing changes, the scene does at `border`, or did before."""
 
 
@@ -54,7 +54,7 @@ class Clips:
     int64 [N, PAST, 11] from the opening on, as the next or `before` where nothing changed;
     `before`, `after`: int64 [N, 11], those of the window, equal where nothing changes; `style`: of
     the caption for that change, int64 [N]; `border`: chunks that are always clean context,
-    int64 [N].
+    int64 [N]; `switch`: whether the scene changes there, bool [N].
     """
 
     latents: Tensor
@@ -64,6 +64,7 @@ class Clips:
     after: Tensor
     style: Tensor
     border: Tensor
+    switch: Tensor
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -81,7 +82,7 @@ class Clips:
     def load(path: Path, device: torch.device | str) -> Clips:
         """Read a file that `save` wrote; what captions are made from stays on the CPU."""
         tensors = load_file(path)
-        for name in ("latents", "thing", "border"):
+        for name in ("latents", "thing", "border", "switch"):
             tensors[name] = tensors[name].to(device)
         return Clips(**tensors)
 
@@ -97,7 +98,7 @@ class Plan:
     """What a batch of clips shows.
 
     `past`: the scenes from the openings on; `before`, `after`: of the windows, which begin at
-    second `start` [B] and change at second `change` [B]; `style`, `border`: as in `Clips`.
+    second `start` [B] and change at second `change` [B]; the others are as in `Clips`.
     """
 
     past: tuple[Scenes, ...]
@@ -107,6 +108,7 @@ class Plan:
     change: Tensor
     style: Tensor
     border: Tensor
+    switch: Tensor
 
 
 def _where(marks: Tensor, some: Scenes, others: Scenes) -> Scenes:
@@ -154,7 +156,7 @@ def draw_plan(size: int, streaming: StreamingConfig, temporal: int, draw: torch.
     # Half of what changed before has only just done so.
     ago = torch.where(uniform() < 0.5, 3 * uniform(), gap)
     change = torch.where(switch, at_border, start - torch.minimum(gap, ago * uniform()))
-    return Plan(tuple(past[:PAST]), before, after, start, change, style, border)
+    return Plan(tuple(past[:PAST]), before, after, start, change, style, border, switch)
 
 
 @torch.no_grad()
@@ -194,7 +196,7 @@ def make_clips(codec: TinyCodec, streaming: StreamingConfig, plan: Plan) -> Clip
     thing = torch.cat((first_cells, cells[:, warm:]), 1)
     past = torch.stack([scenes.attributes for scenes in plan.past], 1)
     rows = (past, plan.before.attributes, plan.after.attributes)
-    return Clips(latents, thing, *rows, plan.style, plan.border)
+    return Clips(latents, thing, *rows, plan.style, plan.border, plan.switch)
 
 
 def make_openings(codec: TinyCodec, streaming: StreamingConfig, scenes: Scenes) -> Clips:
@@ -202,7 +204,8 @@ def make_openings(codec: TinyCodec, streaming: StreamingConfig, scenes: Scenes) 
     rows = scenes.attributes
     latents, thing = encode_opening(codec, scenes, streaming.chunk, rows.device)
     past = rows[:, None].repeat(1, PAST, 1)
-    return Clips(latents, thing, past, rows, rows, rows[:, 0] * 0 + SCENE, rows[:, 0] * 0)
+    zero = torch.zeros_like(rows[:, 0])
+    return Clips(latents, thing, past, rows, rows, zero + SCENE, zero, zero.bool())
 
 
 def make_batch(

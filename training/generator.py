@@ -39,6 +39,8 @@ from longtake.training.prompts import Batches
 from longtake.training.teacher import Teacher, add_student_arguments, load_teacher, student_loop
 
 THING_WEIGHT = 5.0
+CHANGE_WEIGHT, CHANGE_CHUNKS = 3.0, 2
+"""What the first chunks of a change weigh: after them the frames tell how it goes on."""
 
 
 def draw_levels(
@@ -59,6 +61,17 @@ def draw_levels(
     return torch.where(uniform() < share, taken, anywhere)
 
 
+def how_much(places: Tensor, border: Tensor, switch: Tensor) -> Tensor:
+    """How much each of the chunks is asked for, float [B, chunks]: those from the border on.
+
+    `places`: their numbers, int64 [chunks]; `border`: int64 [B]; `switch`: bool [B], whether the
+    scene changes there.
+    """
+    after = places - border[:, None]
+    fresh = (after < CHANGE_CHUNKS) & switch[:, None]
+    return torch.where(fresh, CHANGE_WEIGHT, 1.0) * (after >= 0)
+
+
 def jitter(context: Tensor, most: float, draw: torch.Generator) -> Tensor:
     """Latents [B, C, F, h, w] a little noisy, as those are that the model makes itself."""
     amount = most * torch.rand(len(context), 1, 1, 1, 1, generator=draw, device=draw.device)
@@ -67,15 +80,15 @@ def jitter(context: Tensor, most: float, draw: torch.Generator) -> Tensor:
 
 
 def flow_loss(flow: Tensor, aim: Tensor, asked: Tensor, thing: Tensor) -> dict[str, Tensor]:
-    """Weighted mean square error of the flow over the frames that are asked for.
+    """Weighted mean square error of the flow over the frames, as much as each is asked for.
 
     The thing covers a few cells of many, and most of the prompt is about it: its cells weigh
     `THING_WEIGHT` times as much as the rest.
 
-    `flow`, `aim`: [B, C, F, h, w]; `asked`: bool [B, F]; `thing`: bool [B, F, h, w].
+    `flow`, `aim`: [B, C, F, h, w]; `asked`: float [B, F]; `thing`: bool [B, F, h, w].
     """
     error = (flow.float() - aim).square().mean(1)
-    asked = asked.float()[:, :, None, None].expand_as(error)
+    asked = asked[:, :, None, None].expand_as(error)
     weight = asked * torch.where(thing, THING_WEIGHT, 1.0)
     shown = asked * thing
     return {
@@ -109,7 +122,7 @@ def _begin(
         if options.reader:
             load_parameters(denoiser.text, options.reader)
     if options.teacher:
-        teacher = load_teacher(options, streaming["text_length"], device)
+        teacher = load_teacher(options, device)
     if not options.no_compile:
         compile_blocks(denoiser)
     return denoiser, described, teacher
@@ -147,7 +160,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         places = torch.arange(first, latents.shape[2] // streaming.chunk, device=device)
         clean = latents[:, :, first * streaming.chunk :]
         sigma = draw_levels(len(clean), len(places), draw, own, streaming.shift, share)
-        asked = places >= clips.border[index, None]
+        asked = how_much(places, clips.border[index], clips.switch[index])
         sigma, asked = (x.repeat_interleave(streaming.chunk, 1) for x in (sigma, asked))
         noise = torch.randn(clean.shape, generator=draw, device=device)
         # The residual stream is as precise as the latents: here as it will be in use.
@@ -172,7 +185,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
             if teacher:
                 end = teacher.endpoint(context, noisy, sigma, (ids, mask), attention)
                 aim = (noisy - end) / level
-            embeddings = denoiser.embed(ids, mask)
+            embeddings = denoiser.embed(ids[0], mask[0])
             predicted = flow(context, noisy, 1000 * sigma, embeddings, attention)
         return flow_loss(predicted, aim, asked, thing)
 

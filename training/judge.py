@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from longtake.models.quantization import dequantize, quantize
 from longtake.training.loop import (
     Loop,
     add_arguments,
@@ -186,16 +187,16 @@ def load_judge(folder: Path, device: torch.device | str = "cpu") -> Judge:
     """The judge of a folder, ready to read."""
     values = json.loads((folder / "config.json").read_text())
     judge = Judge(JudgeConfig(**values | {"widths": tuple(values["widths"])}))
-    judge.load_state_dict(load_file(folder / "model.safetensors"))
+    judge.load_state_dict(dict(dequantize(load_file(folder / "model.safetensors").items())))
     return judge.to(device).eval()
 
 
 def save_judge(judge: Judge, folder: Path) -> None:
-    """Write `config.json` and `model.safetensors`."""
+    """Write `config.json` and `model.safetensors`, in int8."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(asdict(judge.config), indent=1) + "\n")
-    weights = {name: value.cpu().contiguous() for name, value in judge.state_dict().items()}
-    save_file(weights, folder / "model.safetensors")
+    weights = {name: value.cpu() for name, value in judge.state_dict().items()}
+    save_file(quantize(weights), folder / "model.safetensors")
 
 
 def degrade(frames: Tensor, generator: torch.Generator) -> Tensor:

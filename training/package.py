@@ -21,12 +21,12 @@ from longtake.training.prompts import build_tokenizer
 
 
 def package(generator: Path, codec: Path, judge: Path, out: Path) -> None:
-    """Write `out/valley` (int8) and `out/judge` (bfloat16) from the folders of the stages."""
+    """Write `out/valley` (int8) and `out/judge` (int8) from the folders of the stages."""
     denoiser, described = load_denoiser(generator, torch.device("cpu"))
     streaming = StreamingConfig(**described["streaming"])
     text = TextEncoder(denoiser.text, build_tokenizer(), streaming.text_length)
     save_generator(out / "valley", denoiser.transformer, load_codec(codec), text, streaming)
-    save_judge(load_judge(judge).bfloat16(), out / "judge")
+    save_judge(load_judge(judge), out / "judge")
     write_manifest(out)
 
 

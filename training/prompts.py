@@ -31,8 +31,10 @@ from longtake.training.valley.world import NAMES
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 EARLIER_BY_CHANGE = 0.7
 """Of the changes before a clip's window the share that was asked for in words for the change."""
-FORGOTTEN = 0.4
+FORGOTTEN = 0.3
 """Chance that of a film's prompts only some of the newest are read: its frames tell of the rest."""
+AWAY_FROM_BEFORE = 0.5
+"""How often guidance leads away from what was told before, where something was."""
 
 
 def build_tokenizer() -> Tokenizer:
@@ -126,9 +128,27 @@ def tokens(
     return ids, mask
 
 
+def told_and_not(
+    stories: Sequence[Sequence[str]], rng: random.Random
+) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
+    """What is told of each film, and what a teacher's guidance leads away from.
+
+    That is no prompt at all, or in some of the films all prompts but the newest: so what it asks
+    for stands out against what was before it.
+    """
+    before = [
+        story[:-1] if len(story) > 1 and rng.random() < AWAY_FROM_BEFORE else [""]
+        for story in stories
+    ]
+    return list(stories), before
+
+
 @dataclass(frozen=True)
 class Batch:
-    """What one step is trained on: rows of a clip file and their captions as tokens."""
+    """What one step is trained on: rows of a clip file and their captions as tokens.
+
+    `index`: int64 [B]; `ids`, `mask`: int64 [2, B, length], of both sides of `told_and_not`.
+    """
 
     index: Tensor
     ids: Tensor
@@ -164,7 +184,11 @@ class Batches(Dataset[Batch]):
         chosen = rng.choices(range(len(rows)), k=size)
         stories = [self._story(*rows[index], rng) for index in chosen]
         length = self.streaming.text_length
-        ids, mask = tokens(self.tokenizer, stories, length, self.forget, rng)
+        sides = [
+            tokens(self.tokenizer, each, length, self.forget, rng)
+            for each in told_and_not(stories, rng)
+        ]
+        ids, mask = (torch.stack(each) for each in zip(*sides, strict=True))
         return Batch(torch.tensor(chosen), ids, mask)
 
     def _story(self, scenes: list[list[int]], style: int, rng: random.Random) -> list[str]:

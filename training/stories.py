@@ -14,7 +14,7 @@ from longtake.training.valley.questions import ABOUT_PAST, WORDINGS
 
 OPENING = 4
 """Seconds of a clip that are shown as a beginning: the scene, motion and camera, and one more."""
-ASKING, ASKING_BEFORE, ASKING_EARLY = 0.12, 0.03, 0.5
+ASKING, ASKING_BEFORE, ASKING_EARLY = 0.18, 0.03, 0.5
 """Chances of a question each second: in a clip, before it, and where there is but one to be had."""
 WRONG = 0.2
 """Share of the clips with other words before them than theirs: what is seen counts, not what was

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import random
 from itertools import pairwise
 
 import torch
@@ -13,24 +12,22 @@ from longtake.models.video import sampler
 from longtake.training.attention import ChunkCausalAttention, RememberingAttention
 from longtake.training.denoiser import Denoiser, Flow, compile_blocks, load_denoiser
 from longtake.training.loop import LoopConfig, add_muon, loop_config
-from longtake.training.prompts import build_tokenizer, tokens
 
 
 class Teacher:
     """A trained model, whose many steps to clean latents a student learns to go in one.
 
     From noisy latents the flow's ODE leads to one place; a student that aims there is sharp where
-    one that aims at the data can only be an average. `guide`: how much further than from no prompt
-    to the prompt the teacher goes (classifier-free guidance; 1 is none); `steps`: Euler steps.
+    one that aims at the data can only be an average. `guide`: how much further than from what was
+    not told to what was the teacher goes (classifier-free guidance; 1 is none); `steps`: Euler
+    steps.
     """
 
-    def __init__(self, denoiser: Denoiser, length: int, guide: float, steps: int) -> None:
+    def __init__(self, denoiser: Denoiser, guide: float, steps: int) -> None:
         self.denoiser = denoiser
         self.flow = Flow(denoiser.transformer)
         self.guide = guide
         self.shares = (*sampler.sigmas(steps, 2.0), 0.0)
-        silence = tokens(build_tokenizer(), [[""]], length, 0.0, random.Random(0))
-        self.silence = [each.to(denoiser.transformer.proj_out.weight.device) for each in silence]
 
     @torch.no_grad()
     def endpoint(
@@ -43,12 +40,10 @@ class Teacher:
     ) -> Tensor:
         """Where `noisy` [B, C, F, h, w] at the levels `sigma` [B, F] leads; see `Flow`.
 
-        `words`: token ids and mask, int64 [B, length].
+        `words`: token ids and mask, int64 [2, B, length], see `Batch`.
         """
-        prompts = [words]
-        if self.guide != 1:
-            ids, mask = (each.expand_as(words[0]) for each in self.silence)
-            prompts.append((ids, mask))
+        sides = list(zip(*words, strict=True))
+        prompts = sides if self.guide != 1 else sides[:1]
         embeddings = [self.denoiser.embed(*each) for each in prompts]
         layers = len(self.denoiser.transformer.blocks)
         memories = [RememberingAttention(attention, layers) for _ in prompts]
@@ -74,12 +69,12 @@ def add_student_arguments(parser: argparse.ArgumentParser, muon: float, average:
     parser.add_argument("--average", type=float, default=average, help="decay of the average")
 
 
-def load_teacher(options: argparse.Namespace, length: int, device: torch.device) -> Teacher:
-    """The teacher that the options name; `length`: of prompts in tokens."""
+def load_teacher(options: argparse.Namespace, device: torch.device) -> Teacher:
+    """The teacher that the options name."""
     denoiser, _ = load_denoiser(options.teacher, device)
     if not options.no_compile:
         compile_blocks(denoiser)
-    return Teacher(denoiser, length, options.guide, options.solver)
+    return Teacher(denoiser, options.guide, options.solver)
 
 
 def student_loop(options: argparse.Namespace) -> LoopConfig:

@@ -29,7 +29,7 @@ from longtake.training.loop import (
     rank,
     step_generator,
 )
-from longtake.training.prompts import build_tokenizer, mention, prompt, tokens
+from longtake.training.prompts import build_tokenizer, mention, prompt, tokens, told_and_not
 from longtake.training.rollout import Rollout, sample_chunk
 from longtake.training.teacher import (
     Teacher,
@@ -58,9 +58,9 @@ class Films:
         self.words: tuple[Tensor, Tensor] | None = None
 
     def advance(self) -> tuple[Tensor, Tensor]:
-        """Token ids and mask, int64 [batch, length], for the next chunk, number `chunk - 1` then.
+        """Token ids and mask, int64 [2, batch, length], for the next chunk; see `told_and_not`.
 
-        The films have begun anew where that is 0.
+        Its number is `chunk - 1` then; the films have begun anew where that is 0.
         """
         before = self.scenes
         if before is None or self.words is None or self.chunk == self.length:
@@ -84,7 +84,13 @@ class Films:
             said = mention(old, new, style, self.rng)
             told.append(prompt(old, new, style, said, self.rng))
         stories = [told[-self.streaming.prompts :] for told in self.stories]
-        return tokens(self.tokenizer, stories, self.streaming.text_length, 0.0, self.rng)
+        length = self.streaming.text_length
+        sides = [
+            tokens(self.tokenizer, each, length, 0.0, self.rng)
+            for each in told_and_not(stories, self.rng)
+        ]
+        ids, mask = (torch.stack(each) for each in zip(*sides, strict=True))
+        return ids, mask
 
 
 class Lesson:
@@ -109,10 +115,10 @@ class Lesson:
         """The loss, and the chunk as `latents`.
 
         `attention`, `context`, `noises`: as in `sample_chunk`; `level`: int64 [1], which of the
-        sampler's is learned; `ids`, `mask`: int64 [films, length].
+        sampler's is learned; `ids`, `mask`: int64 [2, films, length].
         """
         with torch.autocast(context.device.type, torch.bfloat16):
-            embeddings = self.student.embed(ids, mask)
+            embeddings = self.student.embed(ids[0], mask[0])
             given = (context, noises, embeddings.detach(), attention)
             latents, inputs = sample_chunk(self.flow, self.levels, *given)
             noisy = inputs.index_select(0, level)[0]
@@ -121,7 +127,7 @@ class Lesson:
             predicted = self.flow(context, noisy, 1000 * sigma, embeddings, attention)
         aim = (noisy - end) / self.heights[level]
         nothing = torch.zeros_like(noisy[:, 0], dtype=torch.bool)
-        return flow_loss(predicted, aim, sigma > 0, nothing) | {"latents": latents}
+        return flow_loss(predicted, aim, torch.ones_like(sigma), nothing) | {"latents": latents}
 
 
 class Lessons:
@@ -151,7 +157,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     device = join_ranks(options)
     student, described = load_denoiser(options.init, device)
     streaming = StreamingConfig(**described["streaming"])
-    teacher = load_teacher(options, streaming.text_length, device)
+    teacher = load_teacher(options, device)
     loop = Loop(student_loop(options), student)
     films = Films(options.batch, options.longest, streaming, options.seed + loop.step)
     latent = (student.transformer.config.in_channels, HEIGHT // CELL, WIDTH // CELL)

@@ -17,7 +17,7 @@ from longtake.models.video.text import TextEncoder, join_tokens
 from longtake.training import dataset
 from longtake.training.codec import THING_WEIGHT, importance, load_codec
 from longtake.training.dataset import CHANGE, SCENE, Clips
-from longtake.training.generator import draw_levels, flow_loss
+from longtake.training.generator import draw_levels, flow_loss, how_much
 from longtake.training.judge import UNASKED, accuracy
 from longtake.training.loop import Loop, LoopConfig, schedule
 from longtake.training.metrics import seams
@@ -102,7 +102,7 @@ def test_plans_keep_their_promises() -> None:
     before, after = plan.before.attributes, plan.after.attributes
     changes = shown_changes(before, after).any(1)
     assert torch.equal(changes, (before != after).any(1))
-    assert changes.float().mean() == pytest.approx(0.6, abs=0.05)
+    assert changes.float().mean() == pytest.approx(0.7, abs=0.05)
     assert not plan.style[~changes].any()
     assert plan.style[changes].float().mean() == pytest.approx(0.54, abs=0.05)
     # Openings last half a second and chunks as long; there are four in view, the opening included.
@@ -161,7 +161,9 @@ def test_warm_up_makes_a_window_right_after_the_opening_equal_the_whole_film(bui
     coder = load_codec(built / "codec")
     scenes = sample_scenes(1, torch.Generator().manual_seed(0))
     one, zero = torch.tensor([0.5]), torch.zeros(1, dtype=torch.long)
-    plan = dataset.Plan((scenes,) * dataset.PAST, scenes, scenes, one, 0 * one, zero, zero)
+    plan = dataset.Plan(
+        (scenes,) * dataset.PAST, scenes, scenes, one, 0 * one, zero, zero, zero > 0
+    )
     clips = dataset.make_clips(coder, STREAMING, plan)
     whole = render(scenes, times(torch.zeros(1), 32))
     expected = dataset.encode(coder, whole)
@@ -197,13 +199,19 @@ def test_noise_levels_are_the_samplers_own_in_half() -> None:
 def test_the_loss_asks_for_nothing_before_the_border() -> None:
     draw = torch.Generator().manual_seed(0)
     flow, aim = (torch.randn(1, 2, 4, 3, 3, generator=draw) for _ in range(2))
-    asked = torch.tensor([[False, False, True, True]])
+    asked = torch.tensor([[0.0, 0.0, 1.0, 3.0]])
     thing = torch.rand(1, 4, 3, 3, generator=draw) < 0.5
     losses = flow_loss(flow, aim, asked, thing)
     flow[:, :, :2] += 1
     assert flow_loss(flow, aim, asked, thing) == losses
     flow[:, :, 2:] += 1
     assert flow_loss(flow, aim, asked, thing)["loss"] != losses["loss"]
+
+
+def test_what_begins_to_change_is_asked_for_most() -> None:
+    border, switch = torch.tensor([1, 1, 3]), torch.tensor([True, False, True])
+    weights = how_much(torch.arange(5), border, switch)
+    assert weights.tolist() == [[0, 3, 3, 1, 1], [0, 1, 1, 1, 1], [0, 0, 0, 3, 3]]
 
 
 def test_muon_leaves_alone_what_is_adams(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from longtake.training.denoiser import (
     compile_blocks,
     load_denoiser,
 )
-from longtake.training.prompts import build_tokenizer, tokens
+from longtake.training.prompts import build_tokenizer, tokens, told_and_not
 from longtake.training.rollout import Rollout, sample_chunk
 from longtake.training.teacher import Teacher
 
@@ -80,12 +80,13 @@ def test_a_teacher_leads_from_every_level_to_where_its_guidance_points(built: Pa
     noisy = torch.randn(2, 8, 4, 9, 16, generator=torch.Generator().manual_seed(0))
     sigma = torch.tensor([[1.0, 1.0, 0.5, 0.5], [0.75, 0.75, 1.0, 1.0]])
     attention = chunk_attention(denoiser.transformer, STREAMING, (9, 16), clean=1, noisy=2, first=0)
+    both = [torch.stack(each) for each in zip(words, silent, strict=True)]
     with torch.no_grad():
         said, unsaid = (denoiser.embed(*each).mean((1, 2)) for each in (words, silent))
     for guide in (1.0, 3.0):
-        teacher = Teacher(denoiser, 48, guide, 4)
+        teacher = Teacher(denoiser, guide, 4)
         teacher.flow = _Straight()
-        end = teacher.endpoint(noisy[:, :, :2], noisy, sigma, words, attention)
+        end = teacher.endpoint(noisy[:, :, :2], noisy, sigma, both, attention)
         place = (unsaid + guide * (said - unsaid))[:, None, None, None, None]
         torch.testing.assert_close(end, place.expand_as(end), atol=1e-4, rtol=1e-4)
 
@@ -176,6 +177,15 @@ def test_a_chunk_is_sampled_from_its_noises_and_level_by_level(built: Path) -> N
             then = torch.lerp(clean, noises[index + 1], films.levels[index + 1])
             torch.testing.assert_close(inputs[index + 1], then)
     torch.testing.assert_close(latents, clean)
+
+
+def test_guidance_leads_away_from_nothing_or_from_what_was_told_before() -> None:
+    stories = [["a red ball"], ["a red ball", "it turns blue", "night falls"]] * 50
+    told, away = told_and_not(stories, random.Random(0))
+    assert told == stories
+    assert all(each == [""] for each in away[::2])
+    assert 10 < away[1::2].count([""]) < 40
+    assert away[1::2].count(["a red ball", "it turns blue"]) == 50 - away[1::2].count([""])
 
 
 def test_films_are_rolled_out_with_one_switch_each() -> None:

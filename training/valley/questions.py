@@ -49,6 +49,11 @@ HELD_OUT_WORDINGS: dict[str, tuple[str, ...]] = {
 """Wordings for evaluation only."""
 ABOUT_PAST = ("last", "ago", "was colour", "was weather")
 """Kinds about what has been; their answers may be out of sight."""
+PAST_WEIGHT = 3
+"""How often a kind about the past is drawn for each of the others: it is harder to learn."""
+NOTHING_KEPT = 0.1
+"""Share kept of the questions whose answer is that nothing has changed: where that is mostly right,
+nothing else is learned."""
 REMEMBERED = 90
 """Seconds for which the words of a change are surely kept."""
 
@@ -126,9 +131,9 @@ def draw_question(
     `kinds`: keys of `WORDINGS` that may be drawn, all where it is empty; `held_out`: worded as
     training never did.
     """
-    kind = rng.choice(tuple(kinds) or tuple(WORDINGS))
+    kind = rng.choice(tuple(kinds) or (*WORDINGS, *ABOUT_PAST * (PAST_WEIGHT - 1)))
     answer = _answer(kind, past)
-    if answer is None:
+    if answer is None or (answer == NOTHING and rng.random() >= NOTHING_KEPT):
         return None
     shape = past.scenes[-1]["shape"]
     wording = rng.choice((HELD_OUT_WORDINGS if held_out else WORDINGS)[kind])
