@@ -59,7 +59,8 @@ def load_generator(
     index = read_json(folder / "model_index.json")
     config = read_config(folder / "streaming.json", StreamingConfig)
     kernels = bind(device, dtype, overrides)
-    transformer = _transformer(folder / "transformer", kernels, device, dtype)
+    part = folder / "transformer"
+    transformer = load_weights(empty_transformer(part, kernels), part, dtype).to(device)
     codec = _codec(folder / "vae", index.get("vae"), device, dtype)
     text_encoder = _text_encoder(folder, config.text_length, device, dtype)
     if misfit := _misfit(config, transformer, codec, text_encoder):
@@ -67,46 +68,63 @@ def load_generator(
     return VideoGenerator(transformer, codec, text_encoder, config, kernels, device, dtype)
 
 
-def _transformer(
-    folder: Path, kernels: Kernels, device: torch.device, dtype: torch.dtype
-) -> WanTransformer:
+def empty_transformer(folder: Path, kernels: Kernels) -> WanTransformer:
+    """The transformer that ``config.json`` of a part's folder describes, on the meta device."""
     config = read_config(folder / "config.json", TransformerConfig)
     with torch.device("meta"):
-        empty = WanTransformer(config, kernels)
-    return load_weights(empty, folder, dtype).to(device)
+        return WanTransformer(config, kernels)
 
 
-def _codec(folder: Path, kind: object, device: torch.device, dtype: torch.dtype) -> VideoCodec:
+def empty_codec(folder: Path, kind: object) -> TinyCodec | WanCodec:
+    """The codec that ``config.json`` of a part's folder describes, on the meta device.
+
+    Args:
+        folder: of the part.
+        kind: the library and the class, from ``model_index.json``.
+
+    Raises:
+        StreamError: ``bad_model``: the config does not fit, or the class is not served.
+    """
+    path = folder / "config.json"
     if kind == ["longtake", "TinyCodec"]:
-        config = read_config(folder / "config.json", TinyCodecConfig)
+        config = read_config(path, TinyCodecConfig)
         with torch.device("meta"):
-            empty = TinyCodec(config)
-        codec = load_weights(empty, folder, dtype)
-        # Convolutions over few channels are faster with channels last, on CPU and GPU alike.
-        return codec.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+            return TinyCodec(config)
     if kind == ["diffusers", "AutoencoderKLWan"]:
         # Here and not above: the bundled model does without, and starts a second sooner.
         from diffusers import AutoencoderKLWan  # noqa: PLC0415
 
-        path = folder / "config.json"
         settings = read_json(path)
         with taking(path), torch.device("meta"):
-            wan = WanCodec(AutoencoderKLWan.from_config(settings))
-        load_weights(wan.vae, folder, dtype).to(device)
-        return wan
+            return WanCodec(AutoencoderKLWan.from_config(settings))
     problem = f"{folder.parent / 'model_index.json'} names the codec {kind}"
     hint = "TinyCodec of longtake and AutoencoderKLWan of diffusers are served"
     raise StreamError("bad_model", problem, hint)
 
 
+def empty_text_encoder(folder: Path) -> UMT5EncoderModel:
+    """The encoder that ``config.json`` of a part's folder describes, on the meta device."""
+    path = folder / "config.json"
+    settings = read_json(path)
+    with taking(path), torch.device("meta"):
+        return UMT5EncoderModel(UMT5Config(**settings))
+
+
+def _codec(folder: Path, kind: object, device: torch.device, dtype: torch.dtype) -> VideoCodec:
+    empty = empty_codec(folder, kind)
+    if isinstance(empty, WanCodec):
+        load_weights(empty.vae, folder, dtype).to(device)
+        return empty
+    codec = load_weights(empty, folder, dtype)
+    # Convolutions over few channels are faster with channels last, on CPU and GPU alike.
+    return codec.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def _text_encoder(
     folder: Path, length: int, device: torch.device, dtype: torch.dtype
 ) -> TextEncoder:
-    path = folder / "text_encoder" / "config.json"
-    settings = read_json(path)
-    with taking(path), torch.device("meta"):
-        empty = UMT5EncoderModel(UMT5Config(**settings))
-    model = load_weights(empty, folder / "text_encoder", dtype)
+    part = folder / "text_encoder"
+    model = load_weights(empty_text_encoder(part), part, dtype)
     model.tie_weights()
     path = folder / "tokenizer" / "tokenizer.json"
     with taking(path):
