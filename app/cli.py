@@ -151,6 +151,16 @@ def _duration(value: str) -> float:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="default: the bundled model")
+    parser.add_argument(
+        "--lora", type=Path, metavar="PATH", help="a LoRA's file or folder, merged into the model"
+    )
+    parser.add_argument(
+        "--lora-scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="how much of the LoRA (default: 1, all of it)",
+    )
     _add_device(parser)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ LONGLIVE = StreamingConfig(
     text_length=512,
     positions="absolute",
 )
-SELF_FORCING = replace(LONGLIVE, sink=0, window=21)
+# Trained without sinks, on films as long as what it sees.
+SELF_FORCING = {"sink": 0, "window": 21}
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def plan_conversion(
         remarks.append(f"{lora.path}: left out are {', '.join(lora.left_out)}")
     if transformer and not streaming:
         is_self_forcing = transformer.entry == "generator_ema" and not lora
-        streaming = asdict(SELF_FORCING if is_self_forcing else LONGLIVE)
+        streaming = asdict(LONGLIVE) | (SELF_FORCING if is_self_forcing else {})
         if not transformer.entry and not lora:
             source = transformer.source
             remarks.append(

@@ -24,6 +24,7 @@ from longtake.models.folder import (
 from longtake.models.quantization import quantize
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.generator import VideoGenerator
+from longtake.models.video.lora import LoRA
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
@@ -40,6 +41,7 @@ def load_generator(
     device: torch.device,
     dtype: torch.dtype,
     overrides: Mapping[str, str] | None = None,
+    lora: LoRA | None = None,
 ) -> VideoGenerator:
     """Load every part of a folder.
 
@@ -49,9 +51,11 @@ def load_generator(
         device: for the weights.
         dtype: for the weights.
         overrides: operation -> implementation, see :func:`longtake.kernels.bind`.
+        lora: merged into the transformer's weights as they are loaded.
 
     Raises:
-        StreamError: ``bad_model``: what is missing, unknown or unfit, named.
+        StreamError: ``bad_model``: what is missing, unknown or unfit, named; ``bad_lora``: it was
+            trained for another model.
     """
     if not folder.is_dir():
         problem = f"there is no model folder {folder}"
@@ -59,8 +63,7 @@ def load_generator(
     index = read_json(folder / "model_index.json")
     config = read_config(folder / "streaming.json", StreamingConfig)
     kernels = bind(device, dtype, overrides)
-    part = folder / "transformer"
-    transformer = load_weights(empty_transformer(part, kernels), part, dtype).to(device)
+    transformer = _transformer(folder / "transformer", kernels, dtype, lora).to(device)
     codec = _codec(folder / "vae", index.get("vae"), device, dtype)
     text_encoder = _text_encoder(folder, config.text_length, device, dtype)
     if misfit := _misfit(config, transformer, codec, text_encoder):
@@ -108,6 +111,16 @@ def empty_text_encoder(folder: Path) -> UMT5EncoderModel:
     settings = read_json(path)
     with taking(path), torch.device("meta"):
         return UMT5EncoderModel(UMT5Config(**settings))
+
+
+def _transformer(
+    folder: Path, kernels: Kernels, dtype: torch.dtype, lora: LoRA | None
+) -> WanTransformer:
+    empty = empty_transformer(folder, kernels)
+    if lora is None:
+        return load_weights(empty, folder, dtype)
+    lora.check(dict(empty.named_parameters()))
+    return load_weights(empty, folder, dtype, lora.merge)
 
 
 def _codec(folder: Path, kind: object, device: torch.device, dtype: torch.dtype) -> VideoCodec:

@@ -7,7 +7,9 @@ layers' names Wan's or diffusers'.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +56,9 @@ class LoRA:
     alpha: Mapping[str, float]
     left_out: tuple[str, ...] = field(default=())
 
+    def __str__(self) -> str:
+        return f"{self.path.name} at {self.scale:g}"
+
     def merge(self, name: str, weight: Tensor) -> Tensor:
         """A weight with its change, in float32; one that is not changed is given back."""
         if name not in self.down:
@@ -61,6 +66,11 @@ class LoRA:
         factor = self.scale * self.alpha[name] / len(self.down[name])
         change = self.up[name].float() @ self.down[name].float()
         return weight.float() + factor * change
+
+    def digest(self) -> str:
+        """What it makes of a model: the SHA-256 of its file, and the scale."""
+        with self.path.open("rb") as file:
+            return f"{hashlib.file_digest(file, 'sha256').hexdigest()} at {self.scale:g}"
 
     def check(self, parameters: Mapping[str, Tensor]) -> None:
         """Refuse a transformer that lacks a layer or has another shape.
@@ -88,16 +98,22 @@ def read_lora(path: Path, scale: float = 1.0) -> LoRA:
         scale: how much of it is added.
 
     Raises:
-        StreamError: ``bad_lora``: a tensor is no part of a LoRA, or misses its other half, or the
-            file says that it is of a kind that is not served; ``bad_checkpoint``: the file cannot
-            be read.
+        StreamError: ``bad_lora``: a tensor is no part of a LoRA, or misses its other half, the
+            file says that it is of a kind that is not served, or the scale is no number;
+            ``bad_checkpoint``: the file cannot be read.
     """
+    if not math.isfinite(scale):
+        raise StreamError("bad_lora", f"a LoRA's scale is {scale}", "use a number, 1 for all of it")
     file = _file(path)
     checkpoint = read_checkpoint(file, ENTRIES)
     default = _alpha(file)
     layers = _layers(checkpoint)
+    sources = rename_transformer(f"{layer}.weight" for layer in layers)
+    if len(sources) < len(layers):
+        problem = f"{file} changes a layer under Wan's and under diffusers' name"
+        raise StreamError("bad_lora", problem, "download it again")
     down, up, alpha = {}, {}, {}
-    for name, source in rename_transformer(f"{layer}.weight" for layer in layers).items():
+    for name, source in sources.items():
         layer = layers[source.removesuffix(".weight")]
         if layer.down is None or layer.up is None:
             problem = f"{file} holds one half of the change of {source}"

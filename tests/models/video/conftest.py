@@ -145,9 +145,9 @@ def make_taehv(seed: int = 0, grows: tuple[int, ...] = (1, 2, 2)) -> dict[str, T
     return state
 
 
-def make_lora(module: torch.nn.Module, rank: int = 3, seed: int = 5) -> dict[str, Tensor]:
+def make_lora(module: torch.nn.Module, rank: int = 3) -> dict[str, Tensor]:
     """Changes of all ten linear layers of every block, by diffusers' names."""
-    torch.manual_seed(seed)
+    torch.manual_seed(5)
     lora = {}
     for name, parameter in module.named_parameters():
         if name.startswith("blocks.") and name.endswith(".weight") and parameter.ndim == 2:

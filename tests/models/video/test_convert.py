@@ -18,6 +18,7 @@ from longtake.models.video import convert
 from longtake.models.video.convert import plan_conversion, write_model
 from longtake.models.video.load import load_generator
 from longtake.models.video.lora import read_lora
+from longtake.models.video.originals import recognise
 from longtake.streaming import StreamError
 
 HEAD_DIM = 14
@@ -163,6 +164,21 @@ def test_text_encoder_is_wans(make, wan_original):
     got = model(input_ids=ids[None]).last_hidden_state[0]
     assert expected.std() > 0.1
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+
+
+def test_names_and_sizes_of_wan_1_3b_are_the_published_ones(published):
+    with torch.device("meta"):
+        model = WanTransformer3DModel(num_attention_heads=12, ffn_dim=8960, num_layers=30)
+    names = published.originals(model, published.TRANSFORMER)
+    assert len(names) == 825
+    assert {"blocks.29.cross_attn.norm_k.weight", "head.modulation"} <= names.keys()
+    layout = recognise(names)
+    renamed = layout.rename(names)
+    assert renamed.keys() == dict(model.named_parameters()).keys()
+    config = layout.config({name: names[bare] for name, bare in renamed.items()}, 128)
+    config = {name: value for name, value in config.items() if name in model.config}
+    assert config == {name: model.config[name] for name in config}
+    assert config["num_attention_heads"] == 12
 
 
 @pytest.mark.parametrize("prefix", ["model.", "model._fsdp_wrapped_module.", ""])
