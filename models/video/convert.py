@@ -29,7 +29,7 @@ from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.wan_codec import WanCodec
 from longtake.streaming import StreamError
 
-SHARD_BYTES = 500_000_000
+SHARD_BYTES = 200_000_000
 QUANTIZED = {"transformer", "text_encoder"}
 """What is stored in 8 bits if asked for; a codec's error would be seen in every pixel."""
 
@@ -189,10 +189,13 @@ def _empty(part: Part, folder: Path) -> nn.Module:
     """The part as it will be loaded, on the meta device."""
     if part.name == "transformer":
         return empty_transformer(folder, bind(torch.device("cpu"), torch.float32))
+    empty: nn.Module
     if part.name == "text_encoder":
-        return empty_text_encoder(folder)
+        empty = empty_text_encoder(folder)
+        return empty
     codec = empty_codec(folder, list(part.kind))
-    return codec.vae if isinstance(codec, WanCodec) else codec  # type: ignore[no-any-return]
+    empty = codec.vae if isinstance(codec, WanCodec) else codec
+    return empty
 
 
 def _check(part: Part, empty: nn.Module, lora: LoRA | None) -> None:

@@ -30,7 +30,6 @@ class Layout:
         mark: a name that only its tensors have, without prefixes.
         rename: diffusers' name -> name without prefixes, of all the names given.
         config: the part's ``config.json`` from its renamed tensors, and the channels of a head.
-        stem: of its weights' files.
         trim: cuts tensors that are larger than the model; None where there are none.
     """
 
@@ -39,7 +38,6 @@ class Layout:
     mark: str
     rename: Callable[[Iterable[str]], dict[str, str]]
     config: Callable[[Mapping[str, Tensor], int], dict[str, Any]]
-    stem: str = "diffusion_pytorch_model"
     trim: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
 
 
@@ -99,8 +97,10 @@ def _rename_nothing(names: Iterable[str]) -> dict[str, str]:
 
 
 def _transformer_config(tensors: Mapping[str, Tensor], head_dim: int) -> dict[str, Any]:
-    patches = tensors["patch_embedding.weight"].shape
-    dim, channels, patch = patches[0], patches[1], tuple(patches[2:])
+    shape = tensors["patch_embedding.weight"].shape
+    if len(shape) != 5:
+        raise ValueError(f"patch_embedding.weight is {list(shape)}, no convolution over frames")
+    dim, channels, patch = shape[0], shape[1], (shape[2], shape[3], shape[4])
     if head_dim < 2 or dim % head_dim:
         raise ValueError(f"{dim} channels are no whole number of heads of {head_dim}")
     conditions = "condition_embedder"
@@ -218,7 +218,6 @@ LAYOUTS = (
         "token_embedding.weight",
         _rename_text_encoder,
         _text_encoder_config,
-        stem="model",
     ),
     Layout(
         "vae",

@@ -25,7 +25,6 @@ from longtake.streaming import StreamError
 # What Self-Forcing and LongLive call the weights that make films, and what trainers do.
 ENTRIES = ("generator_ema", "generator", "state_dict", "model_state_dict", "model")
 PARTS = ("transformer", "vae", "text_encoder")
-STEMS = {"text_encoder": "model"}
 TOKENIZERS = ("tokenizer/tokenizer.json", "google/umt5-xxl/tokenizer.json", "tokenizer.json")
 
 
@@ -37,7 +36,6 @@ class Part:
         name: of its folder.
         source: the file or folder it comes from.
         kind: library and class, for ``model_index.json``.
-        stem: of its weights' files.
         config: its ``config.json``.
         tensors: by diffusers' (or transformers') names.
         origin: the name that each of them has in the source.
@@ -46,12 +44,16 @@ class Part:
 
     name: str
     source: Path
-    kind: tuple[str, str]
-    stem: str
+    kind: tuple[str, ...]
     config: dict[str, Any]
     tensors: Mapping[str, Tensor]
     origin: Mapping[str, str]
     entry: str = ""
+
+    @property
+    def stem(self) -> str:
+        """Of its weights' files, as the libraries name them."""
+        return "model" if self.name == "text_encoder" else "diffusion_pytorch_model"
 
 
 @dataclass
@@ -124,9 +126,9 @@ def _diffusers(folder: Path) -> Found:
             problem = f"{folder / name} holds weights in fewer bits"
             raise StreamError("bad_checkpoint", problem, "convert what it was made from")
         tensors = read_safetensors(folder / name)
-        kind, stem = index.get(name, ()), STEMS.get(name, "diffusion_pytorch_model")
-        own = dict(zip(tensors, tensors, strict=True))
-        found.parts[name] = Part(name, folder / name, tuple(kind), stem, config, tensors, own)
+        kind = tuple(index.get(name) or ())
+        own = {tensor: tensor for tensor in tensors}
+        found.parts[name] = Part(name, folder / name, kind, config, tensors, own)
     if (folder / "streaming.json").exists():
         found.streaming = read_json(folder / "streaming.json")
     return found
@@ -169,10 +171,12 @@ def _part(
         problem = f"{path} lacks tensor {error.args[0]}"
         raise StreamError("bad_checkpoint", problem, REFETCH) from None
     except (ValueError, IndexError, ZeroDivisionError) as error:
-        hint = "say the channels of a head with --head-dim, or give weights of Wan 2.1"
+        hint = "only weights of Wan 2.1 and a TAEHV for it are converted"
+        if layout.part == "transformer":
+            hint = "if that is the channels of a head, say them with --head-dim; else " + hint
         raise StreamError("bad_checkpoint", f"{path}: {error}", hint) from None
     entry = checkpoint.entry
-    return Part(layout.part, path, layout.kind, layout.stem, config, tensors, origin, entry)
+    return Part(layout.part, path, layout.kind, config, tensors, origin, entry)
 
 
 def _head_dim(path: Path, tensors: Mapping[str, Tensor]) -> int:

@@ -339,9 +339,21 @@ def spoil(original, **changes):
         ({"blocks__1__norm3__bias": torch.ones(28, dtype=torch.int8)}, "blocks.1.norm3.bias is"),
         ({"model__patch_embedding__bias": torch.ones(28)}, "patch_embedding.bias"),
         ({"patch_embedding__weight": torch.ones(28, 16, 2, 2, 2)}, "patch_size"),
+        ({"patch_embedding__weight": torch.ones(28, 16)}, "patch_embedding.weight is [28, 16]"),
         ({"patch_embedding__weight": None}, "no part of Wan 2.1 that is known"),
     ],
-    ids=["missing", "missing size", "extra", "image", "shape", "dtype", "double", "patch", "other"],
+    ids=[
+        "missing",
+        "missing size",
+        "extra",
+        "image",
+        "shape",
+        "dtype",
+        "double",
+        "patch",
+        "flat",
+        "other",
+    ],
 )
 def test_broken_transformer_is_named(changes, word, original, refused, tmp_path):
     path = tmp_path / "broken.safetensors"
