@@ -69,6 +69,9 @@ def open_model(
         StreamError: the folder or the LoRA does not fit, or there is no such device.
     """
     where = choose_device(device)
+    if lora is None and lora_scale != 1:
+        problem = f"there is no LoRA for a scale of {lora_scale:g}"
+        raise StreamError("bad_lora", problem, "give the LoRA too")
     adapter = read_lora(Path(lora), lora_scale) if lora is not None else None
     path = Path(folder) if folder is not None else GENERATOR
     if is_captioner(path):

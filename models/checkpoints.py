@@ -96,21 +96,21 @@ def _unpickle(path: Path) -> object:
         mapped = zipfile.is_zipfile(path)
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        if "weights_only" not in str(error).lower():
-            raise _unreadable(path, error) from None
+        if "unsupported global" not in str(error).lower():
+            raise _unreadable(path, "it is no pickle of tensors") from None
         problem = f"{path} holds more than tensors, and loading it could run whatever it says"
         hint = "ask its makers for a .safetensors file"
         raise StreamError("bad_checkpoint", problem, hint) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise _unreadable(path, error) from None
+    except Exception as error:  # a broken pickle raises all sorts
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise _unreadable(path, reason) from None
     if not isinstance(data, Mapping):
         problem = f"{path} holds a {type(data).__name__}, no tensors by their names"
         raise StreamError("bad_checkpoint", problem, "give the file that holds the weights")
     return data
 
 
-def _unreadable(path: Path, error: Exception) -> StreamError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+def _unreadable(path: Path, reason: str) -> StreamError:
     return StreamError("bad_checkpoint", f"{path} cannot be read ({reason})", REFETCH)
 
 

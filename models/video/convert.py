@@ -157,7 +157,7 @@ def write_model(
         if plan.streaming:
             write_json(partial / "streaming.json", plan.streaming)
         for part in plan.parts.values():
-            _check(part, _empty(part, partial / part.name), plan.lora)
+            _check(part, _empty(part, partial), plan.lora)
         _check_space(partial, plan, dtype, int8)
         for part in plan.parts.values():
             tensors = _stored(part, plan.lora, dtype, int8 and part.name in QUANTIZED, progress)
@@ -185,16 +185,22 @@ def _whole(partial: Path, out: Path) -> Iterator[None]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _empty(part: Part, folder: Path) -> nn.Module:
-    """The part as it will be loaded, on the meta device."""
-    if part.name == "transformer":
-        return empty_transformer(folder, bind(torch.device("cpu"), torch.float32))
+def _empty(part: Part, model: Path) -> nn.Module:
+    """The part as it will be loaded from the new model folder, on the meta device."""
+    folder = model / part.name
     empty: nn.Module
-    if part.name == "text_encoder":
-        empty = empty_text_encoder(folder)
-        return empty
-    codec = empty_codec(folder, list(part.kind))
-    empty = codec.vae if isinstance(codec, WanCodec) else codec
+    try:
+        if part.name == "transformer":
+            empty = empty_transformer(folder, bind(torch.device("cpu"), torch.float32))
+        elif part.name == "text_encoder":
+            empty = empty_text_encoder(folder)
+        else:
+            codec = empty_codec(folder, list(part.kind))
+            empty = codec.vae if isinstance(codec, WanCodec) else codec
+    except StreamError as error:
+        # Nobody knows the unfinished folder; the config is the source's.
+        problem = error.message.replace(str(model), str(part.source.parent))
+        raise StreamError("bad_checkpoint", problem, _UNKNOWN) from None
     return empty
 
 

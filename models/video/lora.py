@@ -177,7 +177,8 @@ def _alpha(file: Path) -> float | None:
         if note.get(variant):
             problem = f"{file} is a LoRA with {variant}, which is not served"
             raise StreamError("bad_lora", problem, "merge it with PEFT")
-    return float(note["lora_alpha"]) if note.get("lora_alpha") else None
+    with taking(config if config.exists() else file):
+        return float(note["lora_alpha"]) if note.get("lora_alpha") else None
 
 
 def _unfit(problem: str) -> StreamError:

@@ -95,6 +95,9 @@ def find_parts(source: Path, head_dim: int | None = None) -> Found:
         found = _originals(source, head_dim)
     else:
         raise StreamError("bad_checkpoint", f"there is no {source}", "give a file or a folder")
+    if not found.parts:
+        problem = f"{source} holds no .safetensors file and no {', '.join(PICKLES)}"
+        raise StreamError("bad_checkpoint", problem, "give the folder that was downloaded")
     if source.is_dir():
         files = (source / name for name in TOKENIZERS)
         found.tokenizer = next((file for file in files if file.exists()), None)
@@ -108,9 +111,6 @@ def _originals(folder: Path, head_dim: int | None) -> Found:
         _add(found, Checkpoint(folder, read_safetensors(folder)), head_dim)
     for path in sorted(path for path in folder.iterdir() if path.suffix in PICKLES):
         _add(found, read_checkpoint(path, ENTRIES), head_dim)
-    if not found.parts:
-        problem = f"{folder} holds no .safetensors file and no {', '.join(PICKLES)}"
-        raise StreamError("bad_checkpoint", problem, "give the folder that was downloaded")
     return found
 
 

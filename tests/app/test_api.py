@@ -160,6 +160,8 @@ def test_a_lora_of_another_model_is_refused(tiny_model, lora):
     save_file({name.replace("blocks.0", "blocks.9"): t for name, t in tensors.items()}, lora)
     with pytest.raises(StreamError, match=r"changes blocks\.9\.ffn.*which the transformer lacks"):
         longtake.open(tiny_model, lora=lora)
+    with pytest.raises(StreamError, match=r"no LoRA for a scale of 0\.5"):
+        longtake.open(tiny_model, lora_scale=0.5)
     with pytest.raises(StreamError, match="a LoRA's scale is nan"):
         longtake.open(tiny_model, lora=lora, lora_scale=float("nan"))
 

@@ -14,6 +14,9 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 from transformers import UMT5Config, UMT5EncoderModel
 
+from longtake.models.video.convert import plan_conversion, write_model
+from longtake.streaming import StreamError
+
 HEAD_DIM = 14
 TEXT_DIM = 12
 WORDS = ["<pad>", "</s>", "<unk>", "a", "red", "ball"]
@@ -204,3 +207,39 @@ def wan_parts() -> SimpleNamespace:
 def wan_original(wan_parts, tmp_path_factory) -> Path:
     """Wan 2.1's folder as it is published, with those parts."""
     return write_wan(tmp_path_factory.mktemp("published") / "Wan2.1-T2V-1.3B", wan_parts)
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Converts to a new folder."""
+
+    def make(*sources, lora=None, head_dim=HEAD_DIM, name="model", **options):
+        plan = plan_conversion([Path(source) for source in sources], lora, head_dim)
+        write_model(plan, tmp_path / name, **options)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def refused(make, tmp_path):
+    """Checks that a conversion is refused in one sentence that holds some words, and is undone."""
+
+    def check(code, *sources, words, **options):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(StreamError) as caught:
+            make(*sources, **options)
+        assert caught.value.code == code
+        for word in words:
+            assert str(word) in caught.value.message
+        assert "\n" not in str(caught.value)
+        assert caught.value.hint
+        assert sorted(tmp_path.rglob("*")) == before
+
+    return check
+
+
+@pytest.fixture
+def original(published, wan_parts):
+    """The transformer's tensors by Wan's names, free to be changed."""
+    return published.originals(wan_parts.transformer, published.TRANSFORMER)

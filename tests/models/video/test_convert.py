@@ -1,63 +1,26 @@
-"""Published weights become a model folder with the outputs of what they were; or say why not."""
+"""Published weights become a model folder with the outputs of what they were, or nothing."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from diffusers import WanTransformer3DModel
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from longtake.models.folder import load_weights, read_json, read_tensors, write_json
 from longtake.models.video import convert
-from longtake.models.video.convert import plan_conversion, write_model
+from longtake.models.video.convert import plan_conversion
 from longtake.models.video.load import load_generator
 from longtake.models.video.lora import read_lora
 from longtake.models.video.originals import recognise
 from longtake.streaming import StreamError
 
 HEAD_DIM = 14
-
-
-@pytest.fixture
-def make(tmp_path):
-    """Converts to a new folder."""
-
-    def make(*sources, lora=None, head_dim=HEAD_DIM, name="model", **options):
-        plan = plan_conversion([Path(source) for source in sources], lora, head_dim)
-        write_model(plan, tmp_path / name, **options)
-        return tmp_path / name
-
-    return make
-
-
-@pytest.fixture
-def refused(make, tmp_path):
-    """Checks that a conversion is refused in one sentence that holds some words, and is undone."""
-
-    def check(code, *sources, words, **options):
-        before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(StreamError) as caught:
-            make(*sources, **options)
-        assert caught.value.code == code
-        for word in words:
-            assert str(word) in caught.value.message
-        assert "\n" not in str(caught.value)
-        assert caught.value.hint
-        assert sorted(tmp_path.rglob("*")) == before
-
-    return check
-
-
-@pytest.fixture
-def original(published, wan_parts):
-    """The transformer's tensors by Wan's names, free to be changed."""
-    return published.originals(wan_parts.transformer, published.TRANSFORMER)
 
 
 @pytest.fixture
@@ -94,19 +57,29 @@ def same_flow(flow_of):
     return check
 
 
+@pytest.fixture
+def check_film(tiny, run_chunk):
+    """Checks that a converted folder makes a small film."""
+
+    def check(folder):
+        small = {"width": 32, "height": 32, "text_length": 12}
+        path = folder / "streaming.json"
+        write_json(path, read_json(path) | small)
+        generator = load_generator(folder, tiny.device, torch.float32)
+        state = generator.open("a red ball", 3)
+        first, second = run_chunk(generator, state), run_chunk(generator, state)
+        assert (first.shape, second.shape) == ((9, 32, 32, 3), (12, 32, 32, 3))
+        assert second.float().std() > 1
+
+    return check
+
+
 def test_wans_own_folder_becomes_a_model_that_makes_films(
-    make, wan_original, wan_parts, same_flow, run_chunk, tiny
+    make, wan_original, wan_parts, same_flow, check_film
 ):
     folder = make(wan_original, head_dim=None)
     same_flow(folder, wan_parts.transformer)
-    write_json(
-        folder / "streaming.json",
-        read_json(folder / "streaming.json") | {"width": 32, "height": 32, "text_length": 12},
-    )
-    generator = load_generator(folder, tiny.device, torch.float32)
-    frames = run_chunk(generator, generator.open("a red ball", 3))
-    assert frames.shape == (9, 32, 32, 3)
-    assert frames.float().std() > 1
+    check_film(folder)
 
 
 def test_codec_decodes_as_diffusers_does(make, wan_original, wan_parts, tiny):
@@ -271,7 +244,7 @@ def test_taehv_becomes_a_tiny_codec(first, published, make, tmp_path):
 
 
 def test_of_two_sources_the_later_gives_the_part(
-    wan_original, published, original, make, same_flow, tmp_path
+    wan_original, published, make, same_flow, check_film, tmp_path
 ):
     other = published.make_transformer(seed=8)
     tensors = published.originals(other, published.TRANSFORMER)
@@ -285,6 +258,7 @@ def test_of_two_sources_the_later_gives_the_part(
     same_flow(folder, other)
     assert read_json(folder / "streaming.json")["window"] == 21
     assert read_json(folder / "model_index.json")["vae"] == ["longtake", "TinyCodec"]
+    check_film(folder)
 
 
 def test_bits_are_kept_there_and_back(make, wan_original, original, published, tmp_path):
@@ -302,7 +276,7 @@ def test_bits_are_kept_there_and_back(make, wan_original, original, published, t
         assert (folder / file).read_bytes() == (again / file).read_bytes()
 
 
-def test_dtype_and_bits_are_as_asked(make, wan_original, original):
+def test_dtype_and_bits_are_as_asked(make, wan_original, check_film):
     half = make(wan_original, dtype=torch.bfloat16, name="half")
     assert {t.dtype for _, t in read_tensors(half / "vae")} == {torch.bfloat16}
     bytes_ = make(wan_original, int8=True, name="bytes")
@@ -311,6 +285,8 @@ def test_dtype_and_bits_are_as_asked(make, wan_original, original):
     assert {t.dtype for _, t in read_tensors(bytes_ / "vae")} == {torch.float32}
     assert "quantization_config" in read_json(bytes_ / "text_encoder" / "config.json")
     assert "quantization_config" not in read_json(bytes_ / "vae" / "config.json")
+    for folder in (half, bytes_):
+        check_film(folder)
 
 
 def test_files_are_sharded_as_they_come(make, wan_original, monkeypatch):
@@ -322,113 +298,9 @@ def test_files_are_sharded_as_they_come(make, wan_original, monkeypatch):
     assert len(files) > 2
 
 
-def spoil(original, **changes):
-    """A checkpoint with some tensors changed, added or (None) taken away."""
-    changed = original | {name.replace("__", "."): tensor for name, tensor in changes.items()}
-    return {name: tensor for name, tensor in changed.items() if tensor is not None}
-
-
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [
-        ({"blocks__1__ffn__0__bias": None}, "lacks tensor blocks.1.ffn.net.0.proj.bias"),
-        ({"head__head__weight": None}, "lacks tensor proj_out.weight"),
-        ({"blocks__0__self_attn__extra": torch.ones(3)}, "blocks.0.self_attn.extra is unknown"),
-        ({"img_emb__proj__0__weight": torch.ones(3)}, "img_emb.proj.0.weight is unknown"),
-        ({"blocks__1__modulation": torch.ones(1, 6, 5)}, "blocks.1.modulation is [1, 6, 5]"),
-        ({"blocks__1__norm3__bias": torch.ones(28, dtype=torch.int8)}, "blocks.1.norm3.bias is"),
-        ({"model__patch_embedding__bias": torch.ones(28)}, "patch_embedding.bias"),
-        ({"patch_embedding__weight": torch.ones(28, 16, 2, 2, 2)}, "patch_size"),
-        ({"patch_embedding__weight": torch.ones(28, 16)}, "patch_embedding.weight is [28, 16]"),
-        ({"patch_embedding__weight": None}, "no part of Wan 2.1 that is known"),
-    ],
-    ids=[
-        "missing",
-        "missing size",
-        "extra",
-        "image",
-        "shape",
-        "dtype",
-        "double",
-        "patch",
-        "flat",
-        "other",
-    ],
-)
-def test_broken_transformer_is_named(changes, word, original, refused, tmp_path):
-    path = tmp_path / "broken.safetensors"
-    save_file(spoil(original, **changes), path)
-    refused("bad_checkpoint", path, words=[path, word])
-
-
-def test_head_dim_is_asked_for_where_it_cannot_be_128(original, refused, tmp_path):
-    save_file(original, tmp_path / "wan.safetensors")
-    words = ["28 channels are no whole number of heads of 128"]
-    refused("bad_checkpoint", tmp_path / "wan.safetensors", words=words, head_dim=None)
-
-
-class Malice:
-    def __reduce__(self):
-        return (print, ("run",))
-
-
-def test_pickles_that_could_run_code_are_not_loaded(refused, tmp_path, capsys):
-    torch.save({"generator": Malice()}, tmp_path / "evil.pt")
-    refused("bad_checkpoint", tmp_path / "evil.pt", words=["more than tensors"])
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
-@pytest.mark.parametrize("length", [0, 10, 0.5, 0.99])
-def test_truncated_file_is_named(suffix, length, original, refused, tmp_path):
-    path = tmp_path / f"cut.{suffix}"
-    (torch.save if suffix == "pt" else save_file)(original, path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(length * len(whole)) if isinstance(length, float) else length])
-    refused("bad_checkpoint", path, words=[path])
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        ({"step": 1, "optimizer": {}}, ["step, optimizer", "generator_ema"]),
-        ({}, ["nothing"]),
-        ([torch.ones(1)], ["list"]),
-        ({"weights": torch.ones(1)}, ["weights", "no part of Wan"]),
-        ({"a.lora_A.weight": torch.ones(1, 1)}, ["is a LoRA"]),
-    ],
-    ids=["other entries", "empty", "list", "strange", "lora"],
-)
-def test_what_holds_no_weights_is_named(data, words, refused, tmp_path):
-    torch.save(data, tmp_path / "strange.pt")
-    refused("bad_checkpoint", tmp_path / "strange.pt", words=words)
-
-
 def test_files_of_before_torch_1_6_are_read(original, make, wan_parts, same_flow, tmp_path):
     torch.save(original, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     same_flow(make(tmp_path / "old.pth"), wan_parts.transformer)
-
-
-def test_sources_that_are_nothing_are_named(refused, tmp_path, wan_original):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "film.mp4").touch()
-    refused("bad_checkpoint", tmp_path / "empty", words=["empty", ".safetensors"])
-    refused("bad_checkpoint", tmp_path / "nowhere", words=["nowhere"])
-    refused("bad_checkpoint", tmp_path / "film.mp4", words=["film.mp4"])
-    both = shutil.copytree(wan_original, tmp_path / "both")
-    shutil.copy(both / "Wan2.1_VAE.pth", both / "other.pth")
-    refused("bad_checkpoint", both, words=["Wan2.1_VAE.pth", "other.pth", "both a vae"])
-
-
-def test_folders_in_8_bits_are_not_converted_again(make, refused, wan_original):
-    stored = make(wan_original, int8=True)
-    refused("bad_checkpoint", stored, words=["fewer bits"], name="again")
-
-
-def test_codecs_of_other_latents_are_refused(published, refused, tmp_path):
-    other = published.originals(AutoencoderKLWan(base_dim=4, z_dim=8), published.VAE)
-    torch.save(other, tmp_path / "vae.pth")
-    refused("bad_checkpoint", tmp_path / "vae.pth", words=["8 channels", "16"])
 
 
 def test_nothing_is_written_over(make, refused, wan_original, tmp_path):
@@ -469,7 +341,7 @@ from longtake.models.video import convert
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-convert.SHARD_BYTES = 10_000_000
+convert.SHARD_BYTES = 5_000_000
 before = peak()
 convert.write_model(convert.plan_conversion([Path(sys.argv[1])]), Path(sys.argv[2]))
 print(peak() - before)
@@ -480,7 +352,7 @@ print(peak() - before)
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 def test_memory_stays_near_one_copy(suffix, published, tmp_path):
     model = WanTransformer3DModel(
-        num_attention_heads=4, attention_head_dim=128, text_dim=64, ffn_dim=2048, num_layers=14
+        num_attention_heads=4, attention_head_dim=128, text_dim=64, ffn_dim=2048, num_layers=7
     )
     tensors = published.originals(model, published.TRANSFORMER)
     size = sum(tensor.nbytes for tensor in tensors.values())
@@ -488,5 +360,5 @@ def test_memory_stays_near_one_copy(suffix, published, tmp_path):
     (torch.save if suffix == "pt" else save_file)(tensors, path)
     command = [sys.executable, "-c", MEASURED, str(path), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert size > 240_000_000
+    assert size > 120_000_000
     assert int(done.stdout) < 1.3 * size
