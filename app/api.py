@@ -29,6 +29,7 @@ from longtake.app.stored import read_take
 from longtake.models.folder import folder_digest
 from longtake.models.video.generator import FilmState, VideoGenerator
 from longtake.models.video.load import load_generator
+from longtake.models.video.lora import LoRA, read_lora
 from longtake.models.video.spelling import Spelling
 from longtake.models.vlm.load import is_captioner
 from longtake.streaming import (
@@ -48,7 +49,12 @@ _PENDING = "pending_frames"
 
 
 def open_model(
-    folder: str | Path | None = None, *, device: str = "auto", dtype: str = "auto"
+    folder: str | Path | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    lora: str | Path | None = None,
+    lora_scale: float = 1.0,
 ) -> Model:
     """Load a model.
 
@@ -56,11 +62,17 @@ def open_model(
         folder: in the diffusers layout; the bundled model where it is left out.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``bf16`` or ``fp32``.
+        lora: a LoRA's file or folder, merged into the transformer; see docs/weights.md.
+        lora_scale: how much of it, 1 for all.
 
     Raises:
-        StreamError: the folder does not fit, or there is no such device.
+        StreamError: the folder or the LoRA does not fit, or there is no such device.
     """
     where = choose_device(device)
+    if lora is None and lora_scale != 1:
+        problem = f"there is no LoRA for a scale of {lora_scale:g}"
+        raise StreamError("bad_lora", problem, "give the LoRA too")
+    adapter = read_lora(Path(lora), lora_scale) if lora is not None else None
     path = Path(folder) if folder is not None else GENERATOR
     if is_captioner(path):
         problem = f"{path} holds a captioner, which watches films and makes none"
@@ -68,8 +80,8 @@ def open_model(
     engine = Engine()
     engine.start()
     try:
-        load = partial(load_generator, path, where, choose_dtype(dtype, where))
-        return Model(engine.call(load), path, engine)
+        load = partial(load_generator, path, where, choose_dtype(dtype, where), lora=adapter)
+        return Model(engine.call(load), path, engine, adapter)
     except BaseException:
         engine.stop()
         raise
@@ -82,11 +94,15 @@ class Model(Closing):
         generator: loaded.
         folder: it came from.
         engine: started; the generator was loaded in its worker. Others may share it.
+        lora: that was merged into the generator.
     """
 
-    def __init__(self, generator: VideoGenerator, folder: Path, engine: Engine) -> None:
+    def __init__(
+        self, generator: VideoGenerator, folder: Path, engine: Engine, lora: LoRA | None = None
+    ) -> None:
         self.generator = generator
         self.folder = folder
+        self._lora = lora
         self._spelling = Spelling.of(generator.text_encoder.tokenizer)
         self.engine = engine
         # A worker still inside torch when the interpreter ends would abort the process.
@@ -104,6 +120,7 @@ class Model(Closing):
         bound = ", ".join(f"{op}={name}" for op, name in generator.kernels.names.items())
         return {
             "weights": folder_digest(self.folder),
+            **({"lora": self._lora.digest()} if self._lora else {}),
             "device": str(generator.device),
             "processor": _processor(generator.device),
             "dtype": str(generator.dtype).removeprefix("torch."),
@@ -134,8 +151,9 @@ class Model(Closing):
 
     @property
     def about(self) -> dict[str, Any]:
-        """What of a film's making is the model's: its name and conditions."""
-        return {"model": self.folder.name, "conditions": self.conditions}
+        """What of a film's making is the model's: its name, its LoRA's and the conditions."""
+        lora = {"lora": str(self._lora)} if self._lora else {}
+        return {"model": self.folder.name, **lora, "conditions": self.conditions}
 
     def begin(
         self, prompt: str, seed: int, first: Iterable[Event] = (), clock: Clock | None = None

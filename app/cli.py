@@ -57,6 +57,10 @@ def _run(options: argparse.Namespace, began: float) -> int:
         from longtake.app.caption import caption  # noqa: PLC0415
 
         return caption(options)
+    if options.command == "convert":
+        from longtake.app.convert import convert  # noqa: PLC0415
+
+        return convert(options)
     from longtake.app.generate import generate  # noqa: PLC0415
 
     return generate(options, began)
@@ -98,6 +102,14 @@ def parser() -> argparse.ArgumentParser:
             description="List the takes that were saved as they were made, and where they are.",
         )
     )
+    _add_convert(
+        commands.add_parser(
+            "convert",
+            help="make a model folder of published weights (Wan 2.1, Self-Forcing, LongLive)",
+            description="Make a model folder, for --model, of weights as they are published: "
+            "Wan 2.1, Self-Forcing, LongLive, TAEHV. docs/weights.md goes through each.",
+        )
+    )
     return top
 
 
@@ -118,6 +130,10 @@ def _count(value: str) -> int:
     return _whole(value, 1, 1000, "number of films")
 
 
+def _head_dim(value: str) -> int:
+    return _whole(value, 2, 1024, "number of channels")
+
+
 def _whole(value: str, least: int, most: int, what: str) -> int:
     if value.isascii() and value.isdigit() and least <= int(value[:9]) <= most:
         return int(value)
@@ -135,6 +151,16 @@ def _duration(value: str) -> float:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="default: the bundled model")
+    parser.add_argument(
+        "--lora", type=Path, metavar="PATH", help="a LoRA's file or folder, merged into the model"
+    )
+    parser.add_argument(
+        "--lora-scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="how much of the LoRA (default: 1, all of it)",
+    )
     _add_device(parser)
 
 
@@ -324,3 +350,37 @@ def _add_takes(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--last", type=float, metavar="SECONDS", help="export no more than that")
     parser.add_argument("--yes", action="store_true", help="clean without asking")
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sources",
+        type=Path,
+        nargs="+",
+        metavar="SRC",
+        help="a checkpoint (.safetensors, .pt, .pth), or a folder as it was downloaded; of several "
+        "that hold the same part, the last one gives it",
+    )
+    parser.add_argument("out", type=Path, metavar="DST", help="the folder to make")
+    parser.add_argument(
+        "--lora", type=Path, metavar="FILE", help="merge this LoRA into the transformer"
+    )
+    stored = parser.add_mutually_exclusive_group()
+    stored.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        help="of the stored weights (default: as they are)",
+    )
+    stored.add_argument(
+        "--quantize",
+        choices=["int8"],
+        help="store the transformer and the text encoder in 8 bits, a quarter of float32; they "
+        "are computed with in 16 or 32 all the same",
+    )
+    parser.add_argument(
+        "--head-dim",
+        type=_head_dim,
+        metavar="N",
+        help="channels of an attention head, which checkpoints do not say (default: that of the "
+        "config.json beside it, or 128)",
+    )

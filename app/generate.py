@@ -73,7 +73,14 @@ def generate(options: argparse.Namespace, began: float) -> int:
         cues = from_script(options.script, _check_seconds(options.every))
     check_order(cues, seconds)
     check_output(options.out)
-    with open_model(options.model, device=options.device, dtype=options.dtype) as model:
+    opened = open_model(
+        options.model,
+        device=options.device,
+        dtype=options.dtype,
+        lora=options.lora,
+        lora_scale=options.lora_scale,
+    )
+    with opened as model:
         loaded = time.perf_counter() - began
         take = _begin(model, cues, options)
         for cue in cues:

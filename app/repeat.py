@@ -47,6 +47,8 @@ def command_line(take: StoredTake) -> tuple[str, list[str]]:
     settings, changes = _settings(take)
     words += [word for field, value in settings.items() for word in (f"--{field}", str(value))]
     remarks += changes
+    if lora := take.about.get("lora"):
+        remarks.append(f"it was made with the LoRA {lora}, which --lora has to give")
     conditions = take.about.get("conditions", {})
     device = conditions.get("device", "").partition(":")[0]
     if device in _DEVICES:

@@ -61,7 +61,14 @@ def _serve(
     from longtake.app.takes import TakesFolder  # noqa: PLC0415
 
     takes = TakesFolder(options.takes)
-    with open_model(options.model, device=options.device, dtype=options.dtype) as model:
+    opened = open_model(
+        options.model,
+        device=options.device,
+        dtype=options.dtype,
+        lora=options.lora,
+        lora_scale=options.lora_scale,
+    )
+    with opened as model:
         print(f"{model.folder.name} is loaded; takes are saved in {takes.path}", file=sys.stderr)
         print(f"open {_address(settings, listener, bool(tls))}  (Ctrl-C ends it)", flush=True)
         captioners = _captioners(options, model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -25,6 +25,7 @@ from longtake.streaming import StreamError
 
 Config = TypeVar("Config")
 Module = TypeVar("Module", bound=nn.Module)
+Adapt = Callable[[str, Tensor], Tensor]
 
 SHARD_BYTES = 14_000_000
 
@@ -81,7 +82,9 @@ def read_config(path: Path, cls: type[Config]) -> Config:
         raise StreamError("bad_model", problem, REFETCH) from None
 
 
-def load_weights(module: Module, folder: Path, dtype: torch.dtype) -> Module:
+def load_weights(
+    module: Module, folder: Path, dtype: torch.dtype, adapt: Adapt | None = None
+) -> Module:
     """Fill a module (made on the meta device or not) from the safetensors of a folder.
 
     Stored int8 weights are dequantised. Tied parameters need to be there only once; whoever
@@ -91,6 +94,7 @@ def load_weights(module: Module, folder: Path, dtype: torch.dtype) -> Module:
         module: its parameters' names and shapes are what the files must hold.
         folder: the part's subfolder.
         dtype: of the loaded parameters.
+        adapt: makes of each tensor, by its name and before it becomes ``dtype``, what is loaded.
 
     Returns:
         The module, in evaluation mode, without gradients.
@@ -110,29 +114,37 @@ def load_weights(module: Module, folder: Path, dtype: torch.dtype) -> Module:
     try:
         for stored_name, tensor in dequantize(read_tensors(folder)):
             name = aliases.get(stored_name, stored_name)
-            if problem := _misfit(stored_name, tensor, expected.get(name), stored):
+            problem = misfit(stored_name, tensor, expected.get(name))
+            if stored_name in stored:
+                problem = f"tensor {stored_name} is there twice"
+            if problem:
                 raise StreamError("bad_model", f"{folder}: {problem}", REFETCH)
             stored.add(stored_name)
-            found[name] = tensor.to(dtype)
+            found[name] = (adapt(name, tensor) if adapt else tensor).to(dtype)
     except ValueError as error:
         raise StreamError("bad_model", f"{folder}: {error}", REFETCH) from None
-    if missing := [name for name in expected if name not in found]:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise StreamError("bad_model", f"{folder} lacks tensor {missing[0]}{more}", REFETCH)
+    if problem := lack(expected, found):
+        raise StreamError("bad_model", f"{folder} {problem}", REFETCH)
     module.load_state_dict(found, strict=False, assign=True)
     return module.eval().requires_grad_(requires_grad=False)
 
 
-def _misfit(name: str, tensor: Tensor, expected: Tensor | None, stored: set[str]) -> str | None:
+def misfit(name: str, tensor: Tensor, expected: Tensor | None) -> str | None:
+    """Why a stored tensor cannot become a parameter, or None; ``expected`` is the parameter."""
     if expected is None:
         return f"tensor {name} is unknown"
-    if name in stored:
-        return f"tensor {name} is there twice"
     if tensor.shape != expected.shape:
         return f"tensor {name} is {list(tensor.shape)}, the config makes it {list(expected.shape)}"
     if not tensor.is_floating_point():
         return f"tensor {name} is {tensor.dtype} and has no scale"
     return None
+
+
+def lack(expected: Mapping[str, Tensor], found: Container[str]) -> str | None:
+    """Which parameters were not found, or None."""
+    missing = [name for name in expected if name not in found]
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return f"lacks tensor {missing[0]}{more}" if missing else None
 
 
 def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
@@ -152,13 +164,22 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
     if not files:
         raise StreamError("bad_model", f"{folder} holds no .safetensors file", _FOLDER_HINT)
     for path in files:
-        try:
-            with safe_open(path, "pt") as file:
-                for name in file.keys():  # noqa: SIM118 (not a mapping)
-                    yield name, file.get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            problem = f"{path} is not a whole safetensors file ({error})"
-            raise StreamError("bad_model", problem, REFETCH) from None
+        yield from read_file(path)
+
+
+def read_file(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a safetensors file, mapped: its bytes are read when they are used.
+
+    Raises:
+        StreamError: ``bad_model``: the file is truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
+                yield name, file.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        problem = f"{path} is not a whole safetensors file ({error})"
+        raise StreamError("bad_model", problem, REFETCH) from None
 
 
 def save_weights(tensors: Mapping[str, Tensor], folder: Path, stem: str) -> None:
@@ -171,27 +192,48 @@ def save_weights(tensors: Mapping[str, Tensor], folder: Path, stem: str) -> None
         folder: made if need be; earlier files of that stem are removed.
         stem: ``"diffusion_pytorch_model"`` or ``"model"``, as the libraries name their files.
     """
+    write_shards(sorted(tensors.items()), folder, stem, SHARD_BYTES)
+
+
+def write_shards(
+    tensors: Iterable[tuple[str, Tensor]], folder: Path, stem: str, shard_bytes: int
+) -> None:
+    """As :func:`save_weights`, but of tensors as they come: one shard at a time is in memory.
+
+    Args:
+        tensors: names and contiguous CPU tensors; a scale directly follows its weight.
+        folder: as there.
+        stem: as there.
+        shard_bytes: of tensors in a shard, unless a single one is larger.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for earlier in folder.glob(f"{stem}[.-]*safetensors*"):
         earlier.unlink()
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        if size and size + tensor.nbytes > SHARD_BYTES and not name.endswith(SCALE_SUFFIX):
-            shards.append({})
+    shards: list[list[str]] = []
+    held: dict[str, Tensor] = {}
+    size = total = 0
+
+    def flush() -> None:
+        shards.append(list(held))
+        save_file(held, folder / f"{stem}-{len(shards):05}.safetensors", {"format": "pt"})
+        held.clear()
+
+    for name, tensor in tensors:
+        if size and size + tensor.nbytes > shard_bytes and not name.endswith(SCALE_SUFFIX):
+            flush()
             size = 0
-        shards[-1][name] = tensor
+        held[name] = tensor
         size += tensor.nbytes
+        total += tensor.nbytes
+    flush()
     if len(shards) == 1:
-        save_file(shards[0], folder / f"{stem}.safetensors", {"format": "pt"})
+        (folder / f"{stem}-00001.safetensors").rename(folder / f"{stem}.safetensors")
         return
     weight_map: dict[str, str] = {}
-    for number, shard in enumerate(shards, 1):
+    for number, names in enumerate(shards, 1):
         file = f"{stem}-{number:05}-of-{len(shards):05}.safetensors"
-        save_file(shard, folder / file, {"format": "pt"})
-        weight_map |= dict.fromkeys(shard, file)
-    total = sum(tensor.nbytes for tensor in tensors.values())
+        (folder / f"{stem}-{number:05}.safetensors").rename(folder / file)
+        weight_map |= dict.fromkeys(names, file)
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     write_json(folder / f"{stem}.safetensors.index.json", index)
 

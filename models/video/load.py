@@ -24,6 +24,7 @@ from longtake.models.folder import (
 from longtake.models.quantization import quantize
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.generator import VideoGenerator
+from longtake.models.video.lora import LoRA
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
@@ -40,6 +41,7 @@ def load_generator(
     device: torch.device,
     dtype: torch.dtype,
     overrides: Mapping[str, str] | None = None,
+    lora: LoRA | None = None,
 ) -> VideoGenerator:
     """Load every part of a folder.
 
@@ -49,9 +51,11 @@ def load_generator(
         device: for the weights.
         dtype: for the weights.
         overrides: operation -> implementation, see :func:`longtake.kernels.bind`.
+        lora: merged into the transformer's weights as they are loaded.
 
     Raises:
-        StreamError: ``bad_model``: what is missing, unknown or unfit, named.
+        StreamError: ``bad_model``: what is missing, unknown or unfit, named; ``bad_lora``: it was
+            trained for another model.
     """
     if not folder.is_dir():
         problem = f"there is no model folder {folder}"
@@ -59,7 +63,7 @@ def load_generator(
     index = read_json(folder / "model_index.json")
     config = read_config(folder / "streaming.json", StreamingConfig)
     kernels = bind(device, dtype, overrides)
-    transformer = _transformer(folder / "transformer", kernels, device, dtype)
+    transformer = _transformer(folder / "transformer", kernels, dtype, lora).to(device)
     codec = _codec(folder / "vae", index.get("vae"), device, dtype)
     text_encoder = _text_encoder(folder, config.text_length, device, dtype)
     if misfit := _misfit(config, transformer, codec, text_encoder):
@@ -67,46 +71,73 @@ def load_generator(
     return VideoGenerator(transformer, codec, text_encoder, config, kernels, device, dtype)
 
 
-def _transformer(
-    folder: Path, kernels: Kernels, device: torch.device, dtype: torch.dtype
-) -> WanTransformer:
+def empty_transformer(folder: Path, kernels: Kernels) -> WanTransformer:
+    """The transformer that ``config.json`` of a part's folder describes, on the meta device."""
     config = read_config(folder / "config.json", TransformerConfig)
     with torch.device("meta"):
-        empty = WanTransformer(config, kernels)
-    return load_weights(empty, folder, dtype).to(device)
+        return WanTransformer(config, kernels)
 
 
-def _codec(folder: Path, kind: object, device: torch.device, dtype: torch.dtype) -> VideoCodec:
+def empty_codec(folder: Path, kind: object) -> TinyCodec | WanCodec:
+    """The codec that ``config.json`` of a part's folder describes, on the meta device.
+
+    Args:
+        folder: of the part.
+        kind: the library and the class, from ``model_index.json``.
+
+    Raises:
+        StreamError: ``bad_model``: the config does not fit, or the class is not served.
+    """
+    path = folder / "config.json"
     if kind == ["longtake", "TinyCodec"]:
-        config = read_config(folder / "config.json", TinyCodecConfig)
+        config = read_config(path, TinyCodecConfig)
         with torch.device("meta"):
-            empty = TinyCodec(config)
-        codec = load_weights(empty, folder, dtype)
-        # Convolutions over few channels are faster with channels last, on CPU and GPU alike.
-        return codec.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+            return TinyCodec(config)
     if kind == ["diffusers", "AutoencoderKLWan"]:
         # Here and not above: the bundled model does without, and starts a second sooner.
         from diffusers import AutoencoderKLWan  # noqa: PLC0415
 
-        path = folder / "config.json"
         settings = read_json(path)
         with taking(path), torch.device("meta"):
-            wan = WanCodec(AutoencoderKLWan.from_config(settings))
-        load_weights(wan.vae, folder, dtype).to(device)
-        return wan
+            return WanCodec(AutoencoderKLWan.from_config(settings))
     problem = f"{folder.parent / 'model_index.json'} names the codec {kind}"
     hint = "TinyCodec of longtake and AutoencoderKLWan of diffusers are served"
     raise StreamError("bad_model", problem, hint)
 
 
+def empty_text_encoder(folder: Path) -> UMT5EncoderModel:
+    """The encoder that ``config.json`` of a part's folder describes, on the meta device."""
+    path = folder / "config.json"
+    settings = read_json(path)
+    with taking(path), torch.device("meta"):
+        return UMT5EncoderModel(UMT5Config(**settings))
+
+
+def _transformer(
+    folder: Path, kernels: Kernels, dtype: torch.dtype, lora: LoRA | None
+) -> WanTransformer:
+    empty = empty_transformer(folder, kernels)
+    if lora is None:
+        return load_weights(empty, folder, dtype)
+    lora.check(dict(empty.named_parameters()))
+    return load_weights(empty, folder, dtype, lora.merge)
+
+
+def _codec(folder: Path, kind: object, device: torch.device, dtype: torch.dtype) -> VideoCodec:
+    empty = empty_codec(folder, kind)
+    if isinstance(empty, WanCodec):
+        load_weights(empty.vae, folder, dtype).to(device)
+        return empty
+    codec = load_weights(empty, folder, dtype)
+    # Convolutions over few channels are faster with channels last, on CPU and GPU alike.
+    return codec.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def _text_encoder(
     folder: Path, length: int, device: torch.device, dtype: torch.dtype
 ) -> TextEncoder:
-    path = folder / "text_encoder" / "config.json"
-    settings = read_json(path)
-    with taking(path), torch.device("meta"):
-        empty = UMT5EncoderModel(UMT5Config(**settings))
-    model = load_weights(empty, folder / "text_encoder", dtype)
+    part = folder / "text_encoder"
+    model = load_weights(empty_text_encoder(part), part, dtype)
     model.tie_weights()
     path = folder / "tokenizer" / "tokenizer.json"
     with taking(path):

@@ -8,8 +8,9 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import longtake
 from longtake.app import api
@@ -124,6 +125,45 @@ def test_a_mismatch_of_conditions_is_said_by_name(model, tmp_path):
     save_file(tensors, path, {"longtake": json.dumps(note)})
     with pytest.warns(UserWarning, match=r"made with torch 1\.0.*may differ"):
         model.restore(path)
+
+
+@pytest.fixture
+def lora(model, tmp_path):
+    """A LoRA for the tiny model's first feed-forward layer."""
+    outputs, inputs = model.generator.transformer.blocks[0].ffn.net[2].weight.shape
+    path = tmp_path / "snow.safetensors"
+    layer = "transformer.blocks.0.ffn.net.2"
+    pair = {
+        f"{layer}.lora_A.weight": torch.randn(2, inputs),
+        f"{layer}.lora_B.weight": torch.randn(outputs, 2),
+    }
+    save_file(pair, path)
+    return path
+
+
+def test_a_lora_changes_the_film_and_is_told_of(model, tiny_model, lora):
+    films = {None: bytes_of(model.take("a red ball"), 1)}
+    for scale in (0.0, 0.5, 1.0):
+        with longtake.open(tiny_model, dtype="fp32", lora=lora, lora_scale=scale) as opened:
+            take = opened.take("a red ball")
+            films[scale] = bytes_of(take, 1)
+            assert take.about["lora"] == f"snow.safetensors at {scale:g}"
+            assert take.about["conditions"]["lora"].endswith(f" at {scale:g}")
+            assert str(lora.parent) not in json.dumps(take.about)
+    assert films[0.0] == films[None]
+    assert len({tuple(film) for film in films.values()}) == 3
+    assert "lora" not in model.about
+
+
+def test_a_lora_of_another_model_is_refused(tiny_model, lora):
+    tensors = load_file(lora)
+    save_file({name.replace("blocks.0", "blocks.9"): t for name, t in tensors.items()}, lora)
+    with pytest.raises(StreamError, match=r"changes blocks\.9\.ffn.*which the transformer lacks"):
+        longtake.open(tiny_model, lora=lora)
+    with pytest.raises(StreamError, match=r"no LoRA for a scale of 0\.5"):
+        longtake.open(tiny_model, lora_scale=0.5)
+    with pytest.raises(StreamError, match="a LoRA's scale is nan"):
+        longtake.open(tiny_model, lora=lora, lora_scale=float("nan"))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"nonsense" * 10])

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from longtake.app import generate
 from longtake.app.cli import main
@@ -67,6 +69,23 @@ def test_words_the_model_never_met_are_named_with_the_nearest_one(capsys, option
     assert "16 frames" in lines[0]
     _, _, err = run(capsys, *options, "--prompt", "a red ball", "--seconds", "1")
     assert "never met" not in err
+
+
+def test_a_lora_makes_another_film(capsys, options, tmp_path):
+    torch.manual_seed(0)
+    layer = "transformer.blocks.0.attn1.to_q"
+    pair = {f"{layer}.lora_{which}.weight": torch.randn(32, 32) for which in "AB"}
+    save_file(pair, tmp_path / "lora.safetensors")
+    command = [*options, "--prompt", "a red ball", "--seconds", "1", "--json"]
+    digests = set()
+    for scale in ("0", "1"):
+        lora = ["--lora", tmp_path / "lora.safetensors", "--lora-scale", scale]
+        _, lines, _ = run(capsys, *command, *lora)
+        digests.add(json.loads(lines[-1])["sha256"])
+    assert len(digests) == 2
+    code, _, err = run(capsys, *command, "--lora", tmp_path / "nowhere")
+    assert code == 2
+    assert "there is no LoRA" in err
 
 
 def test_the_same_command_makes_the_same_bytes_and_keeps_the_earlier_film(

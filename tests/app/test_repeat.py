@@ -78,7 +78,9 @@ def test_the_line_says_prompts_settings_model_and_conditions():
 def test_what_the_line_cannot_say_is_remarked():
     take = replace(
         TAKE,
-        about=TAKE.about | {"conditions": {"device": "mps", "dtype": "float32"}},
+        about=TAKE.about
+        | {"lora": "snow.safetensors at 0.8"}
+        | {"conditions": {"device": "mps", "dtype": "float32"}},
         applied=applied(("steps", 2, 0, 0.0), ("steps", 2, 1, 1.0), ("steps", 4, 2, 2.0)),
         segments=(
             Segment(Path("/takes/one/00000004.mp4"), 4, 6),
@@ -91,6 +93,7 @@ def test_what_the_line_cannot_say_is_remarked():
         "the take begins at 0.5 s of that film",
         "the take lacks 10 frames on the way",
         "steps became 4 at 2 s, which generate cannot do",
+        "it was made with the LoRA snow.safetensors at 0.8, which --lora has to give",
         "it was made on mps, which generate does not offer",
     ]
 
