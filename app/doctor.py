@@ -1,0 +1,166 @@
+"""``doctor``: what this machine is, what it can do, and which models fit on it."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+
+import av
+import torch
+
+from longtake.app.camera import cameras
+from longtake.app.catalogue import Known, known_models
+from longtake.app.devices import choose_device, choose_dtype, hardware
+from longtake.app.expected import expected_fps
+from longtake.app.sizes import sizes_in, sizes_of_known
+from longtake.kernels import bind, implementations
+from longtake.kernels.registry import OPERATIONS
+from longtake.models.memory import Sizes, advice, in_words, memory_of
+from longtake.models.video.memory import FilmSizes
+from longtake.models.vlm.memory import WatchSizes
+from longtake.streaming import StreamError
+
+_PACKAGES = ("longtake", "torch", "transformers", "diffusers", "av", "opencv-python", "gradio")
+_OPTIONAL = ("bitsandbytes", "accelerate")
+# What films are written as, and what most videos to be watched are.
+_WRITTEN = ("libx264",)
+_READ = ("h264", "hevc", "vp9", "av1", "mjpeg")
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Args:
+        options: as the command line's parser gives them.
+
+    Returns:
+        The exit code: 0.
+
+    Raises:
+        StreamError: there is no such device or model folder, or a setting does not fit.
+    """
+    device = choose_device(options.device)
+    dtype = choose_dtype(options.dtype, device)
+    for title, lines in (
+        ("machine", _machine(device, dtype)),
+        ("kernels", _kernels(device, dtype)),
+        ("video", _video()),
+        ("models", _models(options, device, dtype)),
+    ):
+        print(title)
+        for line in lines:
+            print(f"  {line}")
+    return 0
+
+
+def _machine(device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+    memory = memory_of(device)
+    yield f"{device.type}: {hardware(device)}, computes in {_name(dtype)}"
+    yield f"memory: {in_words(memory.free)} of {in_words(memory.total)} are free"
+    if device.type == "mps":
+        yield "a Mac's GPU is served, and untested"
+    found = [f"python {platform.python_version()}"]
+    found += [f"{package} {version(package)}" for package in _PACKAGES]
+    absent = []
+    for package in _OPTIONAL:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            absent.append(package)
+    yield ", ".join(found)
+    if absent:
+        yield f"without {' and '.join(absent)}, so without 8 and 4 bit quantization"
+
+
+def _kernels(device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+    bound = bind(device, dtype).names
+    for operation in OPERATIONS:
+        refusals = [
+            f"{each.name} {reason}"
+            for each in implementations(operation)
+            if (reason := each.refusal(device, dtype))
+        ]
+        yield "; ".join([f"{operation}: {bound[operation]}", *refusals])
+
+
+def _video() -> Iterator[str]:
+    for verb, names, mode in (("writes", _WRITTEN, "w"), ("reads", _READ, "r")):
+        served = {name: _has_codec(name, mode) for name in names}
+        yield f"{verb} {', '.join(name for name in names if served[name]) or 'nothing'}"
+        if lacking := [name for name in names if not served[name]]:
+            yield f"cannot: {', '.join(lacking)}; reinstall av for them"
+    found = [f"webcam:{number} ({name})" for number, name in cameras()]
+    yield f"cameras: {', '.join(found) or 'none that the system lists'}"
+
+
+def _models(options: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+    if options.model is not None:
+        yield from _report(
+            str(options.model), sizes_in(options.model, device, dtype), options, device
+        )
+        return
+    for model in known_models():
+        try:
+            sizes = sizes_of_known(model, device, dtype)
+        except StreamError as error:  # a folder that is broken hides no other
+            yield f"{model.name}: {error}"
+            continue
+        if sizes is not None:
+            yield from _report(model.name, sizes, options, device, model)
+
+
+def _report(
+    name: str,
+    sizes: Sizes,
+    options: argparse.Namespace,
+    device: torch.device,
+    model: Known | None = None,
+) -> Iterator[str]:
+    sizes = _changed(sizes, options)
+    free, need = memory_of(device).free, sizes.need
+    where = "" if model is None or not model.missing() else " (not here)"
+    yield f"{name}{where}: {_settings(sizes)}"
+    yield f"  {need}"
+    fits = need.total <= free
+    yield "  fits" if fits else f"  does not fit in {in_words(free)}: {advice(sizes, free)}"
+    measured = expected_fps(name, hardware(device)) if fits else []
+    if fits:
+        yield f"  frames a second: {', '.join(measured) or 'not measured on this machine'}"
+
+
+def _changed(sizes: Sizes, options: argparse.Namespace) -> Sizes:
+    """With the settings that were asked for, where they are for this kind of model."""
+    if not isinstance(sizes, FilmSizes):
+        return sizes
+    asked = {"window": options.window, "sink": options.sink}
+    if options.size is not None:
+        asked |= dict(zip(("width", "height"), options.size, strict=True))
+    try:
+        changes = {field: value for field, value in asked.items() if value is not None}
+        return replace(sizes, config=replace(sizes.config, **changes))
+    except ValueError as error:
+        raise StreamError("bad_setting", str(error), "choose another value") from None
+
+
+def _settings(sizes: Sizes) -> str:
+    if isinstance(sizes, FilmSizes):
+        config = sizes.config
+        picture = f"{config.width}x{config.height}, window {config.window}, sink {config.sink}"
+        return f"{picture}, {_name(sizes.dtype)}"
+    assert isinstance(sizes, WatchSizes)
+    return f"{sizes.settings.vision_seconds:g} s of memory, {_name(sizes.dtype)}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _has_codec(name: str, mode: str) -> bool:
+    try:
+        av.codec.Codec(name, mode)
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
