@@ -69,7 +69,8 @@ def _pull(model: Known, source: Path | None) -> None:
         copy(model, source)
     else:
         raise StreamError("no_download", f"there is no folder {source}", "give another place")
-    print(f"{model.name} is in {model.folder}")
+    use = f"--model {model.name}" if model.captioner else "`convert` makes a model folder of it"
+    print(f"{model.name} is in {model.folder}: {use}")
 
 
 def _remove(model: Known, sure: bool) -> None:

@@ -134,9 +134,7 @@ def empty_text_encoder(folder: Path) -> UMT5EncoderModel:
         return UMT5EncoderModel(UMT5Config(**settings))
 
 
-def _codec(
-    folder: Path, empty: VideoCodec, device: torch.device, dtype: torch.dtype
-) -> VideoCodec:
+def _codec(folder: Path, empty: VideoCodec, device: torch.device, dtype: torch.dtype) -> VideoCodec:
     if isinstance(empty, WanCodec):
         load_weights(empty.vae, folder, dtype).to(device)
         return empty

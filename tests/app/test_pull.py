@@ -162,7 +162,7 @@ OURS = {name: content for name, content in FILES.items() if name != "README.md"}
 def test_a_model_is_fetched_and_its_licence_told_first(run, mirror, place, monkeypatch):
     monkeypatch.setenv("TQDM_POSITION", "-1")  # progress though there is no terminal
     code, out, _, said = run("pull", "tiny")
-    assert (code, out) == (0, f"tiny is in {place}\n")
+    assert (code, out) == (0, f"tiny is in {place}: --model tiny\n")
     first = said.splitlines()[0]
     assert first.startswith("tiny: CC-BY-NC-SA-4.0, which is not for commercial use; its card: ")
     assert "part/weights-1.safetensors: 100%" in said
