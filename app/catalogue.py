@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +58,20 @@ class Known:
         """Files that are not there yet: names, or patterns where the names are not known."""
         absent = [file for file in self.files if not any(self.folder.glob(file))]
         for index in self.folder.rglob("*.safetensors.index.json"):
-            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
             there = index.parent.relative_to(self.folder)
-            absent += sorted(
-                (there / shard).as_posix()
-                for shard in shards
-                if not (index.parent / shard).exists()
-            )
+            shards = [there / shard for shard in _shards(index)]
+            absent += [each.as_posix() for each in shards if not (self.folder / each).is_file()]
         return absent
 
     def holds(self, file: str) -> bool:
         """Whether a file of the repository, named by its path there, is one of the model's."""
-        return any(fnmatch(file, pattern) for pattern in self.files)
+        parts = file.split("/")
+        patterns = [pattern.split("/") for pattern in self.files]
+        # Part by part, so that no * reaches out of its folder.
+        return any(
+            len(pattern) == len(parts) and all(map(fnmatchcase, parts, pattern))
+            for pattern in patterns
+        )
 
     def disk_bytes(self) -> int:
         """Bytes that its folder takes, what was fetched of a file included."""
@@ -139,6 +141,14 @@ def find_captioner(source: str | Path) -> str | Path:
                 hint = f"run `python launch.py models pull {model.name}`"
                 raise StreamError("no_model", f"{model.name} is not here", hint)
     return source
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names; none where it is broken, which a loader tells of."""
+    try:
+        return sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
 
 
 def _table() -> dict[str, Any]:

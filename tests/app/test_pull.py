@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import threading
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -112,10 +113,9 @@ def mirror(monkeypatch):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """The folder of the only model that is known."""
+    """The folder of the only model that is known, besides what is bundled."""
     monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(catalogue, "known_models", lambda: [TINY])
-    monkeypatch.setattr("longtake.app.list_models.known_models", lambda: [TINY])
+    monkeypatch.setattr(catalogue, "_table", lambda: {"models": [asdict(TINY)]})
     return tmp_path / "models" / "tiny"
 
 
@@ -300,6 +300,19 @@ def test_a_shard_that_an_index_names_is_missed(place):
     index = {"weight_map": {"a": "weights-1.safetensors", "b": "weights-2.safetensors"}}
     (place / "part" / "model.safetensors.index.json").write_text(json.dumps(index))
     assert TINY.missing() == ["part/weights-2.safetensors"]
+    (place / "part" / "model.safetensors.index.json").write_text("[")
+    assert TINY.missing() == []  # whoever loads it tells of that
+
+
+def test_a_mirror_names_no_files_elsewhere(run, mirror, place, monkeypatch):
+    assert TINY.holds("part/weights-7.safetensors")
+    assert not TINY.holds("part/weights-/../../../weights-7.safetensors")
+    assert not TINY.holds("elsewhere/config.json")
+    evil = "part/weights-/../../../../evil.safetensors"
+    monkeypatch.setitem(FILES, evil, b"evil")
+    assert run("pull", "tiny")[0] == 0
+    assert evil not in [name for name, _ in mirror.sent]
+    assert here(place) == OURS
 
 
 def test_removing_asks_first(run, refused, mirror, place, monkeypatch):
