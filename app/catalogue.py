@@ -17,7 +17,6 @@ from longtake.streaming import StreamError
 from longtake.weights import CAPTIONER, GENERATOR
 
 PLACE_VARIABLE = "LONGTAKE_MODELS"
-PART = ".part"
 _TABLE = Path(__file__).parent / "catalogue.json"
 
 

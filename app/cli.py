@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from longtake.app.model_options import add_doctor, add_models
 from longtake.app.threads import limit_spinning
 from longtake.streaming import StreamError
 
@@ -106,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
             description="List the takes that were saved as they were made, and where they are.",
         )
     )
-    _add_models(
+    add_models(
         commands.add_parser(
             "models",
             help="list the models that are known, fetch and remove them",
@@ -114,14 +115,14 @@ def parser() -> argparse.ArgumentParser:
             "are.",
         )
     )
-    _add_doctor(
-        commands.add_parser(
-            "doctor",
-            help="say what this machine can do, and which models fit on it",
-            description="Say what this machine is, which kernels and codecs it has, and which "
-            "models fit on it, with which setting.",
-        )
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what this machine can do, and which models fit on it",
+        description="Say what this machine is, which kernels and codecs it has, and which models "
+        "fit on it, with which setting.",
     )
+    add_doctor(doctor)
+    _add_device(doctor)
     return top
 
 
@@ -155,11 +156,6 @@ def _duration(value: str) -> float:
             return float(value)
     problem = f"{value!r} is no number of seconds: use one from 1 to {LONGEST:,}"
     raise argparse.ArgumentTypeError(problem)
-
-
-def _size(value: str) -> tuple[int, int]:
-    width, _, height = value.partition("x")
-    return _whole(width, 1, 10_000, "width"), _whole(height, 1, 10_000, "height")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -353,34 +349,3 @@ def _add_takes(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--last", type=float, metavar="SECONDS", help="export no more than that")
     parser.add_argument("--yes", action="store_true", help="clean without asking")
-
-
-def _add_models(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(action="list")
-    actions = parser.add_subparsers(metavar="ACTION", dest="action")
-    pull = actions.add_parser(
-        "pull",
-        help="fetch a model, or go on where it was interrupted",
-        description="Fetch a model from the Hugging Face hub (HF_ENDPOINT names a mirror) into "
-        "$LONGTAKE_MODELS, or longtake/models in your data folder. An interrupted one goes on "
-        "where it was; every file's checksum is compared.",
-    )
-    pull.add_argument("name", metavar="NAME", help="of the list")
-    pull.add_argument(
-        "--from",
-        dest="source",
-        type=Path,
-        metavar="FOLDER",
-        help="copy it from a folder in which the files are named as on the hub",
-    )
-    remove = actions.add_parser("remove", help="delete a model's files; asks first")
-    remove.add_argument("name", metavar="NAME", help="of the list")
-    remove.add_argument("--yes", action="store_true", help="remove without asking")
-
-
-def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, metavar="FOLDER", help="of this model alone")
-    parser.add_argument("--size", type=_size, metavar="WxH", help="of the pictures, in pixels")
-    parser.add_argument("--window", type=int, help="newest latent frames remembered")
-    parser.add_argument("--sink", type=int, help="latent frames from the start never forgotten")
-    _add_device(parser)

@@ -12,7 +12,7 @@ import av
 import torch
 
 from longtake.app.camera import cameras
-from longtake.app.catalogue import Known, known_models
+from longtake.app.catalogue import known_models
 from longtake.app.devices import choose_device, choose_dtype, hardware
 from longtake.app.expected import expected_fps
 from longtake.app.sizes import sizes_in, sizes_of_known
@@ -98,37 +98,30 @@ def _video() -> Iterator[str]:
 
 def _models(options: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> Iterator[str]:
     if options.model is not None:
-        yield from _report(
-            str(options.model), sizes_in(options.model, device, dtype), options, device
-        )
+        sizes = _changed(sizes_in(options.model, device, dtype), options)
+        yield from _report(str(options.model), str(options.model), sizes, device)
         return
     for model in known_models():
         try:
-            sizes = sizes_of_known(model, device, dtype)
-        except StreamError as error:  # a folder that is broken hides no other
+            known = sizes_of_known(model, device, dtype)
+            sizes = known and _changed(known, options)
+        except StreamError as error:  # a broken folder, or a size that is not for it
             yield f"{model.name}: {error}"
             continue
-        if sizes is not None:
-            yield from _report(model.name, sizes, options, device, model)
+        if sizes:
+            where = " (not here)" if model.missing() else ""
+            yield from _report(model.name, model.name + where, sizes, device)
 
 
-def _report(
-    name: str,
-    sizes: Sizes,
-    options: argparse.Namespace,
-    device: torch.device,
-    model: Known | None = None,
-) -> Iterator[str]:
-    sizes = _changed(sizes, options)
+def _report(name: str, title: str, sizes: Sizes, device: torch.device) -> Iterator[str]:
     free, need = memory_of(device).free, sizes.need
-    where = "" if model is None or not model.missing() else " (not here)"
-    yield f"{name}{where}: {_settings(sizes)}"
+    yield f"{title}: {_settings(sizes)}"
     yield f"  {need}"
-    fits = need.total <= free
-    yield "  fits" if fits else f"  does not fit in {in_words(free)}: {advice(sizes, free)}"
-    measured = expected_fps(name, hardware(device)) if fits else []
-    if fits:
-        yield f"  frames a second: {', '.join(measured) or 'not measured on this machine'}"
+    if need.total > free:
+        yield f"  does not fit in {in_words(free)}: {advice(sizes, free)}"
+        return
+    measured = ", ".join(expected_fps(name, hardware(device)))
+    yield f"  fits; frames a second: {measured or 'not measured on this machine'}"
 
 
 def _changed(sizes: Sizes, options: argparse.Namespace) -> Sizes:
@@ -137,7 +130,11 @@ def _changed(sizes: Sizes, options: argparse.Namespace) -> Sizes:
         return sizes
     asked = {"window": options.window, "sink": options.sink}
     if options.size is not None:
-        asked |= dict(zip(("width", "height"), options.size, strict=True))
+        (width, height), (rows, columns) = options.size, sizes.token
+        if width % columns or height % rows:
+            problem = f"{width}x{height} pixels are no whole number of tokens of {columns}x{rows}"
+            raise StreamError("bad_setting", problem, "choose another size")
+        asked |= {"width": width, "height": height}
     try:
         changes = {field: value for field, value in asked.items() if value is not None}
         return replace(sizes, config=replace(sizes.config, **changes))

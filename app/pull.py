@@ -20,7 +20,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 from huggingface_hub.utils.sha import git_hash
 
-from longtake.app.catalogue import PART, PLACE_VARIABLE, Known, page
+from longtake.app.catalogue import PLACE_VARIABLE, Known, page
 from longtake.app.outputs import unwritable
 from longtake.models.memory import in_words
 from longtake.streaming import StreamError
@@ -47,8 +47,8 @@ class _Remote:
     blob: str
 
     def matches(self, path: Path) -> bool:
-        """Whether a file is this one."""
-        if path.stat().st_size != self.size:
+        """Whether a file is there and is this one."""
+        if not path.is_file() or path.stat().st_size != self.size:
             return False
         if self.sha256 is None:
             return git_hash(path.read_bytes()) == self.blob
@@ -66,12 +66,7 @@ def pull(model: Known) -> None:
             on where it was); ``bad_download``: a file has another checksum, and is deleted;
             ``disk_full``, ``bad_output``: the disk.
     """
-    files = _listing(model)
-    wanted = []
-    for remote in files:
-        path = model.folder / remote.name
-        if not path.is_file() or not remote.matches(path):
-            wanted.append(remote)
+    wanted = [each for each in _listing(model) if not each.matches(model.folder / each.name)]
     with _disk(model):
         _check_room(model, sum(each.size - _fetched(model, each) for each in wanted))
         for remote in wanted:
@@ -94,7 +89,7 @@ def copy(model: Known, source: Path) -> None:
         for name, path in files.items():
             target = model.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = Path(f"{target}{PART}")
+            part = _beside(target)
             shutil.copyfile(path, part)
             part.replace(target)
 
@@ -124,7 +119,7 @@ def _listing(model: Known) -> Sequence[_Remote]:
 def _fetch(model: Known, remote: _Remote) -> None:
     target = model.folder / remote.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(f"{target}{PART}")
+    part = _beside(target)
     if _fetched(model, remote) > remote.size:
         part.unlink()
     with part.open("ab") as file:
@@ -153,8 +148,13 @@ def _fetch(model: Known, remote: _Remote) -> None:
 
 def _fetched(model: Known, remote: _Remote) -> int:
     """Bytes of a file that an interrupted pull left."""
-    part = Path(f"{model.folder / remote.name}{PART}")
+    part = _beside(model.folder / remote.name)
     return part.stat().st_size if part.is_file() else 0
+
+
+def _beside(target: Path) -> Path:
+    """Where a file is until it is whole."""
+    return target.with_name(f"{target.name}.part")
 
 
 def _check_room(model: Known, needed: int) -> None:
@@ -175,7 +175,7 @@ def _by_hand(model: Known) -> str:
     names = ", ".join(model.files)
     return (
         f"fetch {names} from {page(model.repo)} elsewhere and put them into {model.folder}, or "
-        f"take them from a folder with --from; HF_ENDPOINT names a mirror"
+        "take them from a folder with --from; HF_ENDPOINT names a mirror"
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import torch
 
@@ -210,9 +210,7 @@ def _within_container(machine: Memory) -> Memory:
 
     try:
         limit, taken = number("memory.max"), number("memory.current")
-        stat: dict[str, Any] = dict(
-            line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines()
-        )
+        stat = dict(map(str.split, (_CGROUP / "memory.stat").read_text().splitlines()))
     except (OSError, ValueError):  # there is none, or its limit is "max"
         return machine
     # Files that were read count as taken until something else needs the room.

@@ -67,10 +67,15 @@ class FilmSizes:
                 yield f"a window of {window} and a sink of {sink} (streaming.json)", less.need
 
     @property
-    def _frame_tokens(self) -> int:
+    def token(self) -> tuple[int, int]:
+        """Rows and columns of pixels in a token."""
         _, high, wide = self.transformer.patch_size
-        pixels = self.codec.spatial**2 * high * wide
-        return self.config.height * self.config.width // pixels
+        return self.codec.spatial * high, self.codec.spatial * wide
+
+    @property
+    def _frame_tokens(self) -> int:
+        rows, columns = self.token
+        return (self.config.height // rows) * (self.config.width // columns)
 
     def _cache(self) -> int:
         """Keys and values of each slot, and raw keys of the sinks: see :class:`.KVCache`."""

@@ -68,47 +68,49 @@ def load_captioner(
     if quantization:
         _check_quantization(quantization, device)
     _check_files(folder)
-    settings = _settings(folder, changes or {})
-    processor, tokenizer = _processor(folder), _tokenizer(folder)
-    sizes = watch_sizes(folder, device, dtype, quantization, settings)
+    settings, tokenizer = _settings(folder, changes or {}), _tokenizer(folder)
+    sizes = _sizes(folder, tokenizer, device, dtype, quantization, settings)
     with making_room(folder, sizes, device):
         model = _model(folder, device, dtype, quantization)
     with taking(folder / "config.json"):
         network = Network(model)
-    if misfit := _misfit(model.config, processor, tokenizer):
+    if misfit := _misfit(model.config, sizes.processor, tokenizer):
         raise StreamError("bad_model", f"{folder}: {misfit}", "its parts are of different models")
-    return Captioner(network, tokenizer, processor, settings)
+    return Captioner(network, tokenizer, sizes.processor, settings)
 
 
-def watch_sizes(
-    folder: Path,
-    device: torch.device,
-    dtype: torch.dtype,
-    quantization: Quantization | None = None,
-    settings: Settings | None = None,
-) -> WatchSizes:
+def watch_sizes(folder: Path, device: torch.device, dtype: torch.dtype) -> WatchSizes:
     """What watching with a folder's model will take in memory; no weights are read.
 
     Args:
         folder: in transformers' layout.
         device: that the weights are for.
         dtype: as in :func:`load_captioner`.
-        quantization: as there.
-        settings: in place of the folder's.
 
     Raises:
         StreamError: ``bad_model``: what is missing, unknown or unfit, named.
     """
+    _check_files(folder)
+    return _sizes(folder, _tokenizer(folder), device, dtype, None, _settings(folder, {}))
+
+
+def _sizes(
+    folder: Path,
+    tokenizer: Tokenizer,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: Quantization | None,
+    settings: Settings,
+) -> WatchSizes:
     from transformers import Qwen2_5_VLConfig  # noqa: PLC0415 (it takes seconds)
 
-    _check_files(folder)
     with taking(folder / "config.json"):
         config = Qwen2_5_VLConfig.from_pretrained(folder)
     return WatchSizes(
         config,
-        settings or _settings(folder, {}),
+        settings,
         _processor(folder),
-        ChatSizes.of(Template(_tokenizer(folder))),
+        ChatSizes.of(Template(tokenizer)),
         dtype,
         Parameters.of(folder),
         quantization,

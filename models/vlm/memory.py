@@ -102,7 +102,7 @@ class WatchSizes:
         processor: the sizes of frames.
         chat: tokens of the chat.
         dtype: of the loaded weights, and of what quantised ones compute in.
-        parameters: of the weights; None where only what a watch takes is asked for.
+        parameters: of the weights.
         quantization: of the loaded weights.
         on_gpu: whether they could be quantised.
     """
@@ -112,7 +112,7 @@ class WatchSizes:
     processor: FrameProcessor
     chat: ChatSizes
     dtype: torch.dtype
-    parameters: Parameters | None = None
+    parameters: Parameters = Parameters(0, 0)
     quantization: Quantization | None = None
     on_gpu: bool = False
 
@@ -157,7 +157,6 @@ class WatchSizes:
         return steady_tokens(settings, chat.fixed, chat.turn + self._vision_tokens, rest)
 
     def _weights(self) -> int:
-        assert self.parameters is not None
         linear = _QUANTIZED_BYTES[self.quantization] if self.quantization else self.dtype.itemsize
         other = self.parameters.other * self.dtype.itemsize
         return other + ceil(self.parameters.linear * linear)

@@ -75,8 +75,8 @@ def test_the_settings_count_and_a_smaller_window_that_fits_is_told(run, free, ti
     asked = ("--model", tiny_model, "--window", 40, "--size", "64x48")
     free(need.total)
     out = run(*asked)[1]
-    assert f"64x48, window 40, sink 2, float32\n    {need}\n    fits\n" in out
-    assert "frames a second: not measured on this machine" in out
+    fits = "fits; frames a second: not measured on this machine"
+    assert f"64x48, window 40, sink 2, float32\n    {need}\n    {fits}\n" in out
     free(need.total - 1)
     out = run(*asked)[1]
     assert "    does not fit in " in out
@@ -87,6 +87,8 @@ def test_the_settings_count_and_a_smaller_window_that_fits_is_told(run, free, ti
 def test_a_setting_or_a_folder_that_does_not_fit_is_refused(run, tiny_model, tmp_path):
     for arguments, words in (
         (("--model", tiny_model, "--window", 1), "a chunk of 2 has to fit in it"),
+        (("--model", tiny_model, "--size", "33x32"), "no whole number of tokens of "),
+        (("--model", tiny_model, "--size", "0x0"), "width is 0"),
         (("--model", tmp_path / "no"), "there is no model folder"),
     ):
         code, _, err = run(*arguments)
@@ -108,6 +110,11 @@ def test_a_broken_model_hides_no_other(run, monkeypatch, tmp_path, tiny_model):
     assert "broken: " in out
     assert "model_index.json does not exist" in out
     assert "sound: 32x32" in out
+    monkeypatch.setattr("longtake.app.doctor.known_models", known_models)
+    code, out, _ = run("--size", "256x152")
+    assert code == 0
+    assert "longlive: 256x152 pixels are no whole number of tokens of 16x16" in out
+    assert "qwen2.5-vl-7b (not here): 16 s of memory" in out
 
 
 def test_a_captioner_that_is_here_is_measured_by_its_own_files(tiny_captioner, monkeypatch):
