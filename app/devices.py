@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 import torch
 
 from longtake.streaming import StreamError
@@ -38,3 +41,15 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     capabilities = torch.cpu.get_capabilities()
     native = any(capabilities.get(instruction) for instruction in _BF16_INSTRUCTIONS)
     return torch.bfloat16 if native else torch.float32
+
+
+def hardware(device: torch.device) -> str:
+    """The processor in words, with its threads where it is a CPU."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{name}, {capability}, {torch.get_num_threads()} threads"

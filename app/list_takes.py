@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from longtake.app.asking import agreed
 from longtake.app.export import export
 from longtake.app.repeat import command_line
 from longtake.app.stored import StoredTake
@@ -72,17 +73,12 @@ def _clean(folder: TakesFolder, names: Sequence[str], sure: bool) -> None:
         print(f"there is nothing to remove in {folder.path}")
         return
     total = _total(takes, folder)
-    if not sure and not _agreed(f"Remove {total}? [y/N] "):
+    if not sure and not agreed(f"Remove {total}?"):
         print("nothing was removed")
         return
     for take in takes:
         folder.remove(take.name)
     print(f"removed {total}")
-
-
-def _agreed(question: str) -> bool:
-    print(question, end="", flush=True)
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _total(takes: Sequence[StoredTake], folder: TakesFolder) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 from longtake.app.journal import Journal
 from longtake.app.outputs import error_code, reason
+from longtake.app.places import user_data
 from longtake.app.recording import JOURNAL, Recording
 from longtake.app.stored import KEPT, StoredTake, read_take
 from longtake.streaming import StreamError
@@ -36,7 +36,7 @@ class TakesFolder:
     """
 
     def __init__(self, path: str | Path | None = None, cap: int = CAP_BYTES) -> None:
-        self.path = Path(path or os.environ.get(PLACE_VARIABLE) or _user_data() / "takes")
+        self.path = Path(path or os.environ.get(PLACE_VARIABLE) or user_data() / "takes")
         self.cap = cap
 
     def begin(
@@ -202,9 +202,3 @@ class _Watch:
         if size - self._looked >= self._takes.cap // 256:
             self._takes.make_room()
             self._looked = size
-
-
-def _user_data() -> Path:
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "longtake"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "longtake"

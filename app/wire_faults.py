@@ -78,6 +78,7 @@ ALIASES: dict[str, ErrorCode] = {
     "bad_takes": "bad_output",
     "bad_model": "unsupported",
     "no_model": "unsupported",
+    "no_memory": "model_failed",
     "disk_full": "bad_output",
     "takes_full": "bad_output",
 }

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from longtake.app.catalogue import find_captioner
 from longtake.app.closing import Closing
 from longtake.app.devices import choose_device, choose_dtype
 from longtake.app.ingest import Dropped, Ended, Feed, Ingest, Notice, Stalled
@@ -18,7 +18,8 @@ from longtake.app.shots import Shot, Source
 from longtake.app.sources import open_source
 from longtake.app.transcript import Line, LineBuilder
 from longtake.models.vlm.captioner import Captioner, WatchState
-from longtake.models.vlm.load import Quantization, load_captioner
+from longtake.models.vlm.load import load_captioner
+from longtake.models.vlm.memory import Quantization
 from longtake.models.vlm.words import Words
 from longtake.streaming import Engine, Event, Media, Session, StreamError, Summary
 from longtake.streaming.engine import OUTBOX_ITEMS
@@ -50,8 +51,8 @@ def open_witness(
     is asked and listened to: a function that gave one or the other would give neither its type.
 
     Args:
-        folder: a Qwen2.5-VL in transformers' layout, or its name on the Hugging Face hub; the
-            bundled captioner where it is left out.
+        folder: a Qwen2.5-VL in transformers' layout, its name in ``models``, or that on the
+            Hugging Face hub; the bundled captioner where it is left out.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``bf16`` or ``fp32``.
         quantization: ``8bit`` or ``4bit``, by bitsandbytes; None for neither.
@@ -66,16 +67,15 @@ def open_witness(
     if folder is None and not CAPTIONER.is_dir():
         hint = "give a Qwen2.5-VL, Qwen/Qwen2.5-VL-3B-Instruct for example"
         raise StreamError("no_model", "no captioner comes with this version", hint)
-    place = str(CAPTIONER if folder is None else folder)
+    place = str(CAPTIONER if folder is None else find_captioner(folder))
     where = choose_device(device)
     engine = beside or Engine()
     if beside is None:
         engine.start()
     try:
         number = choose_dtype(dtype, where)
-        captioner = engine.call(partial(load_captioner, place, where, number, quantization))
-        if settings:
-            captioner = _watching_with(captioner, settings)
+        load = partial(load_captioner, place, where, number, quantization, settings)
+        captioner = engine.call(load)
         return Witness(captioner, engine, shared=beside is not None)
     except BaseException:
         if beside is None:
@@ -292,10 +292,3 @@ class Watch(Closing):
         elif silence > _STALL_SECONDS and not self._stalled:
             yield Stalled(silence)
         self._stalled = silence > _STALL_SECONDS
-
-
-def _watching_with(captioner: Captioner, settings: dict[str, Any]) -> Captioner:
-    try:
-        return captioner.watching_with(replace(captioner.settings, **settings))
-    except (TypeError, ValueError) as error:
-        raise StreamError("bad_setting", str(error), "choose another value") from None

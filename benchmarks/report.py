@@ -12,17 +12,7 @@ from typing import Any
 
 import torch
 
-
-def hardware(device: torch.device) -> str:
-    """The processor in words, with its threads where it is a CPU."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text("utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{name}, {capability}, {torch.get_num_threads()} threads"
+from longtake.app.devices import hardware
 
 
 def origin(module: str, device: torch.device) -> dict[str, Any]:

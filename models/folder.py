@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -28,6 +28,18 @@ Module = TypeVar("Module", bound=nn.Module)
 Adapt = Callable[[str, Tensor], Tensor]
 
 SHARD_BYTES = 14_000_000
+
+
+class Header(NamedTuple):
+    """What a file says of a tensor.
+
+    Attributes:
+        shape: its own.
+        dtype: as safetensors names it, ``"BF16"`` for example.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -56,6 +68,8 @@ def taking(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # no fault of the file
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise StreamError("bad_model", f"{path} does not serve ({reason})", REFETCH) from None
@@ -153,6 +167,35 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
     Raises:
         StreamError: ``bad_model``: no file, or one that is truncated or not safetensors.
     """
+    for path in _weight_files(folder):
+        yield from read_file(path)
+
+
+def read_headers(folder: Path) -> Iterator[tuple[str, Header]]:
+    """Name and header of each tensor that :func:`read_tensors` gives; no weights are read.
+
+    Raises:
+        StreamError: as there.
+    """
+    for path in _weight_files(folder):
+        with _opened(path) as file:
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
+                stored = file.get_slice(name)
+                yield name, Header(tuple(stored.get_shape()), stored.get_dtype())
+
+
+def read_file(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a safetensors file, mapped: its bytes are read when they are used.
+
+    Raises:
+        StreamError: ``bad_model``: the file is truncated or not safetensors.
+    """
+    with _opened(path) as file:
+        for name in file.keys():  # noqa: SIM118 (not a mapping)
+            yield name, file.get_tensor(name)
+
+
+def _weight_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
     for index in folder.glob("*.safetensors.index.json"):
         weight_map = read_json(index).get("weight_map")
@@ -163,20 +206,14 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
             raise StreamError("bad_model", f"{lost[0]} does not exist", REFETCH)
     if not files:
         raise StreamError("bad_model", f"{folder} holds no .safetensors file", _FOLDER_HINT)
-    for path in files:
-        yield from read_file(path)
+    return files
 
 
-def read_file(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a safetensors file, mapped: its bytes are read when they are used.
-
-    Raises:
-        StreamError: ``bad_model``: the file is truncated or not safetensors.
-    """
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118 (not a mapping)
-                yield name, file.get_tensor(name)
+            yield file
     except (SafetensorError, OSError) as error:
         problem = f"{path} is not a whole safetensors file ({error})"
         raise StreamError("bad_model", problem, REFETCH) from None

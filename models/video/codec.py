@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -24,6 +25,16 @@ class VideoCodec(Protocol):
     @property
     def channels(self) -> int:
         """Channels of a latent frame."""
+        ...
+
+    def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
+        """Bytes that decoding a latent frame takes at its height, what a stream carries included.
+
+        Args:
+            height: of the pictures, in pixels.
+            width: as ``height``.
+            dtype: of the weights.
+        """
         ...
 
     def start(self) -> Any:  # noqa: ANN401 (each codec has its own state)

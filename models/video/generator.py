@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from longtake.kernels import Kernels
+from longtake.models.memory import Need, tells_of_memory
 from longtake.models.video import sampler
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.kv_cache import CacheSettings, KVCache
+from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import Settings, StreamingConfig, check_event
 from longtake.models.video.text import TextEncoder, add_prompt
 from longtake.models.video.transformer import TextKV, WanTransformer
@@ -94,6 +96,12 @@ class VideoGenerator:
         self.spec = Spec(config.rate, config.chunk * codec.temporal, config.chunk)
         self.defaults = Settings(config.steps, config.sink, config.window)
 
+    @property
+    def session_need(self) -> Need:
+        """Memory that a film takes, at the window and the sink that it begins with."""
+        return FilmSizes(self.transformer.config, self.codec, self.config, self.dtype).session_need
+
+    @tells_of_memory
     @torch.inference_mode()
     def open(self, prompt: str, seed: int) -> FilmState:
         """A new film; see :class:`~longtake.streaming.StreamModel`."""
@@ -112,6 +120,7 @@ class VideoGenerator:
         """Nothing is watched."""
         return 0
 
+    @tells_of_memory
     @torch.inference_mode()
     def apply(self, state: FilmState, event: Event | InputFrame) -> None:
         """Take a new prompt or setting; the cache follows before the next chunk."""
@@ -134,6 +143,7 @@ class VideoGenerator:
         if event.field in {"sink", "window"} and state.pending != "flush":
             state.pending = "resize"
 
+    @tells_of_memory
     @torch.inference_mode()
     def step(self, state: FilmState) -> Step:
         """Run one forward of the transformer or of the decoder."""
@@ -189,6 +199,7 @@ class VideoGenerator:
         }
         return tensors, values
 
+    @tells_of_memory
     @torch.inference_mode()
     def load(self, tensors: Tensors, values: dict[str, Any]) -> FilmState:
         """The film that :meth:`save` gave, made by a model of the same folder."""

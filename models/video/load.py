@@ -21,10 +21,12 @@ from longtake.models.folder import (
     taking,
     write_json,
 )
+from longtake.models.memory import making_room, weight_bytes
 from longtake.models.quantization import quantize
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.lora import LoRA
+from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
@@ -34,6 +36,7 @@ from longtake.streaming import StreamError
 
 # Says how the stored weights are to be read; ours alone, so other tools refuse it by name.
 INT8 = {"quant_method": "longtake_int8", "scale": "per output channel"}
+_WEIGHTS = ("text_encoder", "transformer", "vae")
 
 
 def load_generator(
@@ -55,20 +58,41 @@ def load_generator(
 
     Raises:
         StreamError: ``bad_model``: what is missing, unknown or unfit, named; ``bad_lora``: it was
-            trained for another model.
+            trained for another model; ``no_memory``: it would not fit, with the arithmetic and what
+            would.
+    """
+    sizes = film_sizes(folder, dtype)
+    config, kernels = sizes.config, bind(device, dtype, overrides)
+    with making_room(folder, sizes, device):
+        transformer = _transformer(folder / "transformer", kernels, dtype, lora).to(device)
+        codec = _codec(folder / "vae", sizes.codec, device, dtype)
+        text_encoder = _text_encoder(folder, config.text_length, device, dtype)
+    if misfit := _misfit(config, transformer, codec, text_encoder):
+        raise StreamError("bad_model", f"{folder}: {misfit}", "its parts are of different models")
+    return VideoGenerator(transformer, codec, text_encoder, config, kernels, device, dtype)
+
+
+def film_sizes(folder: Path, dtype: torch.dtype) -> FilmSizes:
+    """What a folder's films will take in memory; no weights are read.
+
+    Args:
+        folder: as in :func:`load_generator`.
+        dtype: as there.
+
+    Raises:
+        StreamError: ``bad_model``: what is missing, unknown or unfit, named.
     """
     if not folder.is_dir():
         problem = f"there is no model folder {folder}"
         raise StreamError("bad_model", problem, "leave --model out to use the bundled one")
     index = read_json(folder / "model_index.json")
-    config = read_config(folder / "streaming.json", StreamingConfig)
-    kernels = bind(device, dtype, overrides)
-    transformer = _transformer(folder / "transformer", kernels, dtype, lora).to(device)
-    codec = _codec(folder / "vae", index.get("vae"), device, dtype)
-    text_encoder = _text_encoder(folder, config.text_length, device, dtype)
-    if misfit := _misfit(config, transformer, codec, text_encoder):
-        raise StreamError("bad_model", f"{folder}: {misfit}", "its parts are of different models")
-    return VideoGenerator(transformer, codec, text_encoder, config, kernels, device, dtype)
+    return FilmSizes(
+        read_config(folder / "transformer" / "config.json", TransformerConfig),
+        empty_codec(folder / "vae", index.get("vae")),
+        read_config(folder / "streaming.json", StreamingConfig),
+        dtype,
+        {part: weight_bytes(folder / part, dtype) for part in _WEIGHTS},
+    )
 
 
 def empty_transformer(folder: Path, kernels: Kernels) -> WanTransformer:
@@ -123,11 +147,11 @@ def _transformer(
     return load_weights(empty, folder, dtype, lora.merge)
 
 
-def _codec(folder: Path, kind: object, device: torch.device, dtype: torch.dtype) -> VideoCodec:
-    empty = empty_codec(folder, kind)
+def _codec(folder: Path, empty: VideoCodec, device: torch.device, dtype: torch.dtype) -> VideoCodec:
     if isinstance(empty, WanCodec):
         load_weights(empty.vae, folder, dtype).to(device)
         return empty
+    assert isinstance(empty, TinyCodec)
     codec = load_weights(empty, folder, dtype)
     # Convolutions over few channels are faster with channels last, on CPU and GPU alike.
     return codec.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

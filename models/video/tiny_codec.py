@@ -214,6 +214,23 @@ class TinyCodec(nn.Module):
         normalised: Tensor = (latents - mean) / std
         return normalised
 
+    def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
+        """Derived from the sizes; see :class:`.VideoCodec`."""
+        config = self.config
+        rows, columns = height // self.spatial, width // self.spatial
+        carried, peak, frames = 0, 0, 1
+        stages = zip(
+            config.decoder_channels, config.decoder_scale, config.decoder_grow, strict=False
+        )
+        for channels, scale, grow in stages:
+            size = channels * rows * columns
+            # A block beside the frame before it: two inputs, both joined, and two outputs.
+            peak = max(peak, 6 * frames * size, (1 + 2 * grow) * frames * size * scale**2)
+            # Until a latent is decoded, what was carried before it is there too.
+            carried += 2 * config.blocks * size
+            rows, columns, frames = rows * scale, columns * scale, frames * grow
+        return (carried + peak) * dtype.itemsize
+
     def start(self) -> DecoderState:
         """The state before a stream's first latent."""
         return DecoderState(memory=[], trim=self.config.frames_to_trim)

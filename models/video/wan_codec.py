@@ -36,9 +36,36 @@ class WanCodec:
         if config.patch_size is not None:
             raise ValueError(f"patch_size {config.patch_size}: only Wan 2.1's codec is served")
         self.vae = vae
-        self.temporal = 2 ** sum(config.temperal_downsample)
-        self.spatial = 2 ** (len(config.dim_mult) - 1)
-        self.channels = config.z_dim
+        self.temporal: int = 2 ** sum(config.temperal_downsample)
+        self.spatial: int = 2 ** (len(config.dim_mult) - 1)
+        self.channels: int = config.z_dim
+
+    def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
+        """Derived from the sizes; see :class:`.VideoCodec`."""
+        # Until a latent is decoded, what was carried before it is there too.
+        carried = 2 * self.carried_bytes(height, width, dtype)
+        channels: int = self.vae.config.base_dim * self.vae.config.dim_mult[1]
+        # The widest moment is the last enlargement: it is made in float32 and then converted.
+        return carried + channels * self.temporal * height * width * (4 + dtype.itemsize)
+
+    def carried_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
+        """Bytes of a stream's state: two frames before each convolution over time."""
+        config = self.vae.config
+        widths: list[int] = [config.base_dim * multiple for multiple in config.dim_mult]
+        rows, columns = height // self.spatial, width // self.spatial
+        # The first convolution, and two blocks of two.
+        total: int = (config.z_dim + 4 * widths[-1]) * rows * columns
+        before = widths[-1]
+        grows = config.temperal_downsample[::-1]
+        for index, channels in enumerate(widths[::-1]):
+            blocks = config.num_res_blocks + 1
+            total += (before + (2 * blocks - 1) * channels) * rows * columns
+            if index < len(grows):
+                total += channels * rows * columns if grows[index] else 0
+                rows, columns = 2 * rows, 2 * columns
+                # Enlarging halves the channels.
+                before = channels // 2
+        return 2 * (total + widths[0] * rows * columns) * dtype.itemsize
 
     def start(self) -> WanDecoderState:
         """The state before a stream's first latent."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from math import ceil, floor
+from math import floor
 from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from longtake.models.memory import Need, tells_of_memory
 from longtake.models.vlm.cache import StreamingCache
 from longtake.models.vlm.context import Context, make_budget
 from longtake.models.vlm.frames import FrameProcessor, as_picture
+from longtake.models.vlm.memory import ChatSizes, WatchSizes, steady_tokens
 from longtake.models.vlm.network import Network
 from longtake.models.vlm.pieces import Pieces
 from longtake.models.vlm.positions import text_positions
@@ -22,9 +24,6 @@ from longtake.models.vlm.settings import Settings, check_event
 from longtake.models.vlm.turns import Template, Turn
 from longtake.models.vlm.words import Words
 from longtake.streaming import Event, InputFrame, Spec, Step, Tensors
-
-# Tokens by which a turn may be longer than the one at hand: its times get more digits.
-LONGER_TIMES = 16
 
 
 @dataclass
@@ -105,6 +104,22 @@ class Captioner:
         """The same weights with other settings."""
         return Captioner(self.network, self.template.tokenizer, self.processor, settings)
 
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return self.network.device
+
+    @property
+    def session_need(self) -> Need:
+        """Memory that a watch takes."""
+        return WatchSizes(
+            self.network.model.config,
+            self.settings,
+            self.processor,
+            ChatSizes.of(self.template),
+            self.network.dtype,
+        ).session_need
+
     def open(self, prompt: str, seed: int) -> WatchState:
         """A new watch; the prompt is the standing instruction, which may be empty."""
         self.check(Event("prompt", prompt))
@@ -137,6 +152,7 @@ class Captioner:
         else:
             state.temperature = float(event.value)
 
+    @tells_of_memory
     @torch.inference_mode()
     def step(self, state: WatchState) -> Step:
         """Run one forward of the vision encoder or of the language model."""
@@ -170,6 +186,7 @@ class Captioner:
         values["capacity"] = state.cache.get_max_length()
         return state.cache.save(), values
 
+    @tells_of_memory
     @torch.inference_mode()
     def load(self, tensors: Tensors, values: dict[str, Any]) -> WatchState:
         """The watch that :meth:`save` gave, by a captioner of the same folder and settings."""
@@ -280,8 +297,5 @@ class Captioner:
         if needed <= cache.get_max_length():
             return
         plain = len(template.turn(turn.start, turn.end, turn.grid).head)
-        # The window's, the one that may begin before it, and the one that is being watched.
-        turns = ceil(settings.vision_seconds / settings.round_seconds) + 2
-        words = settings.text_sink + settings.text_window
-        steady = len(context.prompt) + len(context.closing) + words
-        cache.reserve(max(needed, steady + turns * (plain + LONGER_TIMES + rest)))
+        fixed = len(context.prompt) + len(context.closing)
+        cache.reserve(max(needed, steady_tokens(settings, fixed, plain, rest)))

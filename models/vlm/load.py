@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 
 from longtake.models.folder import REFETCH, read_config, read_json, taking
+from longtake.models.memory import making_room
 from longtake.models.vlm.captioner import Captioner
 from longtake.models.vlm.frames import FrameProcessor
+from longtake.models.vlm.memory import ChatSizes, Parameters, Quantization, WatchSizes
 from longtake.models.vlm.network import Network
 from longtake.models.vlm.settings import Settings
+from longtake.models.vlm.turns import Template
 from longtake.streaming import StreamError
-
-Quantization = Literal["8bit", "4bit"]
 
 MODEL_TYPE = "qwen2_5_vl"
 FILES = ("config.json", "tokenizer.json")
@@ -43,6 +45,7 @@ def load_captioner(
     device: torch.device,
     dtype: torch.dtype,
     quantization: Quantization | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Captioner:
     """Load a model, its tokenizer and its numbers.
 
@@ -51,30 +54,68 @@ def load_captioner(
         device: for the weights.
         dtype: of the weights, and of what quantised ones compute in.
         quantization: keep the linear layers in 8 or 4 bits by bitsandbytes.
+        changes: fields of the settings, in place of the folder's.
 
     Returns:
         A captioner with the settings of the folder's ``streaming.json``, or the published ones.
 
     Raises:
         StreamError: ``bad_model``: what is missing, unknown or unfit, named; ``bad_setting``:
-            that quantization cannot be had.
+            a setting or that quantization cannot be had; ``no_memory``: it would not fit, with
+            the arithmetic and what would.
     """
     folder = _find(source)
     if quantization:
         _check_quantization(quantization, device)
     _check_files(folder)
-    settings = Settings()
-    if (folder / "streaming.json").exists():
-        settings = read_config(folder / "streaming.json", Settings)
-    processor = _processor(folder)
-    with taking(folder / "tokenizer.json"):
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    model = _model(folder, device, dtype, quantization)
+    settings, tokenizer = _settings(folder, changes or {}), _tokenizer(folder)
+    sizes = _sizes(folder, tokenizer, device, dtype, quantization, settings)
+    with making_room(folder, sizes, device):
+        model = _model(folder, device, dtype, quantization)
     with taking(folder / "config.json"):
         network = Network(model)
-    if misfit := _misfit(model.config, processor, tokenizer):
+    if misfit := _misfit(model.config, sizes.processor, tokenizer):
         raise StreamError("bad_model", f"{folder}: {misfit}", "its parts are of different models")
-    return Captioner(network, tokenizer, processor, settings)
+    return Captioner(network, tokenizer, sizes.processor, settings)
+
+
+def watch_sizes(folder: Path, device: torch.device, dtype: torch.dtype) -> WatchSizes:
+    """What watching with a folder's model will take in memory; no weights are read.
+
+    Args:
+        folder: in transformers' layout.
+        device: that the weights are for.
+        dtype: as in :func:`load_captioner`.
+
+    Raises:
+        StreamError: ``bad_model``: what is missing, unknown or unfit, named.
+    """
+    _check_files(folder)
+    return _sizes(folder, _tokenizer(folder), device, dtype, None, _settings(folder, {}))
+
+
+def _sizes(
+    folder: Path,
+    tokenizer: Tokenizer,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: Quantization | None,
+    settings: Settings,
+) -> WatchSizes:
+    from transformers import Qwen2_5_VLConfig  # noqa: PLC0415 (it takes seconds)
+
+    with taking(folder / "config.json"):
+        config = Qwen2_5_VLConfig.from_pretrained(folder)
+    return WatchSizes(
+        config,
+        settings,
+        _processor(folder),
+        ChatSizes.of(Template(tokenizer)),
+        dtype,
+        Parameters.of(folder),
+        quantization,
+        on_gpu=device.type == "cuda",
+    )
 
 
 def _find(source: str | Path) -> Path:
@@ -116,6 +157,21 @@ def _check_files(folder: Path) -> None:
         raise StreamError("bad_model", f"{folder} lacks {PROCESSOR_FILES[0]}", KINDS_HINT)
     if not any(folder.glob("*.safetensors")):
         raise StreamError("bad_model", f"{folder} holds no .safetensors file", KINDS_HINT)
+
+
+def _settings(folder: Path, changes: Mapping[str, Any]) -> Settings:
+    settings = Settings()
+    if (folder / "streaming.json").exists():
+        settings = read_config(folder / "streaming.json", Settings)
+    try:
+        return replace(settings, **changes)
+    except (TypeError, ValueError) as error:
+        raise StreamError("bad_setting", str(error), "choose another value") from None
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    with taking(folder / "tokenizer.json"):
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def _processor(folder: Path) -> FrameProcessor:

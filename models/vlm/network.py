@@ -24,6 +24,7 @@ class Network:
 
     Attributes:
         device: of the weights.
+        dtype: that it computes in.
         vocabulary: tokens that logits are given for.
         tokens_per_second: positions on the time axis that a second of video takes.
 
@@ -42,14 +43,14 @@ class Network:
         self._rotation = Rotation(rotary.inv_freq, rotary.mrope_section)
         self._shape = (config.num_hidden_layers, config.num_key_value_heads)
         # A quantised layer's own dtype says nothing of what it computes in.
-        self._dtype: torch.dtype = self._language.norm.weight.dtype
+        self.dtype: torch.dtype = self._language.norm.weight.dtype
         self.device: torch.device = self._language.norm.weight.device
         self.vocabulary: int = config.vocab_size
         self.tokens_per_second: int = core.config.vision_config.tokens_per_second
 
     def cache(self) -> StreamingCache:
         """An empty cache."""
-        return StreamingCache(*self._shape, self._rotation, self.device, self._dtype)
+        return StreamingCache(*self._shape, self._rotation, self.device, self.dtype)
 
     def see(self, patches: Tensor, grid: Grid, merge: int) -> Tensor:
         """What the vision encoder makes of a round's frames.
@@ -63,7 +64,7 @@ class Network:
             [grid.tokens, hidden_size] in the model's dtype.
         """
         size = [[grid.times, grid.rows * merge, grid.columns * merge]]
-        pixels = patches.to(self.device, self._dtype)
+        pixels = patches.to(self.device, self.dtype)
         found = self._visual(pixels, grid_thw=torch.tensor(size, device=self.device))
         features: Tensor = found.pooler_output
         return features

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import longtake
-from longtake.app.cli import main, parser
+from longtake.app.cli import main
 from longtake.app.cues import check_order, from_arguments
+from longtake.app.options import parser
 from longtake.app.repeat import command_line
 from longtake.app.stored import Segment, StoredTake
 from longtake.streaming import Applied, Event, StreamError

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from longtake.app.cli import main, parser
+from longtake.app.cli import main
+from longtake.app.options import parser
 from longtake.app.studio.listening import listen
 from longtake.app.studio.settings import StudioSettings
 

@@ -18,6 +18,7 @@ from longtake.models.folder import (
     read_json,
     read_tensors,
     save_weights,
+    taking,
     write_json,
 )
 from longtake.models.quantization import quantize
@@ -352,3 +353,8 @@ def test_digest_follows_names_and_contents(saved):
     (folder / "other.json").rename(folder / "part" / "other.json")
     seen.add(folder_digest(folder))
     assert len(seen) == 5
+
+
+def test_a_file_is_not_blamed_for_a_lack_of_memory(tmp_path):
+    with pytest.raises(MemoryError), taking(tmp_path):
+        raise MemoryError

@@ -6,6 +6,7 @@ import io
 from itertools import pairwise
 
 import pytest
+import torch
 from PIL import Image
 
 from longtake.app import wire
@@ -302,6 +303,29 @@ def test_a_model_that_fails_ends_its_take_and_not_the_session(studio, model, mon
     assert client.ask(wire.Prompt, text="night").code == "model_failed"
     saved = client.ask(wire.Save)
     assert saved.file.seconds == len(client.indices()) / RATE
+    assert client.open().take == 2
+    client.frame(CHUNK)
+    assert_sound(client)
+
+
+def test_a_take_that_runs_out_of_memory_is_told_so_and_the_server_lives_on(
+    studio, model, monkeypatch
+):
+    client = studio.visitor()
+    client.open()
+    client.frame(CHUNK)
+
+    def fail(state, latents, sigma):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.generator, "_flow", fail)
+        error = client.until(lambda each: isinstance(each, wire.Error))
+    assert error.code == "model_failed"
+    assert "memory of" in error.message
+    assert "it takes cache" in error.message
+    assert "doctor" in error.hint
+    assert client.ask(wire.Save).file.seconds == len(client.indices()) / RATE
     assert client.open().take == 2
     client.frame(CHUNK)
     assert_sound(client)

@@ -91,7 +91,7 @@ def test_a_folder_of_something_else_is_refused(copy, tmp_path):
 def test_a_missing_or_broken_file_is_named(copy, name):
     path = copy / name
     path.write_bytes(path.read_bytes()[:100])
-    refused(copy, r"does not serve|cannot be read")
+    refused(copy, r"does not serve|cannot be read|is not a whole")
     path.unlink()
     refused(copy, "lacks|holds no .safetensors")
 

@@ -1,0 +1,163 @@
+"""``doctor``: what this machine is, what it can do, and which models fit on it."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+
+import av
+import torch
+
+from longtake.app.camera import cameras
+from longtake.app.catalogue import known_models
+from longtake.app.devices import choose_device, choose_dtype, hardware
+from longtake.app.expected import expected_fps
+from longtake.app.sizes import sizes_in, sizes_of_known
+from longtake.kernels import bind, implementations
+from longtake.kernels.registry import OPERATIONS
+from longtake.models.memory import Sizes, advice, in_words, memory_of
+from longtake.models.video.memory import FilmSizes
+from longtake.models.vlm.memory import WatchSizes
+from longtake.streaming import StreamError
+
+_PACKAGES = ("longtake", "torch", "transformers", "diffusers", "av", "opencv-python", "gradio")
+_OPTIONAL = ("bitsandbytes", "accelerate")
+# What films are written as, and what most videos to be watched are.
+_WRITTEN = ("libx264",)
+_READ = ("h264", "hevc", "vp9", "av1", "mjpeg")
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Args:
+        options: as the command line's parser gives them.
+
+    Returns:
+        The exit code: 0.
+
+    Raises:
+        StreamError: there is no such device or model folder, or a setting does not fit.
+    """
+    device = choose_device(options.device)
+    dtype = choose_dtype(options.dtype, device)
+    for title, lines in (
+        ("machine", _machine(device, dtype)),
+        ("kernels", _kernels(device, dtype)),
+        ("video", _video()),
+        ("models", _models(options, device, dtype)),
+    ):
+        print(title)
+        for line in lines:
+            print(f"  {line}")
+    return 0
+
+
+def _machine(device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+    memory = memory_of(device)
+    yield f"{device.type}: {hardware(device)}, computes in {_name(dtype)}"
+    yield f"memory: {in_words(memory.free)} of {in_words(memory.total)} are free"
+    if device.type == "mps":
+        yield "a Mac's GPU is served, and untested"
+    found = [f"python {platform.python_version()}"]
+    found += [f"{package} {version(package)}" for package in _PACKAGES]
+    absent = []
+    for package in _OPTIONAL:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            absent.append(package)
+    yield ", ".join(found)
+    if absent:
+        yield f"without {' and '.join(absent)}, so without 8 and 4 bit quantization"
+
+
+def _kernels(device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+    bound = bind(device, dtype).names
+    for operation in OPERATIONS:
+        refusals = [
+            f"{each.name} {reason}"
+            for each in implementations(operation)
+            if (reason := each.refusal(device, dtype))
+        ]
+        yield "; ".join([f"{operation}: {bound[operation]}", *refusals])
+
+
+def _video() -> Iterator[str]:
+    for verb, names, mode in (("writes", _WRITTEN, "w"), ("reads", _READ, "r")):
+        served = {name: _has_codec(name, mode) for name in names}
+        yield f"{verb} {', '.join(name for name in names if served[name]) or 'nothing'}"
+        if lacking := [name for name in names if not served[name]]:
+            yield f"cannot: {', '.join(lacking)}; reinstall av for them"
+    found = [f"webcam:{number} ({name})" for number, name in cameras()]
+    yield f"cameras: {', '.join(found) or 'none that the system lists'}"
+
+
+def _models(options: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+    if options.model is not None:
+        sizes = _changed(sizes_in(options.model, device, dtype), options)
+        yield from _report(str(options.model), str(options.model), sizes, device)
+        return
+    for model in known_models():
+        try:
+            known = sizes_of_known(model, device, dtype)
+            sizes = known and _changed(known, options)
+        except StreamError as error:  # a broken folder, or a size that is not for it
+            yield f"{model.name}: {error}"
+            continue
+        if sizes:
+            where = " (not here)" if model.missing() else ""
+            yield from _report(model.name, model.name + where, sizes, device)
+
+
+def _report(name: str, title: str, sizes: Sizes, device: torch.device) -> Iterator[str]:
+    free, need = memory_of(device).free, sizes.need
+    yield f"{title}: {_settings(sizes)}"
+    yield f"  {need}"
+    if need.total > free:
+        yield f"  does not fit in {in_words(free)}: {advice(sizes, free)}"
+        return
+    measured = ", ".join(expected_fps(name, hardware(device)))
+    yield f"  fits; frames a second: {measured or 'not measured on this machine'}"
+
+
+def _changed(sizes: Sizes, options: argparse.Namespace) -> Sizes:
+    """With the settings that were asked for, where they are for this kind of model."""
+    if not isinstance(sizes, FilmSizes):
+        return sizes
+    asked = {"window": options.window, "sink": options.sink}
+    if options.size is not None:
+        (width, height), (rows, columns) = options.size, sizes.token
+        if width % columns or height % rows:
+            problem = f"{width}x{height} pixels are no whole number of tokens of {columns}x{rows}"
+            raise StreamError("bad_setting", problem, "choose another size")
+        asked |= {"width": width, "height": height}
+    try:
+        changes = {field: value for field, value in asked.items() if value is not None}
+        return replace(sizes, config=replace(sizes.config, **changes))
+    except ValueError as error:
+        raise StreamError("bad_setting", str(error), "choose another value") from None
+
+
+def _settings(sizes: Sizes) -> str:
+    if isinstance(sizes, FilmSizes):
+        config = sizes.config
+        picture = f"{config.width}x{config.height}, window {config.window}, sink {config.sink}"
+        return f"{picture}, {_name(sizes.dtype)}"
+    assert isinstance(sizes, WatchSizes)
+    return f"{sizes.settings.vision_seconds:g} s of memory, {_name(sizes.dtype)}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _has_codec(name: str, mode: str) -> bool:
+    try:
+        av.codec.Codec(name, mode)
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True

@@ -1,0 +1,122 @@
+"""A film's memory by arithmetic, against the bytes that are there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+
+from longtake.models import memory
+from longtake.models.folder import read_json, write_json
+from longtake.models.memory import Memory
+from longtake.models.video.load import film_sizes, load_generator
+from longtake.models.video.memory import FilmSizes
+from longtake.models.video.wan_codec import WanCodec
+from longtake.streaming import StreamError
+from longtake.weights import GENERATOR
+
+
+def nbytes(tensors):
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def sizes_of(generator):
+    config = generator.config
+    return FilmSizes(generator.transformer.config, generator.codec, config, generator.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_cache_and_prompt_are_the_bytes_that_are_loaded(tiny, tiny_model, dtype):
+    need = film_sizes(tiny_model, dtype).need
+    generator = load_generator(tiny_model, tiny.device, dtype)
+    state = generator.open("a red ball", 0)
+    assert need.parts["transformer"] == nbytes(generator.transformer.parameters())
+    assert need.parts["vae"] == nbytes(generator.codec.parameters())
+    assert need.parts["text_encoder"] == nbytes(generator.text_encoder.model.parameters())
+    assert need.parts["cache"] == state.cache.bytes
+    assert need.parts["prompt"] == nbytes(tensor for layer in state.text for tensor in layer)
+    session = generator.session_need
+    assert session.parts.items() <= need.parts.items()
+    assert session.parts.keys() == {"cache", "prompt", "work"}
+
+
+def test_the_bundled_model_is_counted_without_loading_it(tiny):
+    need = film_sizes(GENERATOR, torch.float32).need
+    generator = load_generator(GENERATOR, tiny.device, torch.float32)
+    assert need.parts["transformer"] == nbytes(generator.transformer.parameters())
+    assert need.parts["cache"] == generator.open("a ball", 0).cache.bytes
+
+
+@pytest.mark.parametrize("changes", [{"sink": 0}, {"window": 5}, {"width": 48}], ids=str)
+def test_every_size_counts(make_generator, changes):
+    generator = make_generator(**changes)
+    cache = sizes_of(generator).session_need.parts["cache"]
+    assert cache == generator.open("one", 0).cache.bytes
+    assert cache != sizes_of(make_generator()).session_need.parts["cache"]
+
+
+def test_a_recache_in_one_forward_takes_more(make_generator):
+    full, causal = (
+        sizes_of(make_generator(recache=each))._forward() for each in ("full", "causal")
+    )
+    assert full == 4 * causal  # 12 frames, or a chunk of 3
+
+
+def test_what_the_tiny_codec_carries_is_counted_twice(make_codec, tiny):
+    codec = make_codec()
+    height, width = 2 * codec.spatial, 3 * codec.spatial
+    _, state = codec.decode(torch.randn(1, codec.channels, 2, 2, 3))
+    more = replace(codec.config, blocks=2)
+    grown = type(codec)(more).decode_bytes(height, width, torch.float32)
+    assert grown - codec.decode_bytes(height, width, torch.float32) == 2 * nbytes(state.memory)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"base_dim": 8, "dim_mult": [1, 2, 4, 4]},
+        {"base_dim": 6, "dim_mult": [1, 2, 2], "temperal_downsample": [True, False],
+         "num_res_blocks": 1},
+    ],
+    ids=["as Wan's", "other"],
+)  # fmt: skip
+def test_what_wans_codec_carries_is_the_bytes_of_its_state(sizes):
+    statistics = {"latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+    codec = WanCodec(AutoencoderKLWan(z_dim=4, **sizes, **statistics).eval())
+    state = None
+    for _ in range(2):
+        _, state = codec.decode(torch.randn(1, 4, 1, 2, 3), state)
+    held = nbytes(each for each in state.features if isinstance(each, torch.Tensor))
+    height, width = 2 * codec.spatial, 3 * codec.spatial
+    assert codec.carried_bytes(height, width, torch.float32) == held
+    assert codec.decode_bytes(height, width, torch.float32) > 2 * held
+
+
+def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
+    tiny, tiny_model, monkeypatch
+):
+    need = film_sizes(tiny_model, torch.float32).need
+    free = need.total - 1
+    monkeypatch.setattr(memory, "memory_of", lambda device: Memory(free, 10**9))
+    monkeypatch.setattr("longtake.models.video.load.load_weights", pytest.fail)
+    with pytest.raises(StreamError) as caught:
+        load_generator(tiny_model, tiny.device, torch.float32)
+    assert caught.value.code == "no_memory"
+    assert f"{tiny_model} needs {need}" in caught.value.message
+    assert "a window of 3 and a sink of 2 (streaming.json) would fit" in caught.value.hint
+
+
+def test_the_setting_that_would_fit_fits(tiny, tiny_model, tmp_path, monkeypatch):
+    sizes = film_sizes(tiny_model, torch.float32)
+    _, less = list(sizes.alternatives())[1]
+    monkeypatch.setattr(memory, "memory_of", lambda device: Memory(less.total, 10**9))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for part in tiny_model.iterdir():
+        (folder / part.name).symlink_to(part)
+    (folder / "streaming.json").unlink()
+    write_json(folder / "streaming.json", read_json(tiny_model / "streaming.json") | {"window": 2})
+    generator = load_generator(folder, tiny.device, torch.float32)
+    assert generator.open("a ball", 0).cache.bytes == less.parts["cache"]
