@@ -104,13 +104,14 @@ def _models(options: argparse.Namespace, device: torch.device, dtype: torch.dtyp
     for model in known_models():
         try:
             known = sizes_of_known(model, device, dtype)
-            sizes = known and _changed(known, options)
+            if known is None:
+                continue
+            sizes = _changed(known, options)
         except StreamError as error:  # a broken folder, or a size that is not for it
             yield f"{model.name}: {error}"
             continue
-        if sizes:
-            where = " (not here)" if model.missing() else ""
-            yield from _report(model.name, model.name + where, sizes, device)
+        where = " (not here)" if model.missing() else ""
+        yield from _report(model.name, model.name + where, sizes, device)
 
 
 def _report(name: str, title: str, sizes: Sizes, device: torch.device) -> Iterator[str]:
