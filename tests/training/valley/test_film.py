@@ -6,6 +6,7 @@ import torch
 from longtake.training.valley import things, world
 from longtake.training.valley.film import CELL, film, render, thing_cells, times
 from longtake.training.valley.moments import moments
+from longtake.training.valley.ramps import eased, eased_area
 
 CHANGES = {
     "time": "night",
@@ -108,6 +109,17 @@ def test_nothing_jumps_when_speed_or_camera_changes(name: str, value: str, motio
 
     usual = torch.maximum(largest_step(before, before), largest_step(after, after))
     assert (largest_step(before, after) <= 1.05 * usual + 1e-6).all()
+
+
+def test_most_of_a_change_shows_in_its_first_chunk() -> None:
+    since = torch.arange(-1, 2, 1e-3, dtype=torch.float64)
+    share = eased(since, 1.2)
+    assert share[since <= 0].eq(0).all()
+    assert share[since >= 1.2].eq(1).all()
+    assert (share.diff() >= 0).all()
+    assert float(eased(torch.tensor(0.5), 1.2)) > 0.6
+    area = eased_area(since, 1.2)
+    torch.testing.assert_close(area.diff() / 1e-3, (share[1:] + share[:-1]) / 2, atol=1e-6, rtol=0)
 
 
 def test_no_change_jumps_in_the_picture() -> None:
