@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from longtake.kernels.reference import Quantized
 from longtake.kernels.registry import Implementation, Kernels, bind, implementations
 
-__all__ = ["Implementation", "Kernels", "bind", "implementations"]
+__all__ = ["Implementation", "Kernels", "Quantized", "bind", "implementations"]

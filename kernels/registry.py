@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from longtake.kernels import cpu, reference
+from longtake.kernels.reference import Quantized
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,21 @@ class Kernels:
     modulate: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     gated_add: Callable[[Tensor, Tensor, Tensor], Tensor]
     gelu: Callable[[Tensor], Tensor]
+    gated_layer_norm: Callable[
+        [Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]
+    ]
+    added_modulate: Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    norm_rope_write: Callable[
+        [Tensor, Tensor, Tensor, Tensor, Tensor, float, Tensor, Tensor, Tensor, Tensor], Tensor
+    ]
+    quantize: Callable[[Tensor], Quantized]
+    modulate_int8: Callable[[Tensor, Tensor, Tensor, float], Quantized]
+    gated_layer_norm_int8: Callable[
+        [Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Quantized]
+    ]
+    added_modulate_int8: Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Quantized]]
+    gelu_int8: Callable[[Tensor], Quantized]
+    int8_linear: Callable[[Quantized, Tensor, Tensor, Tensor], Tensor]
     names: Mapping[str, str]
 
 
@@ -37,16 +55,25 @@ class Implementation:
     Attributes:
         operation: the name of a field of :class:`Kernels`.
         name: unique within the operation, e.g. ``"cpu"``.
-        run: the function itself.
+        module: of this package; it has a function of the operation's name.
         devices: the device types it runs on; empty means any.
-        dtypes: the dtypes of the first argument it runs on; empty means any.
+        dtypes: the dtypes of activations it runs on; empty means any.
+        library: that has to be installed, if any.
     """
 
     operation: str
     name: str
-    run: Callable[..., Tensor]
+    module: str
     devices: tuple[str, ...] = ()
     dtypes: tuple[torch.dtype, ...] = ()
+    library: str | None = None
+
+    @property
+    def run(self) -> Callable[..., Any]:
+        """The function itself; its module is imported only now, as its library may be missing."""
+        module = import_module(f"longtake.kernels.{self.module}")
+        function: Callable[..., Any] = getattr(module, self.operation)
+        return function
 
     def refusal(self, device: torch.device, dtype: torch.dtype) -> str | None:
         """Why it cannot run there, or None when it can."""
@@ -54,16 +81,36 @@ class Implementation:
             return f"runs on {' or '.join(self.devices)}, not on {device.type}"
         if self.dtypes and dtype not in self.dtypes:
             return f"takes {' or '.join(map(str, self.dtypes))}, not {dtype}"
+        if self.library and find_spec(self.library) is None:
+            return f"needs {self.library}, which is not installed"
         return None
 
 
 OPERATIONS = tuple(field.name for field in fields(Kernels) if field.name != "names")
 
+# Where a Triton kernel is: the rest of the operations has none.
+_TRITON = {
+    "layer_norm": "triton_rows",
+    "modulate": "triton_rows",
+    "gated_layer_norm": "triton_rows",
+    "added_modulate": "triton_rows",
+    "norm_rope_write": "triton_rope",
+    "quantize": "triton_rows",
+    "modulate_int8": "triton_rows",
+    "gated_layer_norm_int8": "triton_rows",
+    "added_modulate_int8": "triton_rows",
+    "gelu_int8": "triton_rows",
+    "int8_linear": "triton_gemm",
+}
 # Later entries win where they can run; the reference always can.
 _IMPLEMENTATIONS = (
-    *(Implementation(op, "reference", getattr(reference, op)) for op in OPERATIONS),
-    *(Implementation(op, "cpu", getattr(cpu, op), devices=("cpu",)) for op in OPERATIONS),
-    Implementation("attention", "sdpa", cpu.attention, devices=("cuda", "mps")),
+    *(Implementation(op, "reference", "reference") for op in OPERATIONS),
+    *(Implementation(op, "cpu", "cpu", devices=("cpu",)) for op in OPERATIONS if op != "quantize"),
+    Implementation("attention", "sdpa", "cpu", devices=("cuda", "mps")),
+    *(
+        Implementation(op, "triton", module, devices=("cuda",), library="triton")
+        for op, module in _TRITON.items()
+    ),
 )
 
 

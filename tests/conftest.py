@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
+import torch
+
+if not torch.cuda.is_available():
+    # Kernels run in the interpreter; it is chosen when triton is imported, as transformers does.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 import json
 import runpy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace

@@ -36,7 +36,8 @@ FOREIGN_TO_THE_ENGINE = {"torch", "numpy", "av", "fastapi", "gradio", "uvicorn",
 PLAIN_CALLS = {
     *("dict", "enumerate", "float", "frozenset", "getattr", "int", "len", "list", "map", "max"),
     *("min", "range", "set", "sorted", "str", "sum", "tuple", "zip"),
-    *("field", "fields", "re.compile", "logging.getLogger"),
+    *("field", "fields", "re.compile", "logging.getLogger", "math.sqrt"),
+    "tl.constexpr",
 }
 PLAIN_METHODS = {"format", "items", "join", "keys", "split", "values"}
 

@@ -1,0 +1,237 @@
+"""Triton kernels that read each token once: residual, norm, GELU and quantising in one pass.
+
+A program has one token, all its channels at once, and computes in float32.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from longtake.kernels.reference import SMALLEST, Quantized
+
+_SMALLEST = tl.constexpr(SMALLEST)
+_GELU_SLOPE = tl.constexpr(2 * math.sqrt(2 / math.pi))
+
+
+@triton.jit
+def _store(
+    out: tl.tensor,
+    scales: tl.tensor,
+    row: tl.tensor,
+    at: tl.tensor,
+    inside: tl.tensor,
+    wide: tl.tensor,
+    QUANTIZE: tl.constexpr,
+) -> None:
+    """Write a token: in int8 and its scale, or rounded to the dtype of `out`."""
+    if QUANTIZE:
+        largest = tl.max(tl.where(inside, tl.abs(wide), 0.0), 0)
+        scale = tl.maximum(largest, _SMALLEST) / 127.0
+        tl.store(scales + row, scale)
+        wide = tl.floor(wide / scale + 0.5)
+    tl.store(out + at, wide.to(out.dtype.element_ty), inside)
+
+
+@triton.jit
+def _norm(
+    x: tl.tensor,
+    y: tl.tensor,
+    gate: tl.tensor,
+    gate_stride: int,
+    shift: tl.tensor,
+    shift_stride: int,
+    factor: tl.tensor,
+    factor_stride: int,
+    total: tl.tensor,
+    out: tl.tensor,
+    scales: tl.tensor,
+    channels: int,
+    frame_tokens: int,
+    eps: float,
+    ADD: tl.constexpr,
+    GATED: tl.constexpr,
+    MODULATE: tl.constexpr,
+    QUANTIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """total = x + y * gate; out = norm(total) * factor + shift, or (1 + factor) to modulate."""
+    row = tl.program_id(0).to(tl.int64)
+    frame = row // frame_tokens
+    channel = tl.arange(0, BLOCK)
+    inside = channel < channels
+    at = row * channels + channel
+    wide = tl.load(x + at, inside, 0.0).to(tl.float32)
+    if ADD:
+        more = tl.load(y + at, inside, 0.0).to(tl.float32)
+        if GATED:
+            more *= tl.load(gate + frame * gate_stride + channel, inside, 0.0).to(tl.float32)
+        rounded = (wide + more).to(total.dtype.element_ty)
+        tl.store(total + at, rounded, inside)
+        wide = rounded.to(tl.float32)
+    centred = tl.where(inside, wide - tl.sum(wide, 0) / channels, 0.0)
+    normed = centred * tl.rsqrt(tl.sum(centred * centred, 0) / channels + eps)
+    scale = tl.load(factor + frame * factor_stride + channel, inside, 0.0).to(tl.float32)
+    if MODULATE:
+        scale += 1.0
+    offset = tl.load(shift + frame * shift_stride + channel, inside, 0.0).to(tl.float32)
+    _store(out, scales, row, at, inside, normed * scale + offset, QUANTIZE)
+
+
+@triton.jit
+def _activate(
+    x: tl.tensor,
+    out: tl.tensor,
+    scales: tl.tensor,
+    channels: int,
+    GELU: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """out = x in int8, or gelu(x)."""
+    row = tl.program_id(0).to(tl.int64)
+    channel = tl.arange(0, BLOCK)
+    inside = channel < channels
+    at = row * channels + channel
+    wide = tl.load(x + at, inside, 0.0).to(tl.float32)
+    if GELU:
+        # (1 + tanh(u)) / 2 is sigmoid(2 u).
+        wide *= tl.sigmoid(_GELU_SLOPE * (wide + 0.044715 * wide * wide * wide))
+    _store(out, scales, row, at, inside, wide, True)
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """See :func:`reference.layer_norm`."""
+    out = _like(x)
+    _run_norm(x, bias, weight, eps, out)
+    return out
+
+
+def gated_layer_norm(
+    x: Tensor, y: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """See :func:`reference.gated_layer_norm`."""
+    out = _like(x)
+    return _run_norm(x, bias, weight, eps, out, y, gate), out
+
+
+def gated_layer_norm_int8(
+    x: Tensor, y: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Quantized]:
+    """See :func:`reference.gated_layer_norm_int8`."""
+    out = _like_in_int8(x)
+    return _run_norm(x, bias, weight, eps, out, y, gate), out
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
+    """See :func:`reference.modulate`."""
+    out = _like(x)
+    _run_norm(x, shift, scale, eps, out)
+    return out
+
+
+def modulate_int8(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Quantized:
+    """See :func:`reference.modulate_int8`."""
+    out = _like_in_int8(x)
+    _run_norm(x, shift, scale, eps, out)
+    return out
+
+
+def added_modulate(
+    x: Tensor, y: Tensor, shift: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """See :func:`reference.added_modulate`."""
+    out = _like(x)
+    return _run_norm(x, shift, scale, eps, out, y), out
+
+
+def added_modulate_int8(
+    x: Tensor, y: Tensor, shift: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Quantized]:
+    """See :func:`reference.added_modulate_int8`."""
+    out = _like_in_int8(x)
+    return _run_norm(x, shift, scale, eps, out, y), out
+
+
+def quantize(x: Tensor) -> Quantized:
+    """See :func:`reference.quantize`."""
+    return _run_activation(x, gelu=False)
+
+
+def gelu_int8(x: Tensor) -> Quantized:
+    """See :func:`reference.gelu_int8`."""
+    return _run_activation(x, gelu=True)
+
+
+def _like(x: Tensor) -> Tensor:
+    return torch.empty(x.shape, device=x.device, dtype=x.dtype)
+
+
+def _like_in_int8(x: Tensor) -> Quantized:
+    values = torch.empty(x.shape, device=x.device, dtype=torch.int8)
+    return Quantized(values, torch.empty((*x.shape[:-1], 1), device=x.device))
+
+
+def _run_norm(
+    x: Tensor,
+    shift: Tensor,
+    factor: Tensor,
+    eps: float,
+    out: Tensor | Quantized,
+    y: Tensor | None = None,
+    gate: Tensor | None = None,
+) -> Tensor:
+    """Fill `out`; gives x, or the sum where there is something to add.
+
+    A factor for each frame modulates, one for all is a weight.
+    """
+    x = x.contiguous()
+    total = x if y is None else _like(x)
+    # What a kernel does not touch still has to be a pointer.
+    values, scales = out if isinstance(out, Quantized) else (out, out)
+    channels = x.shape[-1]
+    _norm[(x.numel() // channels,)](
+        x,
+        x if y is None else y.contiguous(),
+        *_by_frame(shift if gate is None else gate),
+        *_by_frame(shift),
+        *_by_frame(factor),
+        total,
+        values,
+        scales,
+        channels,
+        x.shape[-2],
+        eps,
+        ADD=y is not None,
+        GATED=gate is not None,
+        MODULATE=factor.ndim > 1,
+        QUANTIZE=isinstance(out, Quantized),
+        **_sizes(channels),
+    )
+    return total
+
+
+def _run_activation(x: Tensor, *, gelu: bool) -> Quantized:
+    x = x.contiguous()
+    out, channels = _like_in_int8(x), x.shape[-1]
+    _activate[(x.numel() // channels,)](x, *out, channels, GELU=gelu, **_sizes(channels))
+    return out
+
+
+def _by_frame(vector: Tensor) -> tuple[Tensor, int]:
+    """Vectors of all frames as a kernel reads them, and the elements from one to the next."""
+    if vector.ndim == 1:
+        return vector.contiguous(), 0
+    # Those of a block come as views of one table: the same distance between any two, no copy.
+    batch, frame, _, channel = vector.stride()
+    if channel != 1 or batch != vector.shape[1] * frame:
+        vector = vector.contiguous()
+    return vector, vector.stride(1)
+
+
+def _sizes(channels: int) -> dict[str, int]:
+    block = triton.next_power_of_2(channels)
+    return {"BLOCK": block, "num_warps": min(max(block // 512, 1), 16)}
