@@ -78,13 +78,13 @@ def norm_rope_write(
     slots: Tensor,
 ) -> Tensor:
     """A copy a frame, twice as fast as one by index; see :func:`reference.norm_rope_write`."""
-    heads, frames = keys.shape[-2:], (len(slots), -1)
-    turned = rope(rms_norm(k, k_weight, eps).unflatten(-1, heads), rotation).unflatten(1, frames)
-    fresh = v.unflatten(-1, heads).unflatten(1, frames)
+    frames = (len(slots), -1)
+    turned = rope(rms_norm(k.flatten(-2), k_weight, eps).view_as(k), rotation).unflatten(1, frames)
+    fresh = v.unflatten(1, frames)
     for index, slot in enumerate(slots.tolist()):
         keys[:, slot] = turned[:, index]
         values[:, slot] = fresh[:, index]
-    return rope(rms_norm(q, q_weight, eps).unflatten(-1, heads), rotation)
+    return rope(rms_norm(q.flatten(-2), q_weight, eps).view_as(q), rotation)
 
 
 def modulate_int8(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Quantized:

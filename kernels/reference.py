@@ -152,7 +152,7 @@ def norm_rope_write(
     are written into the cache, frame by frame.
 
     Args:
-        q: as projected, [batch, tokens, heads * head_dim].
+        q: as projected, [batch, tokens, heads, head_dim].
         k: as ``q``.
         v: as ``q``.
         q_weight: of the norm, [heads * head_dim].
@@ -166,11 +166,11 @@ def norm_rope_write(
     Returns:
         The rotated queries, [batch, tokens, heads, head_dim].
     """
-    heads, frames = keys.shape[-2:], (len(slots), -1)
-    turned = rope(rms_norm(k, k_weight, eps).unflatten(-1, heads), rotation)
+    frames = (len(slots), -1)
+    turned = rope(rms_norm(k.flatten(-2), k_weight, eps).view_as(k), rotation)
     keys.index_copy_(1, slots, turned.unflatten(1, frames))
-    values.index_copy_(1, slots, v.unflatten(-1, heads).unflatten(1, frames))
-    return rope(rms_norm(q, q_weight, eps).unflatten(-1, heads), rotation)
+    values.index_copy_(1, slots, v.unflatten(1, frames))
+    return rope(rms_norm(q.flatten(-2), q_weight, eps).view_as(q), rotation)
 
 
 def quantize(x: Tensor) -> Quantized:

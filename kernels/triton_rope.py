@@ -85,10 +85,11 @@ def norm_rope_write(
     Raises:
         ValueError: a slot of the cache is not one piece of memory, or keys and values differ.
     """
-    batch, tokens, channels = q.shape
+    batch, tokens, heads, head_dim = q.shape
+    channels = heads * head_dim
     if not keys[0, 0].is_contiguous() or keys.stride() != values.stride():
         raise ValueError("keys and values have to lie alike, the tokens of a slot one by one")
-    out = torch.empty((batch, tokens, *keys.shape[-2:]), device=q.device, dtype=q.dtype)
+    out = torch.empty(q.shape, device=q.device, dtype=q.dtype)
     block = triton.next_power_of_2(channels)
     _norm_rope_write[(batch * tokens, 2)](
         q.contiguous(),
@@ -107,7 +108,7 @@ def norm_rope_write(
         keys.shape[2],
         channels,
         eps,
-        HEAD=keys.shape[-1],
+        HEAD=head_dim,
         BLOCK=block,
         num_warps=min(max(block // 512, 1), 16),
     )

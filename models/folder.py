@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from longtake.models.quantization import SCALE_SUFFIX, dequantize
+from longtake.models.quantization import SCALE_SUFFIX, dequantize, quantize
 from longtake.streaming import StreamError
 
 Config = TypeVar("Config")
@@ -101,13 +101,14 @@ def load_weights(
 ) -> Module:
     """Fill a module (made on the meta device or not) from the safetensors of a folder.
 
-    Stored int8 weights are dequantised. Tied parameters need to be there only once; whoever
-    called ties them again.
+    Stored int8 weights are dequantised, unless the module computes in int8: then those stored
+    otherwise are quantised. Tied parameters need to be there only once; whoever called ties them
+    again.
 
     Args:
         module: its parameters' names and shapes are what the files must hold.
         folder: the part's subfolder.
-        dtype: of the loaded parameters.
+        dtype: of the loaded parameters that are not in int8.
         adapt: makes of each tensor, by its name and before it becomes ``dtype``, what is loaded.
 
     Returns:
@@ -134,7 +135,11 @@ def load_weights(
             if problem:
                 raise StreamError("bad_model", f"{folder}: {problem}", REFETCH)
             stored.add(stored_name)
-            found[name] = (adapt(name, tensor) if adapt else tensor).to(dtype)
+            whole = adapt(name, tensor) if adapt else tensor
+            if name + SCALE_SUFFIX in expected:
+                found |= quantize({name: whole})
+            else:
+                found[name] = whole.to(dtype)
     except ValueError as error:
         raise StreamError("bad_model", f"{folder}: {error}", REFETCH) from None
     if problem := lack(expected, found):

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from longtake.kernels import Kernels, bind
+from longtake.kernels.registry import OPERATIONS
 from longtake.models.video.rope import RotaryEmbedding
+from longtake.models.video.transformer import Norms
 
 
 def training_kernels(device: torch.device) -> Kernels:
     """The references, which have gradients and are fused by the compiler; fast attention."""
-    names = ("rms_norm", "rope", "layer_norm", "modulate", "gated_add", "gelu")
-    overrides = dict.fromkeys(names, "reference")
+    overrides = dict.fromkeys(OPERATIONS, "reference")
     overrides["attention"] = "cpu" if device.type == "cpu" else "sdpa"
     return bind(device, torch.bfloat16, overrides)
 
@@ -50,14 +51,18 @@ class ChunkCausalAttention:
         frames = [place * chunk + frame for place in places for frame in range(chunk)]
         self.rotation = RotaryEmbedding(head_dim)(frames, *grid).to(device)
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:  # noqa: ARG002
         """See `longtake.models.video.transformer.SelfAttention`."""
-        return self.attend(*self.rotate(q, k, 0), v, 0)
+        return self.attend(*self.rotate(q, k, norms, 0), v, 0)
 
-    def rotate(self, q: Tensor, k: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        """Queries and keys of the chunks from index `start` on, rotated to their places."""
-        rotation = self.rotation[start * self.tokens :]
-        return self.kernels.rope(q, rotation), self.kernels.rope(k, rotation)
+    def rotate(self, q: Tensor, k: Tensor, norms: Norms, start: int) -> tuple[Tensor, Tensor]:
+        """Queries and keys of the chunks from index `start` on, normed, rotated to their places."""
+        ops, rotation = self.kernels, self.rotation[start * self.tokens :]
+        q, k = (
+            ops.rms_norm(x.flatten(-2), weight, norms.eps).view_as(x)
+            for x, weight in ((q, norms.q), (k, norms.k))
+        )
+        return ops.rope(q, rotation), ops.rope(k, rotation)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
         """Rotated queries of the chunks from index `start` on, over keys and values of all."""
@@ -83,19 +88,19 @@ class RememberingAttention:
         self.calls = 0
         self.memory: list[tuple[Tensor, Tensor]] = []
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:  # noqa: ARG002
         """See `longtake.models.video.transformer.SelfAttention`."""
-        attended: Tensor = self._remember(q, k, v)
+        attended: Tensor = self._remember(q, k, v, norms)
         return attended
 
     # What it keeps is for each layer another; a compiler that looked inside, or at the layer's
     # number, would compile each anew. So layers are counted here.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _remember(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def _remember(self, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
         every, layer = self.attention, self.calls % self.layers
         self.calls += 1
         start = every.clean if layer < len(self.memory) else 0
-        q, k = every.rotate(q, k, start)
+        q, k = every.rotate(q, k, norms, start)
         if start:
             keys, values = self.memory[layer]
             k, v = torch.cat((keys, k), 1), torch.cat((values, v), 1)

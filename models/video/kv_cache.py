@@ -18,7 +18,7 @@ from torch import Tensor
 
 from longtake.kernels import Kernels
 from longtake.models.video.rope import RotaryEmbedding
-from longtake.models.video.transformer import TransformerConfig
+from longtake.models.video.transformer import Norms, TransformerConfig
 from longtake.streaming import Budget, Rule, Span
 
 Positions = Literal["relative", "absolute"]
@@ -96,6 +96,7 @@ class KVCache:
         self._sink_positions: list[int] = []
         self._staged: list[int] = []
         self._staged_slots: list[int] = []
+        self._written = torch.empty(0, dtype=torch.int64)
         self._read: slice | list[int] = []
         self._rotation = torch.empty(0)
 
@@ -124,6 +125,7 @@ class KVCache:
         if len(free) < len(staged):
             raise ValueError(f"{len(staged)} frames do not fit in {len(free)} free slots")
         self._staged, self._staged_slots = staged, free[: len(staged)]
+        self._written = torch.tensor(self._staged_slots, device=self._keys.device)
         taken = sorted(set(range(len(self._table))) - set(free[len(self._staged) :]))
         # In the common case a slice, which reads without a copy.
         self._read = slice(len(taken)) if taken == list(range(len(taken))) else taken
@@ -132,21 +134,18 @@ class KVCache:
         self._rotate_sinks(held[: self.settings.sink], positions)
         self._rotation = self._rotations(positions[len(held) :])
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
         """Overwrite the staged slots of one layer and attend to all that is held."""
-        rope = self._kernels.rope
+        ops = self._kernels
         keys, values = self._keys[layer], self._values[layer]
-        shape = (len(self._staged), self._frame_tokens)
-        rotated, fresh = rope(k, self._rotation).unflatten(1, shape), v.unflatten(1, shape)
-        for index, slot in enumerate(self._staged_slots):
-            keys[:, slot] = rotated[:, index]
-            values[:, slot] = fresh[:, index]
         first = len(self.frames)
         if first < self.settings.sink:
-            raw = k.unflatten(1, shape)[:, : self.settings.sink - first]
-            self._raw_sinks[layer][:, first : first + raw.shape[1]] = raw
+            raw = k.unflatten(1, (len(self._staged), -1))[:, : self.settings.sink - first]
+            sinks = self._raw_sinks[layer][:, first : first + raw.shape[1]]
+            sinks.copy_(ops.rms_norm(raw.flatten(-2), norms.k, norms.eps).view_as(sinks))
+        turned = ops.norm_rope_write(q, k, v, *norms, self._rotation, keys, values, self._written)
         seen = (each[:, self._read].flatten(1, 2) for each in (keys, values))
-        return self._kernels.attention(rope(q, self._rotation), *seen)
+        return ops.attention(turned, *seen)
 
     def commit(self, upcoming: int | None = None) -> None:
         """Make the staged frames part of the cache and free what the budget lets go.

@@ -9,15 +9,17 @@ attends.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longtake.kernels import Kernels
+from longtake.kernels import Kernels, Quantized
+from longtake.models.quantization import Int8Linear
 
 TextKV = Sequence[tuple[Tensor, Tensor]]
 """For each layer the prompt's keys and values, both [batch, text_tokens, heads, head_dim]."""
@@ -62,17 +64,32 @@ class TransformerConfig:
         return self.num_attention_heads * self.attention_head_dim
 
 
+class Norms(NamedTuple):
+    """The RMS norms of queries and keys, over all heads.
+
+    Attributes:
+        q: weight, [heads * head_dim].
+        k: as ``q``.
+        eps: of both.
+    """
+
+    q: Tensor
+    k: Tensor
+    eps: float
+
+
 class SelfAttention(Protocol):
     """Whoever owns the keys and values of self-attention during one forward."""
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Rotate, keep what is to be kept, attend.
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
+        """Norm, rotate, keep what is to be kept, attend.
 
         Args:
             layer: the block's index.
-            q: normed, not yet rotated queries, [batch, tokens, heads, head_dim].
-            k: normed, not yet rotated keys, as ``q``.
+            q: queries as projected, [batch, tokens, heads, head_dim].
+            k: keys, as ``q``.
             v: values, as ``q``.
+            norms: of queries and keys.
 
         Returns:
             [batch, tokens, heads, head_dim].
@@ -85,21 +102,62 @@ def _heads(x: Tensor, heads: int) -> Tensor:
     return x.view(*x.shape[:-1], heads, -1)
 
 
+@dataclass(frozen=True)
+class _Precision:
+    """The blocks' linear layers, and the operations that feed them."""
+
+    linear: Callable[[int, int], nn.Module]
+    modulate: Callable[[Tensor, Tensor, Tensor, float], Tensor | Quantized]
+    gated_layer_norm: Callable[
+        [Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor | Quantized]
+    ]
+    added_modulate: Callable[
+        [Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor | Quantized]
+    ]
+    gelu: Callable[[Tensor], Tensor | Quantized]
+
+    @staticmethod
+    def of(ops: Kernels, *, int8: bool) -> _Precision:
+        if int8:
+            return _Precision(
+                partial(Int8Linear, kernels=ops),
+                ops.modulate_int8,
+                ops.gated_layer_norm_int8,
+                ops.added_modulate_int8,
+                ops.gelu_int8,
+            )
+        return _Precision(
+            nn.Linear, ops.modulate, ops.gated_layer_norm, ops.added_modulate, ops.gelu
+        )
+
+
 class _Attention(nn.Module):
-    def __init__(self, config: TransformerConfig, kernels: Kernels) -> None:
+    def __init__(self, config: TransformerConfig, kernels: Kernels, precision: _Precision) -> None:
         super().__init__()
         dim = config.dim
-        self.to_q = nn.Linear(dim, dim)
-        self.to_k = nn.Linear(dim, dim)
-        self.to_v = nn.Linear(dim, dim)
-        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+        self.to_q = precision.linear(dim, dim)
+        self.to_k = precision.linear(dim, dim)
+        self.to_v = precision.linear(dim, dim)
+        self.to_out = nn.ModuleList([precision.linear(dim, dim)])
         self.norm_q = nn.RMSNorm(dim, eps=config.eps)
         self.norm_k = nn.RMSNorm(dim, eps=config.eps)
         self.heads = config.num_attention_heads
         self.eps = config.eps
         self.kernels = kernels
 
-    def query(self, x: Tensor) -> Tensor:
+    @property
+    def norms(self) -> Norms:
+        return Norms(self.norm_q.weight, self.norm_k.weight, self.eps)
+
+    def project(self, x: Tensor | Quantized) -> tuple[Tensor, Tensor, Tensor]:
+        """Of [batch, frames, tokens of a frame, dim], what a :class:`SelfAttention` takes."""
+        q, k, v = (
+            _heads(linear(x).flatten(1, 2), self.heads)
+            for linear in (self.to_q, self.to_k, self.to_v)
+        )
+        return q, k, v
+
+    def query(self, x: Tensor | Quantized) -> Tensor:
         normed = self.kernels.rms_norm(self.to_q(x), self.norm_q.weight, self.eps)
         return _heads(normed, self.heads)
 
@@ -113,41 +171,42 @@ class _Attention(nn.Module):
 
 
 class _GELUProjection(nn.Module):
-    def __init__(self, dim: int, ffn_dim: int) -> None:
+    def __init__(self, dim: int, ffn_dim: int, precision: _Precision) -> None:
         super().__init__()
-        self.proj = nn.Linear(dim, ffn_dim)
+        self.proj = precision.linear(dim, ffn_dim)
 
 
 class _FeedForward(nn.Module):
-    def __init__(self, config: TransformerConfig, kernels: Kernels) -> None:
+    def __init__(self, config: TransformerConfig, precision: _Precision) -> None:
         super().__init__()
         # diffusers keeps a dropout at index 1; the place is held so that the names agree.
         self.net = nn.ModuleList(
             [
-                _GELUProjection(config.dim, config.ffn_dim),
+                _GELUProjection(config.dim, config.ffn_dim, precision),
                 nn.Identity(),
-                nn.Linear(config.ffn_dim, config.dim),
+                precision.linear(config.ffn_dim, config.dim),
             ]
         )
-        self.kernels = kernels
+        self.gelu = precision.gelu
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Quantized) -> Tensor:
         projection = self.net[0]
         assert isinstance(projection, _GELUProjection)
-        out: Tensor = self.net[2](self.kernels.gelu(projection.proj(x)))
+        out: Tensor = self.net[2](self.gelu(projection.proj(x)))
         return out
 
 
 class _Block(nn.Module):
-    def __init__(self, config: TransformerConfig, kernels: Kernels) -> None:
+    def __init__(self, config: TransformerConfig, kernels: Kernels, precision: _Precision) -> None:
         super().__init__()
-        self.attn1 = _Attention(config, kernels)
-        self.attn2 = _Attention(config, kernels)
+        self.attn1 = _Attention(config, kernels, precision)
+        self.attn2 = _Attention(config, kernels, precision)
         self.norm2 = nn.LayerNorm(config.dim, eps=config.eps) if config.cross_attn_norm else None
-        self.ffn = _FeedForward(config, kernels)
+        self.ffn = _FeedForward(config, precision)
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, config.dim) / config.dim**0.5)
         self.eps = config.eps
         self.kernels = kernels
+        self.precision = precision
 
     def forward(
         self,
@@ -166,22 +225,24 @@ class _Block(nn.Module):
             layer: this block's index.
             attention: the owner of self-attention's keys.
         """
-        ops = self.kernels
+        ops, feeding, own, cross = self.kernels, self.precision, self.attn1, self.attn2
         table = (self.scale_shift_table.float() + modulation.float()).to(x.dtype)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = table.unsqueeze(-2).unbind(2)
         frames = x.shape[1:3]
 
-        h = ops.modulate(x, shift, scale, self.eps).flatten(1, 2)
-        attended = attention(layer, self.attn1.query(h), *self.attn1.key_value(h))
-        x = ops.gated_add(x, self.attn1.output(attended).unflatten(1, frames), gate)
+        h = feeding.modulate(x, shift, scale, self.eps)
+        attended = attention(layer, *own.project(h), own.norms)
+        y = own.output(attended).unflatten(1, frames)
 
-        h = x
-        if self.norm2 is not None:
-            h = ops.layer_norm(x, self.norm2.weight, self.norm2.bias, self.eps)
-        attended = ops.attention(self.attn2.query(h.flatten(1, 2)), *text_kv)
-        x = x + self.attn2.output(attended).unflatten(1, frames)
+        if self.norm2 is None:
+            h = x = ops.gated_add(x, y, gate)
+        else:
+            weight, bias = self.norm2.weight, self.norm2.bias
+            x, h = feeding.gated_layer_norm(x, y, gate, weight, bias, self.eps)
+        attended = ops.attention(cross.query(h).flatten(1, 2), *text_kv)
+        y = cross.output(attended).unflatten(1, frames)
 
-        h = ops.modulate(x, ffn_shift, ffn_scale, self.eps)
+        x, h = feeding.added_modulate(x, y, ffn_shift, ffn_scale, self.eps)
         return ops.gated_add(x, self.ffn(h), ffn_gate)
 
 
@@ -216,16 +277,19 @@ class WanTransformer(nn.Module):
     Args:
         config: sizes, from the model folder.
         kernels: the bound operations.
+        int8: whether the blocks' linear layers compute with weights and activations in int8;
+            embeddings, time projection and head never do.
     """
 
-    def __init__(self, config: TransformerConfig, kernels: Kernels) -> None:
+    def __init__(self, config: TransformerConfig, kernels: Kernels, *, int8: bool = False) -> None:
         super().__init__()
         self.config = config
         self.patch_embedding = nn.Conv3d(
             config.in_channels, config.dim, config.patch_size, config.patch_size
         )
         self.condition_embedder = _Conditions(config)
-        blocks = [_Block(config, kernels) for _ in range(config.num_layers)]
+        precision = _Precision.of(kernels, int8=int8)
+        blocks = [_Block(config, kernels, precision) for _ in range(config.num_layers)]
         self.blocks: Sequence[_Block] = nn.ModuleList(blocks)  # type: ignore[assignment]
         self.proj_out = nn.Linear(config.dim, config.out_channels * math.prod(config.patch_size))
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)

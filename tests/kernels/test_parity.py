@@ -81,7 +81,7 @@ def added_modulate(random, *shape):
 
 def norm_rope_write(random, batch, frames, heads, head_dim):
     tokens, dim = frames * FRAME_TOKENS, heads * head_dim
-    q, k, v = (random(batch, tokens, dim) for _ in range(3))
+    q, k, v = (random(batch, tokens, heads, head_dim) for _ in range(3))
     _, rotation = rope(random, batch, tokens, heads, head_dim)
     keys, values = (
         torch.full((batch, frames + SPARE, FRAME_TOKENS, heads, head_dim), torch.nan, dtype=q.dtype)
@@ -132,18 +132,18 @@ def norm64(x, weight, bias):
     return centred * (centred.square().mean(-1, keepdim=True) + EPS).rsqrt() * weight + bias
 
 
-def rotated64(x, weight, rotation, heads):
-    normed = x * (x.square().mean(-1, keepdim=True) + EPS).rsqrt() * weight
-    pairs = torch.view_as_complex(normed.unflatten(-1, (*heads, -1, 2)).contiguous())
+def rotated64(x, weight, rotation):
+    normed = x * (x.square().mean((-2, -1), keepdim=True) + EPS).rsqrt()
+    normed = normed * weight.view(x.shape[-2:])
+    pairs = torch.view_as_complex(normed.unflatten(-1, (-1, 2)).contiguous())
     return torch.view_as_real(pairs * torch.view_as_complex(rotation).unsqueeze(1)).flatten(-2)
 
 
 def norm_rope_write64(q, k, v, q_weight, k_weight, eps, rotation, keys, values, slots):
-    batch, _, frame_tokens, *heads = keys.shape
-    frames = (batch, len(slots), frame_tokens, *heads)
-    keys[:, slots] = rotated64(k, k_weight, rotation, heads[:1]).reshape(frames)
-    values[:, slots] = v.reshape(frames)
-    return rotated64(q, q_weight, rotation, heads[:1])
+    frames = (len(slots), FRAME_TOKENS)
+    keys[:, slots] = rotated64(k, k_weight, rotation).unflatten(1, frames)
+    values[:, slots] = v.unflatten(1, frames)
+    return rotated64(q, q_weight, rotation)
 
 
 # What the fused operations are, in float64; sums are those already rounded.

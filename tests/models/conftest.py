@@ -18,7 +18,7 @@ from longtake.models.video.generator import FilmState, StreamingConfig, VideoGen
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
-from longtake.models.video.transformer import TransformerConfig, WanTransformer
+from longtake.models.video.transformer import Norms, TransformerConfig, WanTransformer
 
 CPU = torch.device("cpu")
 GRID = (2, 3)
@@ -85,8 +85,9 @@ class PlainAttention:
         self.past = past
         self.made: list[tuple[Tensor, Tensor]] = []
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
         assert layer == len(self.made)
+        q, k = _normed(q, norms.q, norms.eps), _normed(k, norms.k, norms.eps)
         self.made.append((k, v))
         if self.past is not None:
             k, v = (torch.cat(pair, 1) for pair in zip(self.past[layer], (k, v), strict=True))
@@ -99,6 +100,13 @@ class PlainAttention:
             scores[..., k.shape[1] - len(own) :].masked_fill_(hidden, -torch.inf)
         out = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v.double())
         return out.to(q.dtype)
+
+
+def _normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Over all heads together, in float64, rounded as stored keys are."""
+    wide = x.double()
+    rms = (wide.square().mean((-2, -1), keepdim=True) + eps).sqrt()
+    return (wide / rms * weight.double().view(x.shape[-2:])).to(x.dtype)
 
 
 def _rotate(x: Tensor, positions: Sequence[int], grid: tuple[int, int]) -> Tensor:
