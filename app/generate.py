@@ -79,6 +79,7 @@ def generate(options: argparse.Namespace, began: float) -> int:
         dtype=options.dtype,
         lora=options.lora,
         lora_scale=options.lora_scale,
+        quantize=options.quantize,
     )
     with opened as model:
         loaded = time.perf_counter() - began

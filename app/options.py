@@ -123,6 +123,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="how much of the LoRA (default: 1, all of it)",
     )
+    parser.add_argument(
+        "--quantize",
+        choices=["int8"],
+        help="multiply in 8 bits: half the memory, and faster on many machines; films differ a "
+        "little",
+    )
     _add_device(parser)
 
 

@@ -67,6 +67,7 @@ def _serve(
         dtype=options.dtype,
         lora=options.lora,
         lora_scale=options.lora_scale,
+        quantize=options.quantize,
     )
     with opened as model:
         print(f"{model.folder.name} is loaded; takes are saved in {takes.path}", file=sys.stderr)

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import UMT5Config, UMT5EncoderModel
 
-from longtake.kernels import Kernels, bind
+from longtake.kernels import Kernels, bind, implementations
 from longtake.models.folder import (
     load_weights,
     read_config,
@@ -45,6 +45,8 @@ def load_generator(
     dtype: torch.dtype,
     overrides: Mapping[str, str] | None = None,
     lora: LoRA | None = None,
+    *,
+    int8: bool = False,
 ) -> VideoGenerator:
     """Load every part of a folder.
 
@@ -55,16 +57,21 @@ def load_generator(
         dtype: for the weights.
         overrides: operation -> implementation, see :func:`longtake.kernels.bind`.
         lora: merged into the transformer's weights as they are loaded.
+        int8: whether the transformer's blocks compute in int8, see :class:`.WanTransformer`; it
+            does not matter how the folder stores its weights.
 
     Raises:
         StreamError: ``bad_model``: what is missing, unknown or unfit, named; ``bad_lora``: it was
             trained for another model; ``no_memory``: it would not fit, with the arithmetic and what
-            would.
+            would; ``bad_setting``: int8 is asked for where nothing makes it fast.
     """
     sizes = film_sizes(folder, dtype)
     config, kernels = sizes.config, bind(device, dtype, overrides)
+    if int8:
+        _check_int8(kernels, device, overrides or {})
     with making_room(folder, sizes, device):
-        transformer = _transformer(folder / "transformer", kernels, dtype, lora).to(device)
+        transformer = _transformer(folder / "transformer", kernels, dtype, lora, int8=int8)
+        transformer = transformer.to(device)
         codec = _codec(folder / "vae", sizes.codec, device, dtype)
         text_encoder = _text_encoder(folder, config.text_length, device, dtype)
     if misfit := _misfit(config, transformer, codec, text_encoder):
@@ -95,11 +102,23 @@ def film_sizes(folder: Path, dtype: torch.dtype) -> FilmSizes:
     )
 
 
-def empty_transformer(folder: Path, kernels: Kernels) -> WanTransformer:
+def empty_transformer(folder: Path, kernels: Kernels, *, int8: bool = False) -> WanTransformer:
     """The transformer that ``config.json`` of a part's folder describes, on the meta device."""
     config = read_config(folder / "config.json", TransformerConfig)
     with torch.device("meta"):
-        return WanTransformer(config, kernels)
+        return WanTransformer(config, kernels, int8=int8)
+
+
+def _check_int8(kernels: Kernels, device: torch.device, overrides: Mapping[str, str]) -> None:
+    """The reference is many times slower than no int8, so it has to be asked for by name."""
+    if kernels.names["int8_linear"] == "reference" and "int8_linear" not in overrides:
+        why = next(
+            refusal
+            for each in reversed(implementations("int8_linear"))
+            if (refusal := each.refusal(device, torch.bfloat16))
+        )
+        problem = f"int8 is not served on this {device.type} device: its kernel {why}"
+        raise StreamError("bad_setting", problem, "leave --quantize out")
 
 
 def empty_codec(folder: Path, kind: object) -> TinyCodec | WanCodec:
@@ -138,9 +157,9 @@ def empty_text_encoder(folder: Path) -> UMT5EncoderModel:
 
 
 def _transformer(
-    folder: Path, kernels: Kernels, dtype: torch.dtype, lora: LoRA | None
+    folder: Path, kernels: Kernels, dtype: torch.dtype, lora: LoRA | None, *, int8: bool
 ) -> WanTransformer:
-    empty = empty_transformer(folder, kernels)
+    empty = empty_transformer(folder, kernels, int8=int8)
     if lora is None:
         return load_weights(empty, folder, dtype)
     lora.check(dict(empty.named_parameters()))

@@ -284,6 +284,7 @@ class WanTransformer(nn.Module):
     def __init__(self, config: TransformerConfig, kernels: Kernels, *, int8: bool = False) -> None:
         super().__init__()
         self.config = config
+        self.int8 = int8
         self.patch_embedding = nn.Conv3d(
             config.in_channels, config.dim, config.patch_size, config.patch_size
         )

@@ -323,6 +323,15 @@ def test_all_that_computes_runs_in_one_thread_that_is_not_the_callers(
     assert threading.current_thread() not in threads
 
 
+def test_int8_is_said_among_the_conditions_and_nothing_else_is_taken_for_it(tiny_model, model):
+    with longtake.open(tiny_model, quantize="int8", device="cpu") as quantized:
+        assert quantized.conditions["quantize"] == "int8"
+        assert len(list(quantized.take("a red ball").frames(1))) == 8
+    assert "quantize" not in model.conditions
+    with pytest.raises(StreamError, match="quantize is 'int4'"):
+        longtake.open(tiny_model, quantize="int4")
+
+
 def test_devices_and_dtypes(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert choose_device("auto").type == "cpu"

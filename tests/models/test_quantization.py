@@ -41,6 +41,13 @@ def test_quantising_again_changes_nothing():
     torch.testing.assert_close(twice["a.weight"], once["a.weight"])
 
 
+def test_what_is_quantised_already_stays_as_it_is():
+    once = quantize({"a.weight": torch.randn(8, 8)})
+    twice = quantize(once)
+    assert twice.keys() == once.keys()
+    assert all(torch.equal(twice[name], once[name]) for name in once)
+
+
 def test_vectors_and_tables_stay_bfloat16():
     tensors = {
         "a.bias": torch.randn(4),

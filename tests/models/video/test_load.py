@@ -16,6 +16,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
+from longtake.kernels.registry import OPERATIONS
 from longtake.models.folder import read_json, write_json
 from longtake.models.video.load import load_generator, save_generator
 from longtake.models.video.wan_codec import WanCodec
@@ -30,8 +31,8 @@ def folder(tiny_model, tmp_path):
 
 @pytest.fixture
 def load(tiny):
-    def load(path, dtype=torch.float32, overrides=None):
-        return load_generator(path, tiny.device, dtype, overrides)
+    def load(path, dtype=torch.float32, overrides=None, **more):
+        return load_generator(path, tiny.device, dtype, overrides, **more)
 
     return load
 
@@ -109,6 +110,61 @@ def test_kernels_are_bound_as_asked(load, folder):
     assert generator.kernels.names["rope"] == "cpu"
     with pytest.raises(ValueError, match="attention=flash"):
         load(folder, overrides={"attention": "flash"})
+
+
+INT8 = "attn1.to_q", "attn2.to_out.0", "ffn.net.0.proj", "ffn.net.2"
+
+
+def test_int8_keeps_the_stored_weights_and_makes_almost_the_same_film(load, folder, run_chunk):
+    plain, int8 = load(folder), load(folder, int8=True)
+    stored = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    for name in (f"blocks.1.{layer}.weight" for layer in INT8):
+        assert torch.equal(int8.transformer.get_parameter(name), stored[name])
+        scales = (int8.transformer.get_parameter(name + "_scale"), stored[name + "_scale"])
+        torch.testing.assert_close(*scales, rtol=1e-6, atol=0)
+    for name in ("patch_embedding.weight", "condition_embedder.time_proj.weight", "proj_out.bias"):
+        pair = (each.transformer.get_parameter(name) for each in (int8, plain))
+        torch.testing.assert_close(*pair, rtol=0, atol=0)
+    latents = []
+    for generator in (plain, int8):
+        state = generator.open("a red ball", 3)
+        run_chunk(generator, state)
+        latents.append(torch.cat([*state.history.values()]))
+    error = (latents[1] - latents[0]).std() / latents[0].std()
+    assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_in_int8_is_saved_and_loaded(dtype, load, folder, run_chunk, tmp_path):
+    first = load(folder, dtype, int8=True)
+    parts = (first.transformer, first.codec, first.text_encoder, first.config)
+    save_generator(tmp_path / "again", *parts)
+    second = load(tmp_path / "again", dtype, int8=True)
+    stays = {f"blocks.{block}.{layer}.weight" for block in range(2) for layer in INT8}
+    before, after = (dict(each.transformer.named_parameters()) for each in (first, second))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in stays)
+    assert run_chunk(second, second.open("a red ball", 3)).shape == (8, 32, 32, 3)
+
+
+def test_a_folder_in_floats_loads_in_int8(wan_folder, load, run_chunk):
+    folder, pipeline = wan_folder
+    generator = load(folder, int8=True)
+    for name in (f"blocks.0.{layer}" for layer in INT8):
+        ours, theirs = (
+            each.get_submodule(name) for each in (generator.transformer, pipeline.transformer)
+        )
+        back = ours.weight * ours.weight_scale
+        assert ((back - theirs.weight).abs() <= 0.501 * ours.weight_scale).all()
+    assert len(run_chunk(generator, generator.open("a red ball", 1))) == 9
+
+
+def test_int8_where_nothing_makes_it_fast_is_refused_unless_asked_for_by_name(load, folder, tiny):
+    with pytest.raises(StreamError, match=r"not served on this mps device.* runs on c") as caught:
+        load_generator(folder, torch.device("mps"), torch.float32, int8=True)
+    assert caught.value.code == "bad_setting"
+    every = dict.fromkeys(OPERATIONS, "reference")
+    assert load(folder, overrides=every, int8=True).transformer.int8
 
 
 def test_config_of_the_text_encoder_holds_what_transformers_needs(folder, load):
