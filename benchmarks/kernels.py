@@ -1,4 +1,9 @@
-"""Every kernel against its reference, in one run: ratios above 1 are what it gains."""
+"""Every kernel against its reference and against the machine, in one run.
+
+A gain above 1 is what a kernel saves over its reference. What it achieves (TFLOP/s where it
+multiplies matrices, GB/s elsewhere) is set against ceilings measured in the same run: the largest
+matrix products and the largest copy. Linear layers in int8 are set against the library's own too.
+"""
 
 from __future__ import annotations
 
@@ -11,78 +16,260 @@ if __name__ == "__main__":
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
 from longtake.benchmarks.report import show, write_result
-from longtake.kernels import implementations
-from longtake.kernels.registry import OPERATIONS
+from longtake.kernels import Quantized, implementations
+from longtake.kernels.reference import quantize
 
-# The bundled model's shapes: a chunk of 3 frames of 64 tokens, 6 heads of 64, 12 frames of keys.
-FRAMES, FRAME_TOKENS, KEYS, HEADS, HEAD_DIM, FFN = 3, 64, 768, 6, 64, 1152
+EPS = 1e-6
+WARM_UP = 10
+COPIES = 4
+"""Sets of inputs that calls on a GPU go through, or the next call would find its own in the
+cache."""
 
 
-def arguments(device: torch.device, dtype: torch.dtype) -> dict[str, tuple[Tensor | float, ...]]:
-    """Random inputs of every operation."""
-    tokens, dim = FRAMES * FRAME_TOKENS, HEADS * HEAD_DIM
+@dataclass(frozen=True)
+class Shapes:
+    """Of a model: a chunk's frames, tokens of a frame, frames held in the cache, heads, widths."""
+
+    frames: int
+    frame_tokens: int
+    held: int
+    heads: int
+    head_dim: int
+    ffn: int
+
+    @property
+    def dim(self) -> int:
+        """Channels of the residual stream."""
+        return self.heads * self.head_dim
+
+    @property
+    def tokens(self) -> int:
+        """Of a chunk."""
+        return self.frames * self.frame_tokens
+
+    @property
+    def linears(self) -> dict[tuple[int, int], int]:
+        """Inputs and outputs of a block's linear layers, and how often each runs in a forward."""
+        # Queries, keys, values and output; of cross-attention queries and output.
+        return {(self.dim, self.dim): 6, (self.dim, self.ffn): 1, (self.ffn, self.dim): 1}
+
+
+SHAPES = {
+    "bundled": Shapes(2, 72, 12, 6, 64, 1152),
+    "wan": Shapes(3, 1560, 12, 12, 128, 8960),
+    "toy": Shapes(2, 3, 4, 2, 8, 24),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation on one set of inputs.
+
+    Attributes:
+        operation: its name.
+        inputs: its arguments.
+        flops: of its matrix products.
+        moved: bytes that it has to read and write; the ceiling's where there are no products.
+        int8: whether the products are of int8.
+    """
+
+    operation: str
+    inputs: tuple[Any, ...]
+    flops: float = 0.0
+    moved: float = 0.0
+    int8: bool = False
+
+
+def cases(shapes: Shapes, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[str, Case]]:
+    """Every operation under a label, on random inputs."""
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, device=device, dtype=dtype)
 
-    x, row, head = draw(1, FRAMES, FRAME_TOKENS, dim), draw(1, FRAMES, 1, dim), draw(dim)
-    q, k = draw(1, tokens, HEADS, HEAD_DIM), draw(1, KEYS, HEADS, HEAD_DIM)
-    rotation = torch.randn(tokens, HEAD_DIM // 2, 2, device=device)
+    frames, dim, tokens = shapes.frames, shapes.dim, shapes.tokens
+    x, row, head = draw(1, frames, shapes.frame_tokens, dim), draw(1, frames, 1, dim), draw(dim)
+    q = draw(1, tokens, shapes.heads, shapes.head_dim)
+    cache = draw(1, shapes.held, shapes.frame_tokens, shapes.heads, shapes.head_dim)
+    hidden = draw(1, frames, shapes.frame_tokens, shapes.ffn)
+    rotation = torch.randn(tokens, shapes.head_dim // 2, 2, device=device)
+    slots = torch.arange(frames, device=device)
+    keys = cache.flatten(1, 2)
+    one, int8 = x.nbytes, x.numel()
+    products = 4.0 * tokens * keys.shape[1] * dim
+    yield "attention", Case("attention", (q, keys, keys), products)
+    yield "rms_norm", Case("rms_norm", (x, head, EPS), moved=2 * one)
+    yield "rope", Case("rope", (q, rotation), moved=2 * one + rotation.nbytes)
+    write = (q, q, q, head, head, EPS, rotation, cache, cache.clone(), slots)
+    yield "norm_rope_write", Case("norm_rope_write", write, moved=6 * one + 2 * rotation.nbytes)
+    norm, fused = (head, head, EPS), (row, row, EPS)
+    yield "layer_norm", Case("layer_norm", (x, *norm), moved=2 * one)
+    yield "modulate", Case("modulate", (x, *fused), moved=2 * one)
+    yield "gated_add", Case("gated_add", (x, x.clone(), row), moved=3 * one)
+    yield "gelu", Case("gelu", (hidden,), moved=2 * hidden.nbytes)
+    gated, added = (x, x.clone(), row, *norm), (x, x.clone(), *fused)
+    yield "gated_layer_norm", Case("gated_layer_norm", gated, moved=4 * one)
+    yield "added_modulate", Case("added_modulate", added, moved=4 * one)
+    yield "quantize", Case("quantize", (x,), moved=one + int8)
+    yield "modulate_int8", Case("modulate_int8", (x, *fused), moved=one + int8)
+    yield "gated_layer_norm_int8", Case("gated_layer_norm_int8", gated, moved=3 * one + int8)
+    yield "added_modulate_int8", Case("added_modulate_int8", added, moved=3 * one + int8)
+    yield "gelu_int8", Case("gelu_int8", (hidden,), moved=hidden.nbytes + hidden.numel())
+    for inputs, outputs in shapes.linears:
+        weight, scale = quantize(draw(outputs, inputs))
+        linear = (quantize(draw(tokens, inputs)), weight, scale, draw(outputs))
+        flops = 2.0 * tokens * inputs * outputs
+        yield (
+            f"int8_linear_{inputs}x{outputs}",
+            Case("int8_linear", linear, flops, int8=True),
+        )
+
+
+def copied(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same arguments elsewhere in memory."""
+
+    def copy(each: Any) -> Any:  # noqa: ANN401
+        if isinstance(each, Quantized):
+            return Quantized(*map(torch.clone, each))
+        return each.clone() if isinstance(each, Tensor) else each
+
+    return tuple(map(copy, inputs))
+
+
+def seconds_of(
+    run: Callable[..., object], inputs: tuple[Any, ...], device: torch.device, repeats: int
+) -> float:
+    """Median time of a call, after a warm-up; on a GPU without what it costs to launch it."""
+    if device.type == "cuda":
+        return _seconds_on_gpu(run, inputs, repeats)
+    times = []
+    for _ in range(repeats + WARM_UP):
+        began = time.perf_counter()
+        run(*inputs)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[WARM_UP:])
+
+
+def _seconds_on_gpu(run: Callable[..., object], inputs: tuple[Any, ...], repeats: int) -> float:
+    sets = [inputs, *(copied(inputs) for _ in range(COPIES - 1))]
+    # Whatever is compiled or tuned at the first call has to be before the recording.
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for each in sets:
+            run(*each)
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for each in sets:
+            run(*each)
+    times = []
+    for _ in range(max(1, repeats // COPIES) + WARM_UP):
+        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        began.record()
+        graph.replay()
+        ended.record()
+        ended.synchronize()
+        seconds: float = began.elapsed_time(ended) / 1000 / COPIES
+        times.append(seconds)
+    return statistics.median(times[WARM_UP:])
+
+
+def ceilings(device: torch.device, dtype: torch.dtype, side: int, repeats: int) -> dict[str, float]:
+    """What the machine gives at most: TFLOP/s in `dtype` and in int8, GB/s copied.
+
+    Args:
+        device: measured on.
+        dtype: of the first product.
+        side: of the square matrices.
+        repeats: calls each is the median of.
+    """
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    left, right = (quantize(each).values for each in (a, b))
+    clock = partial(seconds_of, device=device, repeats=repeats)
+    flops, block = 2 * side**3 / 1e12, torch.empty(2**28 if side > 1024 else side**2, device=device)
     return {
-        "attention": (q, k, k),
-        "rms_norm": (x, head, 1e-6),
-        "rope": (q, rotation),
-        "layer_norm": (x, head, head, 1e-6),
-        "modulate": (x, row, row, 1e-6),
-        "gated_add": (x, x, row),
-        "gelu": (draw(1, FRAMES, FRAME_TOKENS, FFN),),
+        "ceiling_tflops": flops / clock(torch.mm, (a, b)),
+        "ceiling_int8_tflops": flops / clock(torch._int_mm, (left, right.T)),
+        "ceiling_gbs": 2 * block.nbytes / 1e9 / clock(torch.clone, (block,)),
     }
 
 
-def median_seconds(run: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median time of a call, after a warm-up."""
-    times = []
-    for _ in range(repeats + 10):
-        began = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times[10:])
+def measure(
+    shapes: Shapes, device: torch.device, dtype: torch.dtype, repeats: int, side: int
+) -> dict[str, float]:
+    """All metrics by name; the speed-up of linear layers is their mean weighted by FLOPs."""
+    metrics = ceilings(device, dtype, side, repeats)
+    sped, weights = 0.0, 0.0
+    for label, case in cases(shapes, device, dtype):
+        times: dict[str, float] = {}
+        for each in implementations(case.operation):
+            if each.refusal(device, dtype) is None:
+                times[each.name] = seconds_of(each.run, case.inputs, device, repeats)
+        for name, seconds in times.items():
+            metrics[f"{label}/{name}_us"] = 1e6 * seconds
+            metrics |= achieved(f"{label}/{name}", case, seconds, metrics)
+            if name != "reference":
+                metrics[f"{label}/{name}_gain"] = times["reference"] / seconds
+        if case.int8:
+            x, weight, _, bias = case.inputs
+            plain = (x.values.to(dtype), weight.to(dtype), bias)
+            library = seconds_of(F.linear, plain, device, repeats)
+            metrics[f"{label}/library_us"] = 1e6 * library
+            weighted = case.flops * shapes.linears[weight.shape[1], weight.shape[0]]
+            sped += weighted * library / list(times.values())[-1]
+            weights += weighted
+    return metrics | {"int8_linear_speedup": sped / weights}
 
 
-def main() -> None:
+def achieved(label: str, case: Case, seconds: float, ceiling: dict[str, float]) -> dict[str, float]:
+    """What a kernel gets out of the machine, and which share of the ceiling that is."""
+    if case.flops:
+        rate, unit = case.flops / seconds / 1e12, "tflops"
+        most = ceiling["ceiling_int8_tflops" if case.int8 else "ceiling_tflops"]
+    else:
+        rate, unit, most = case.moved / seconds / 1e9, "gbs", ceiling["ceiling_gbs"]
+    return {f"{label}_{unit}": rate, f"{label}_share": rate / most}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of the benchmark."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("--device", default="auto")
+    result.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
+    result.add_argument(
+        "--shapes",
+        choices=SHAPES,
+        help="whose shapes: the bundled model's (default on a CPU), Wan 2.1 1.3B's at 480x832 "
+        "(default on a GPU), or tiny ones that measure nothing",
+    )
+    result.add_argument("--repeats", type=int, default=200)
+    result.add_argument("--out", type=Path, help="default: docs/results/kernels_cpu.json, or _cuda")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/kernels_cpu.json"))
-    options = parser.parse_args()
+    options = parser().parse_args(arguments)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
-    inputs = arguments(device, dtype)
-    metrics: dict[str, float] = {}
+    name = options.shapes or ("wan" if device.type == "cuda" else "bundled")
+    side = 64 if name == "toy" else 8192 if device.type == "cuda" else 1024
     with torch.inference_mode():
-        for operation in OPERATIONS:
-            times = {}
-            for each in implementations(operation):
-                if each.refusal(device, dtype) is None:
-                    call = lambda run=each.run, given=inputs[operation]: run(*given)  # noqa: E731
-                    times[each.name] = median_seconds(call, device, options.repeats)
-            for name, seconds in times.items():
-                metrics[f"{operation}/{name}_us"] = 1e6 * seconds
-                if name != "reference":
-                    metrics[f"{operation}/{name}_gain"] = times["reference"] / seconds
-    write_result(options.out, "longtake.benchmarks.kernels", device, metrics)
+        metrics = measure(SHAPES[name], device, dtype, options.repeats, side)
+    out = options.out or Path(f"docs/results/kernels_{device.type}.json")
+    write_result(out, "longtake.benchmarks.kernels", device, metrics, shapes=name)
     show(metrics)
 
 

@@ -1,0 +1,38 @@
+"""The kernels' benchmark, end to end at toy size."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from longtake.benchmarks import kernels
+from longtake.kernels import implementations
+from longtake.kernels.registry import OPERATIONS
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_every_kernel_that_runs_here_is_set_against_its_reference_and_the_machine(dtype, tmp_path):
+    out = tmp_path / "kernels.json"
+    small = ["--shapes", "toy", "--repeats", "1", "--device", "cpu", "--dtype", dtype]
+    kernels.main([*small, "--out", str(out)])
+    metrics = json.loads(out.read_text())["metrics"]
+    for operation in OPERATIONS:
+        labels = {label.partition("/")[0] for label in metrics if label.startswith(operation)}
+        assert labels
+        names = {each.name for each in implementations(operation)} & {"reference", "cpu"}
+        for name in names:
+            assert any(f"{label}/{name}_us" in metrics for label in labels)
+    assert {"ceiling_tflops", "ceiling_int8_tflops", "ceiling_gbs", "int8_linear_speedup"} <= set(
+        metrics
+    )
+
+
+def test_what_is_achieved_is_set_against_the_ceiling_of_its_kind():
+    most = {"ceiling_tflops": 10.0, "ceiling_int8_tflops": 20.0, "ceiling_gbs": 100.0}
+    product = kernels.Case("attention", (), flops=5e12)
+    assert kernels.achieved("a", product, 1.0, most) == {"a_tflops": 5, "a_share": 0.5}
+    int8 = kernels.Case("int8_linear", (), flops=5e12, int8=True)
+    assert kernels.achieved("a", int8, 1.0, most)["a_share"] == 0.25
+    copy = kernels.Case("rope", (), moved=5e9)
+    assert kernels.achieved("a", copy, 0.5, most) == {"a_gbs": 10, "a_share": 0.1}
