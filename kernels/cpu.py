@@ -108,11 +108,6 @@ def added_modulate_int8(
     return total, quantize(normed)
 
 
-def gelu_int8(x: Tensor) -> Quantized:
-    """Rounds to x's dtype between; see :func:`reference.gelu_int8`."""
-    return quantize(gelu(x))
-
-
 def int8_linear(x: Quantized, weight: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
     """oneDNN's int8 product, then the scales in place; see :func:`reference.int8_linear`."""
     products = torch._int_mm(x.values.flatten(0, -2), weight.T).float()

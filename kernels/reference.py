@@ -179,8 +179,9 @@ def quantize(x: Tensor) -> Quantized:
     Args:
         x: [..., channels].
     """
-    scale = x.abs().amax(-1, keepdim=True).float().clamp_min(SMALLEST) / 127
-    return Quantized((x / scale).round().to(torch.int8), scale)
+    wide = x.float()
+    scale = wide.abs().amax(-1, keepdim=True).clamp_min(SMALLEST) / 127
+    return Quantized((wide / scale).round().to(torch.int8), scale)
 
 
 def modulate_int8(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Quantized:

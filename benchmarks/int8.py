@@ -1,0 +1,111 @@
+"""What computing in int8 gains and costs: chunks of one film in turns, with it and without.
+
+Taken in turns, both meet the same machine however busy it is, so that their ratio holds.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    # Before torch is there, as the command line does it.
+    from longtake.app.threads import limit_spinning
+
+    limit_spinning()
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from longtake.app.devices import DTYPES, choose_device, choose_dtype
+from longtake.benchmarks.report import show, write_result
+from longtake.models.video.generator import FilmState, VideoGenerator
+from longtake.models.video.load import load_generator
+from longtake.weights import GENERATOR
+
+PROMPT = "a red ball bounces on green grass on a sunny day"
+
+
+def next_chunk(generator: VideoGenerator, state: FilmState) -> tuple[Tensor, float]:
+    """A chunk's frames, uint8 [frames, height, width, 3], and the seconds it took."""
+    frames: list[Tensor] = []
+    began = time.perf_counter()
+    boundary = False
+    while not boundary:
+        step = generator.step(state)
+        frames += [payload for payload, _ in step.media]
+        boundary = step.boundary
+    return torch.cat(frames), time.perf_counter() - began
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio of uint8 pictures, in dB."""
+    error = (a.float() - b.float()).square().mean().item()
+    return 10 * math.log10(255**2 / error) if error else math.inf
+
+
+def weights_bytes(generator: VideoGenerator) -> int:
+    """Memory of the transformer's parameters."""
+    return sum(parameter.nbytes for parameter in generator.transformer.parameters())
+
+
+def measure(
+    folder: Path, device: torch.device, dtype: torch.dtype, chunks: int, seed: int
+) -> dict[str, float]:
+    """Make a film with and without int8, chunk by chunk in turns.
+
+    Args:
+        folder: of the model.
+        device: computed on.
+        dtype: of what is not in int8.
+        chunks: timed ones; those that fill the cache come before.
+        seed: of both films.
+    """
+    generators = [load_generator(folder, device, dtype, int8=int8) for int8 in (False, True)]
+    states = [generator.open(PROMPT, seed) for generator in generators]
+    config = generators[0].config
+    filling = -(-(config.sink + config.window) // config.chunk)
+    seconds: list[list[float]] = [[], []]
+    first: list[Tensor] = []
+    for index in range(filling + chunks):
+        for times, generator, state in zip(seconds, generators, states, strict=True):
+            frames, took = next_chunk(generator, state)
+            if index == 0:
+                first.append(frames)
+            if index >= filling:
+                times.append(took)
+    plain, int8 = (statistics.median(times) for times in seconds)
+    whole, small = (weights_bytes(generator) for generator in generators)
+    return {
+        "chunk_s": plain,
+        "int8_chunk_s": int8,
+        f"{device.type}_int8_speedup": plain / int8,
+        "int8_psnr": psnr(*first),
+        "int8_memory_ratio": small / whole,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=GENERATOR, help="default: the bundled model")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
+    parser.add_argument("--chunks", type=int, default=40, help="timed (default: 40)")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--out", type=Path, help="default: docs/results/int8_cpu.json, or _cuda")
+    options = parser.parse_args(arguments)
+    device = choose_device(options.device)
+    dtype = choose_dtype(options.dtype, device)
+    metrics = measure(options.model, device, dtype, options.chunks, options.seed)
+    out = options.out or Path(f"docs/results/int8_{device.type}.json")
+    write_result(out, "longtake.benchmarks.int8", device, metrics)
+    show(metrics)
+
+
+if __name__ == "__main__":
+    main()
