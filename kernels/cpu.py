@@ -77,7 +77,7 @@ def norm_rope_write(
     values: Tensor,
     slots: Tensor,
 ) -> Tensor:
-    """A copy a frame, twice as fast as one by index; see :func:`reference.norm_rope_write`."""
+    """A plain copy of each frame; see :func:`reference.norm_rope_write`."""
     frames = (len(slots), -1)
     turned = rope(rms_norm(k.flatten(-2), k_weight, eps).view_as(k), rotation).unflatten(1, frames)
     fresh = v.unflatten(1, frames)

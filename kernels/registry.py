@@ -90,6 +90,8 @@ OPERATIONS = tuple(field.name for field in fields(Kernels) if field.name != "nam
 
 # On a CPU nothing was faster than these references.
 _REFERENCE_ONLY = {"quantize", "gelu_int8"}
+# One call of torch's instead of a pass for each operation of the reference.
+_ONE_CALL = ("rms_norm", "gated_add", "gelu")
 # Where a Triton kernel is: the rest of the operations has none.
 _TRITON = {
     "layer_norm": "triton_rows",
@@ -113,6 +115,7 @@ _IMPLEMENTATIONS = (
         if op not in _REFERENCE_ONLY
     ),
     Implementation("attention", "sdpa", "cpu", devices=("cuda", "mps")),
+    *(Implementation(op, "one_call", "cpu", devices=("cuda",)) for op in _ONE_CALL),
     *(
         Implementation(op, "triton", module, devices=("cuda",), library="triton")
         for op, module in _TRITON.items()

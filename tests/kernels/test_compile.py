@@ -1,0 +1,58 @@
+"""Every Triton kernel compiles for an H100; no GPU is needed for that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+# Types by argument; whatever is not named is an int32 that 16 divides.
+SCRIPT = """
+from triton import compile as compiled
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from longtake.kernels import triton_gemm, triton_rope, triton_rows
+
+HALF = "x y gate shift factor total q k v q_weight k_weight keys values bias out".split()
+TYPES = dict.fromkeys(HALF, "*bf16") | {"scales": "*fp32", "rotation": "*fp32", "eps": "fp32"}
+TYPES |= {"x_scale": "*fp32", "weight_scale": "*fp32", "weight": "*i8", "slots": "*i64"}
+
+
+def check(kernel, constants, stages=3, **types):
+    names = kernel.arg_names
+    signature = {
+        name: "constexpr" if name in constants else (TYPES | types).get(name, "i32")
+        for name in names
+    }
+    places = {(names.index(name),): value for name, value in constants.items()}
+    even = [
+        i for i, name in enumerate(names) if name not in constants and signature[name] != "fp32"
+    ]
+    source = ASTSource(kernel, signature, places, {(i,): [["tt.divisibility", 16]] for i in even})
+    options = {"num_stages": stages, "num_warps": 8}
+    result = compiled(source, target=GPUTarget("cuda", 90, 32), options=options)
+    assert result.asm["cubin"]
+    return result.asm["ptx"]
+
+
+for quantize in (False, True):
+    flags = {"ADD": True, "GATED": True, "MODULATE": True, "QUANTIZE": quantize, "BLOCK": 2048}
+    check(triton_rows._norm, flags, out="*i8" if quantize else "*bf16")
+check(triton_rows._activate, {"GELU": True, "BLOCK": 16384}, out="*i8")
+check(triton_rope._norm_rope_write, {"HEAD": 128, "BLOCK": 2048})
+tile = {"INPUTS": 1536, "ROWS": 128, "COLUMNS": 128, "DEPTH": 128, "GROUP": 8}
+assert "wgmma" in check(triton_gemm._linear.fn, tile, x="*i8")
+"""
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+def test_every_kernel_compiles_and_int8_products_run_on_tensor_cores(tmp_path):
+    # In a process of its own: in this one kernels may be the interpreter's.
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
