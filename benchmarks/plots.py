@@ -20,9 +20,13 @@ Point = tuple[float, float]
 COLOURS = ("#0b5fa5", "#d1670a", "#3a8a3a", "#8a4fa3")
 INK, GRID = "#333333", "#dddddd"
 DPI = 110
-STAGES = ("judge", "reader", "codec", "teacher", "teacher_again", "student", "tune")
+STAGES = (
+    *("judge", "reader", "codec"),
+    *("teacher", "teacher_again", "teacher_together", "student", "tune"),
+    "captioner",
+)
 """The logs of the bundled model's stages, in their order."""
-CHECKED = ("teacher", "teacher_again", "student", "tune")
+CHECKED = ("teacher", "teacher_again", "teacher_together", "student", "tune")
 """Of these what was measured right after it."""
 
 
