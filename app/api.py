@@ -31,7 +31,7 @@ from longtake.models.video.generator import FilmState, VideoGenerator
 from longtake.models.video.load import load_generator
 from longtake.models.video.lora import LoRA, read_lora
 from longtake.models.video.spelling import Spelling
-from longtake.models.vlm.load import is_captioner
+from longtake.models.vlm.folder import is_captioner
 from longtake.streaming import (
     Applied,
     Clock,

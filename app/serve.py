@@ -71,8 +71,8 @@ def _serve(
     )
     with opened as model:
         print(f"{model.folder.name} is loaded; takes are saved in {takes.path}", file=sys.stderr)
-        print(f"open {_address(settings, listener, bool(tls))}  (Ctrl-C ends it)", flush=True)
         captioners = _captioners(options, model)
+        print(f"open {_address(settings, listener, bool(tls))}  (Ctrl-C ends it)", flush=True)
         app = make_app(model, settings, takes, captioners=captioners)
         app = mount_page(app, model, takes, watches=captioners is not None)
         Server(app, settings, tls).run(sockets=[listener])
@@ -80,12 +80,19 @@ def _serve(
 
 
 def _captioners(options: argparse.Namespace, model: Model) -> Captioners | None:
-    """What watches for visitors, on the worker of the generator; None where there is nothing."""
+    """What watches for visitors, on the worker of the generator; None where there is nothing.
+
+    It is loaded when somebody first watches; what cannot be one is told of before.
+    """
+    from longtake.app.catalogue import find_captioner  # noqa: PLC0415
     from longtake.app.studio.watching import Captioners  # noqa: PLC0415
     from longtake.app.witness import open_witness  # noqa: PLC0415
+    from longtake.models.vlm.folder import check_source  # noqa: PLC0415
     from longtake.weights import CAPTIONER  # noqa: PLC0415
 
-    if options.witness is None and not CAPTIONER.is_dir():
+    if options.witness is not None:
+        check_source(find_captioner(options.witness))
+    elif not CAPTIONER.is_dir():
         return None
     load = partial(
         open_witness,

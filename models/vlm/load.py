@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,27 +15,13 @@ from tokenizers import Tokenizer
 from longtake.models.folder import REFETCH, read_config, read_json, taking
 from longtake.models.memory import making_room
 from longtake.models.vlm.captioner import Captioner
+from longtake.models.vlm.folder import KINDS_HINT, PROCESSOR_FILES, check_source
 from longtake.models.vlm.frames import FrameProcessor
 from longtake.models.vlm.memory import ChatSizes, Parameters, Quantization, WatchSizes
 from longtake.models.vlm.network import Network
 from longtake.models.vlm.settings import Settings
 from longtake.models.vlm.turns import Template
 from longtake.streaming import StreamError
-
-MODEL_TYPE = "qwen2_5_vl"
-FILES = ("config.json", "tokenizer.json")
-PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-HUB_NAME = r"\w[\w.-]*/\w[\w.-]*"
-KINDS_HINT = "give a Qwen2.5-VL folder, or its name on the Hugging Face hub"
-
-
-def is_captioner(folder: Path) -> bool:
-    """Whether a folder says that it holds a Qwen2.5-VL."""
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("model_type") == MODEL_TYPE
 
 
 def load_captioner(
@@ -64,10 +48,10 @@ def load_captioner(
             a setting or that quantization cannot be had; ``no_memory``: it would not fit, with
             the arithmetic and what would.
     """
-    folder = _find(source)
+    check_source(source)
     if quantization:
         _check_quantization(quantization, device)
-    _check_files(folder)
+    folder = _find(source)
     settings, tokenizer = _settings(folder, changes or {}), _tokenizer(folder)
     sizes = _sizes(folder, tokenizer, device, dtype, quantization, settings)
     with making_room(folder, sizes, device):
@@ -90,7 +74,7 @@ def watch_sizes(folder: Path, device: torch.device, dtype: torch.dtype) -> Watch
     Raises:
         StreamError: ``bad_model``: what is missing, unknown or unfit, named.
     """
-    _check_files(folder)
+    check_source(folder)
     return _sizes(folder, _tokenizer(folder), device, dtype, None, _settings(folder, {}))
 
 
@@ -123,16 +107,16 @@ def _find(source: str | Path) -> Path:
     folder = Path(source)
     if folder.is_dir():
         return folder
-    if not (isinstance(source, str) and re.fullmatch(HUB_NAME, source)):
-        raise StreamError("bad_model", f"there is no model folder {source}", KINDS_HINT)
     from huggingface_hub import snapshot_download  # noqa: PLC0415 (a folder does without)
 
     try:
-        return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors"]))
+        folder = Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors"]))
     except Exception as error:  # the hub's own, the connection's, the disk's
         reason = " ".join(str(error).split())[:200]
         problem = f"{source} is no folder here and cannot be fetched ({reason})"
         raise StreamError("bad_model", problem, KINDS_HINT) from None
+    check_source(folder)
+    return folder
 
 
 def _check_quantization(quantization: str, device: torch.device) -> None:
@@ -144,19 +128,6 @@ def _check_quantization(quantization: str, device: torch.device) -> None:
     if device.type != "cuda":
         problem = f"{quantization} by bitsandbytes runs on an NVIDIA GPU, not on {device.type}"
         raise StreamError("bad_setting", problem, "leave the quantization out")
-
-
-def _check_files(folder: Path) -> None:
-    for name in FILES:
-        if not (folder / name).exists():
-            raise StreamError("bad_model", f"{folder} lacks {name}", KINDS_HINT)
-    kind = read_json(folder / "config.json").get("model_type")
-    if kind != MODEL_TYPE:
-        raise StreamError("bad_model", f"{folder} holds a {kind}, no Qwen2.5-VL", KINDS_HINT)
-    if not any((folder / name).exists() for name in PROCESSOR_FILES):
-        raise StreamError("bad_model", f"{folder} lacks {PROCESSOR_FILES[0]}", KINDS_HINT)
-    if not any(folder.glob("*.safetensors")):
-        raise StreamError("bad_model", f"{folder} holds no .safetensors file", KINDS_HINT)
 
 
 def _settings(folder: Path, changes: Mapping[str, Any]) -> Settings:

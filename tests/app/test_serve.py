@@ -98,6 +98,19 @@ def test_what_does_not_fit_is_one_sentence(options, said, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("witness", ["nowhere", "tiny_model"])
+def test_a_witness_that_is_none_is_told_of_before_anybody_watches(
+    request, tiny_model, tmp_path, witness, capsys
+):
+    folder = tmp_path / witness if witness == "nowhere" else request.getfixturevalue(witness)
+    options = ["--port", "0", "--model", str(tiny_model), "--takes", str(tmp_path)]
+    assert main([*options, "--witness", str(folder)]) == 2
+    said = capsys.readouterr()
+    assert str(folder) in said.err
+    assert "give a Qwen2.5-VL folder" in said.err
+    assert "open http" not in said.out
+
+
 def test_the_defaults_are_this_machine_and_one_visitor():
     options = parser().parse_args(["serve"])
     assert (options.host, options.port, options.sessions) == ("127.0.0.1", 7860, 1)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from longtake.models.vlm.load import is_captioner, load_captioner
+from longtake.models.vlm.folder import is_captioner
+from longtake.models.vlm.load import load_captioner
 from longtake.models.vlm.settings import Settings
 from longtake.streaming import StreamError
 
@@ -85,6 +88,17 @@ def test_a_folder_of_something_else_is_refused(copy, tmp_path):
     assert "Qwen2.5-VL" in refused(copy, "holds a llama, no Qwen2.5-VL").hint
     assert not is_captioner(copy)
     assert not is_captioner(tmp_path / "nowhere")
+
+
+def test_to_look_at_a_folder_loads_nothing_of_the_captioner():
+    code = (
+        "import sys\n"
+        "from longtake.models.vlm import folder\n"
+        "print([name for name in sys.modules if name.startswith('longtake.models.vlm.')])"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "['longtake.models.vlm.folder']\n"
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
