@@ -165,11 +165,12 @@ class Playback(Request):
 
 
 class Watch(Request):
-    """Begin to watch what the client shows; the watch before it ends."""
+    """Begin to watch what the client shows, or the take; the watch before it ends."""
 
     type: Literal["watch"] = "watch"
     prompt: Instruction = ""
     seed: Count = 0
+    film: bool = False
 
 
 class Ask(Request):

@@ -21,6 +21,7 @@ from longtake.app.recording import Recording
 from longtake.app.resident import resident_bytes
 from longtake.app.studio.failures import failure
 from longtake.app.studio.outgoing import Item, Outgoing
+from longtake.app.studio.watching import LiveWatch
 from longtake.app.takes import TakesFolder
 from longtake.models.video.generator import FilmState
 from longtake.streaming import (
@@ -105,6 +106,7 @@ class LiveTake:
         self._post = post
         self.paused = False
         self._failed_at: float | None = None
+        self._watch: LiveWatch | None = None
         first = [
             Requested(field, value, request=opening.request)
             for field, value in opening.settings.items()
@@ -173,6 +175,12 @@ class LiveTake:
             memory=resident_bytes(),
         )
 
+    def show_to(self, watch: LiveWatch) -> None:
+        """Show every frame from now on to a watch too, which ends with the take."""
+        self._watch = watch
+        if self.ended:
+            self._end_watch()
+
     def close(self) -> None:
         """End the take; it is on disk when this returns. May be repeated."""
         self._session.close()
@@ -200,12 +208,16 @@ class LiveTake:
             self._post(self, failure(error))
             self._session.close()
         finally:
+            self._end_watch()
             with suppress(StreamError):  # told already
                 self.recording.close()
 
     def _show(self, media: Media, log: Sequence[Applied]) -> None:
+        watch = self._watch
         for index, pixels in enumerate(media.payload.numpy(), media.start):
             self.recording.write(pixels, index, log)
+            if watch is not None:
+                watch.feed(pixels, index / self._model.rate)
             frame = wire.EncodedFrame(
                 codec=wire.Codec.JPEG,
                 take=self.opening.number,
@@ -216,6 +228,10 @@ class LiveTake:
             )
             self._post(self, frame)
         self._see_to_recording()
+
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.end("the film has ended", "watch the next one")
 
     def _see_to_recording(self) -> None:
         """Tell once that nothing is recorded any more; try again now and then."""

@@ -77,7 +77,7 @@ class Visit:
         self.received = 0
         self.client: Client | None = None
         self.take: LiveTake | None = None
-        self.watches = Watches(captioners, self._say)
+        self.watches = Watches(captioners, self._say, lambda: self._running)
         self.resting: wire.Notice | None = None
         self.ended = False
         self._model = model

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from longtake.app import wire
-from longtake.app.studio.watching import Captioners, LiveWatch, Post
+from longtake.app.studio.live import LiveTake
+from longtake.app.studio.watching import Captioners, ClientWatch, LiveWatch, Post
 from longtake.streaming import StreamError
 
 NO_CAPTIONER = StreamError(
@@ -21,11 +23,15 @@ class Watches:
     Args:
         captioners: the server's; None where it has none.
         post: called on the event loop with what is for the client.
+        film: gives the take that runs, or raises what there is to say.
     """
 
-    def __init__(self, captioners: Captioners | None, post: Post) -> None:
+    def __init__(
+        self, captioners: Captioners | None, post: Post, film: Callable[[], LiveTake]
+    ) -> None:
         self._captioners = captioners
         self._post = post
+        self._film = film
         self._count = 0
         self._watch: LiveWatch | None = None
         self._order = asyncio.Lock()
@@ -35,7 +41,7 @@ class Watches:
         """Begin a watch in place of the one before; if it cannot begin, that one goes on.
 
         Raises:
-            StreamError: there is no captioner, or the instruction does not fit.
+            StreamError: there is no captioner or no film, or the instruction does not fit.
         """
         captioners, loop = self._captioners, asyncio.get_running_loop()
         if captioners is None:
@@ -46,13 +52,18 @@ class Watches:
 
         async with self._order:
             witness = await asyncio.to_thread(captioners.get)
+            film = self._film() if request.film else None
             watch = await asyncio.to_thread(
                 witness.watch, prompt=request.prompt, seed=request.seed, live=True
             )
             if self._watch is not None:
                 await asyncio.to_thread(self._watch.close)
             self._count += 1
-            self._watch = LiveWatch(self._count, watch, post)
+            if film is None:
+                self._watch = ClientWatch(self._count, watch, post)
+            else:
+                self._watch = LiveWatch(self._count, watch, post)
+                film.show_to(self._watch)
             if self._closed:
                 await asyncio.to_thread(self._watch.close)
         captioner = witness.captioner
@@ -81,7 +92,7 @@ class Watches:
         self._running.end()
 
     def show(self, frame: wire.ShownFrame) -> None:
-        """Take a frame; those of a watch before are passed over.
+        """Take a frame; those of a watch before are passed over, and so are those of a film's.
 
         Raises:
             StreamError: ``out_of_order``: there is no such watch yet.
@@ -89,7 +100,7 @@ class Watches:
         if frame.watch > self._count:
             problem = f"there is no watch {frame.watch} yet"
             raise StreamError("out_of_order", problem, "begin one first")
-        if self._watch is not None and frame.watch == self._watch.number:
+        if isinstance(self._watch, ClientWatch) and frame.watch == self._watch.number:
             self._watch.show(frame)
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 from PIL import Image
@@ -28,6 +29,8 @@ FRAMES_WAITING = 8
 # Seconds without a frame after which a client is told of it, and after which the watch ends.
 STALL_SECONDS = 5.0
 LOST_SECONDS = 30.0
+
+ALL_SAID = "all that was shown is spoken of"
 
 Post = Callable[[wire.ServerMessage], None]
 
@@ -57,7 +60,7 @@ class Captioners:
 
 
 class LiveWatch:
-    """A video that a client shows frame by frame.
+    """A video that is watched for a client; every method may be called from any thread.
 
     Args:
         number: in its visit.
@@ -69,95 +72,41 @@ class LiveWatch:
         self.number = number
         self._watch = watch
         self._post = post
-        self._frames: deque[wire.ShownFrame] = deque()
-        self._left_out = 0
-        self._refusing = False
-        self._changed = threading.Condition()
+        # A frame that comes as the watch ends is fed before or not at all.
+        self._feeding = threading.Lock()
         # Why no more frames are taken; None while they are.
         self._ending: StreamError | None = None
         self._closed = False
-        self._threads = [
-            threading.Thread(target=work, name="longtake-watch", daemon=True)
-            for work in (self._look, self._listen)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._listener = _start(self._listen)
 
-    def show(self, frame: wire.ShownFrame) -> None:
-        """Take a frame; never waits."""
-        with self._changed:
-            if len(self._frames) == FRAMES_WAITING:
-                self._frames.popleft()
-                self._left_out += 1
-            self._frames.append(frame)
-            self._changed.notify_all()
+    def feed(self, pixels: Pixels, time: float) -> None:
+        """Show it a frame, as in :meth:`.Watch.feed`; never waits, and does nothing at the end."""
+        with self._feeding, suppress(StreamError):  # whoever listens is told why it has ended
+            if self._ending is None:
+                self._watch.feed(pixels, time)
 
     def ask(self, question: str) -> None:
         """Ask about what is seen; see :meth:`.Watch.ask`."""
         self._watch.ask(question)
 
-    def end(self, message: str = "all that was shown is spoken of", hint: str = "") -> None:
+    def end(self, message: str = ALL_SAID, hint: str = "") -> None:
         """Take no more frames; what was shown is spoken of, and then the client is told."""
-        with self._changed:
-            self._ending = self._ending or StreamError("ended", message, hint)
-            self._changed.notify_all()
+        with self._feeding, suppress(StreamError):
+            if self._ending is None:
+                self._ending = StreamError("ended", message, hint)
+                self._watch.end()
 
     def close(self) -> None:
         """End at once, and say nothing any more. May be repeated."""
         self._closed = True
         self.end()
         self._watch.close()
-        for thread in self._threads:
-            thread.join()
-
-    # --- the thread of the frames ---
-
-    def _look(self) -> None:
-        try:
-            while (frame := self._next()) is not None:
-                try:
-                    pixels = decode(frame.payload)
-                except StreamError as error:
-                    self._refuse(error)
-                    continue
-                self._refusing = False
-                self._watch.feed(pixels, frame.pts / 1_000_000)
-            self._watch.end()
-        except StreamError:
-            pass  # the watch has ended: whoever listens to it tells why
-        except Exception:
-            logging.getLogger(__name__).exception("a watch failed")
-            self._watch.close()
-
-    def _next(self) -> wire.ShownFrame | None:
-        """The next frame, waited for; None at the end."""
-        began, told = time.monotonic(), False
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._frames or self._ending, STALL_SECONDS)
-                if self._frames:
-                    return self._frames.popleft()
-                if self._ending:
-                    return None
-            silence = time.monotonic() - began
-            if silence >= LOST_SECONDS:
-                self.end(f"nothing was shown for {LOST_SECONDS:.0f} s", "begin to watch again")
-            elif not told:
-                self._tell(Stalled(silence))
-                told = True
-
-    def _refuse(self, error: StreamError) -> None:
-        """Of several bad frames in a row the first is told of."""
-        if not self._refusing:
-            self._say("refused", error.message, error.hint)
-        self._refusing = True
-
-    # --- the thread of the words ---
+        self._listener.join()
 
     def _listen(self) -> None:
+        """The thread of the words."""
         try:
             for event in self._watch.events():
-                self._tell_left_out()
                 if isinstance(event, Words):
                     self._say_words(event)
                 elif isinstance(event, Notice):
@@ -189,9 +138,12 @@ class LiveWatch:
     def _tell(self, notice: Notice) -> None:
         match notice:
             case Dropped(frames):
-                self._say_dropped(frames)
+                message = f"the captioner was too slow for {frames} frames"
+                self._say("dropped", message, "show fewer, or expect less", frames)
             case Gap(start, stop):
-                self._say("gap", f"nothing was shown from {start:.0f} s to {stop:.0f} s")
+                # A film may be watched from its middle on.
+                if start:
+                    self._say("gap", f"nothing was shown from {start:.0f} s to {stop:.0f} s")
             case Resized(time=at, width=width, height=height):
                 self._say("resized", f"from {at:.0f} s on the picture is {width}x{height}")
             case Stalled(seconds):
@@ -201,21 +153,7 @@ class LiveWatch:
                 message, hint = (why.message, why.hint) if why else ("the watch has ended", "")
                 self._say("ended", message, hint)
 
-    def _tell_left_out(self) -> None:
-        with self._changed:
-            frames, self._left_out = self._left_out, 0
-        if frames:
-            self._say_dropped(frames)
-
-    def _say_dropped(self, frames: int) -> None:
-        hint = "show fewer, or expect less"
-        message = f"the captioner was too slow for {frames} frames"
-        self._post_watching("dropped", message, hint, frames)
-
-    def _say(self, what: str, message: str, hint: str = "") -> None:
-        self._post_watching(what, message, hint, 0)
-
-    def _post_watching(self, what: str, message: str, hint: str, frames: int) -> None:
+    def _say(self, what: str, message: str, hint: str = "", frames: int = 0) -> None:
         if self._closed:
             return
         fields = {"watch": self.number, "what": what, "frames": frames}
@@ -224,6 +162,81 @@ class LiveWatch:
             for key, text in (("message", message), ("hint", hint))
         }
         self._post(wire.Watching.model_validate(fields | texts))
+
+
+class ClientWatch(LiveWatch):
+    """A video that a client shows frame by frame, coded; arguments as of :class:`LiveWatch`."""
+
+    def __init__(self, number: int, watch: Watch, post: Post) -> None:
+        self._frames: deque[wire.ShownFrame] = deque()
+        self._left_out = 0
+        self._refusing = False
+        self._changed = threading.Condition()
+        # What to tell once the frames that wait are fed; None while more may come.
+        self._over: tuple[str, str] | None = None
+        super().__init__(number, watch, post)
+        self._looker = _start(self._look)
+
+    def show(self, frame: wire.ShownFrame) -> None:
+        """Take a frame; never waits."""
+        with self._changed:
+            if len(self._frames) == FRAMES_WAITING:
+                self._frames.popleft()
+                self._left_out += 1
+            self._frames.append(frame)
+            self._changed.notify_all()
+
+    def end(self, message: str = ALL_SAID, hint: str = "") -> None:
+        """As in :meth:`LiveWatch.end`."""
+        with self._changed:
+            self._over = self._over or (message, hint)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """As in :meth:`LiveWatch.close`."""
+        super().close()
+        self._looker.join()
+
+    def _look(self) -> None:
+        """The thread of the frames."""
+        while (frame := self._next()) is not None:
+            try:
+                pixels = decode(frame.payload)
+            except StreamError as error:
+                # Of several bad frames in a row the first is told of.
+                if not self._refusing:
+                    self._say("refused", error.message, error.hint)
+                self._refusing = True
+                continue
+            self._refusing = False
+            self.feed(pixels, frame.pts / 1_000_000)
+        assert self._over is not None
+        super().end(*self._over)
+
+    def _next(self) -> wire.ShownFrame | None:
+        """The next frame, waited for; None at the end."""
+        began, told = time.monotonic(), False
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._frames or self._over, STALL_SECONDS)
+                left_out, self._left_out = self._left_out, 0
+                frame = self._frames.popleft() if self._frames else None
+            if left_out:
+                self._tell(Dropped(left_out))
+            if frame or self._over:
+                return frame
+            silence = time.monotonic() - began
+            if silence >= LOST_SECONDS:
+                self.end(f"nothing was shown for {LOST_SECONDS:.0f} s", "begin to watch again")
+            elif not told:
+                self._tell(Stalled(silence))
+                told = True
+
+
+def _start(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, name="longtake-watch", daemon=True)
+    thread.start()
+    return thread
 
 
 def decode(payload: bytes) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -21,6 +22,8 @@ from longtake.models.vlm.words import Words
 from longtake.streaming import StreamError
 
 FPS = 2
+# Of the film, as in the server's fixture.
+RATE = 80
 
 
 def jpeg(level: int = 90, size: tuple[int, int] = (64, 48)) -> bytes:
@@ -123,6 +126,51 @@ def test_a_film_goes_on_beside_a_watch(watching_studio):
     show(client, 1)
     said(client, 0.0)
     client.frame(60)
+
+
+def test_the_film_is_watched_without_passing_the_client(watching_studio):
+    client = watching_studio().visitor()
+    client.open()
+    client.frame(3 * RATE)
+    assert client.ask(wire.Watch, film=True, seed=3).watch == 1
+    # What a client shows to it all the same is passed over.
+    show(client, 1000)
+    words = client.until(lambda each: isinstance(each, wire.Words) and each.final)
+    assert words.start >= 3.0, "from the middle on, at the film's own times"
+    assert words.end - words.start == 1.0
+    client.ask(wire.Ask, text="what moves?")
+    client.until(lambda each: isinstance(each, wire.Words) and each.question == "what moves?")
+    client.ask(wire.Unwatch)
+    assert watched(client, "ended").message == "all that was shown is spoken of"
+    happened = {each.what for each in client.got if isinstance(each, wire.Watching)}
+    assert happened <= {"dropped", "ended"}
+
+
+def test_a_film_that_is_paused_is_waited_for(watching_studio, monkeypatch):
+    monkeypatch.setattr(watching, "STALL_SECONDS", 0.02)
+    monkeypatch.setattr(watching, "LOST_SECONDS", 0.05)
+    client = watching_studio().visitor()
+    client.open()
+    client.ask(wire.Pause)
+    client.ask(wire.Watch, film=True)
+    time.sleep(0.2)
+    client.ask(wire.Resume)
+    client.until(lambda each: isinstance(each, wire.Words))
+    assert not [each for each in client.got if getattr(each, "what", "") in {"stalled", "ended"}]
+
+
+def test_a_watch_ends_with_its_film(watching_studio):
+    client = watching_studio().visitor()
+    error = client.ask(wire.Watch, film=True)
+    assert (error.code, error.message) == ("out_of_order", "there is no take yet")
+    client.open()
+    client.ask(wire.Watch, film=True)
+    client.frame(2 * RATE)
+    client.ask(wire.Restart)
+    ended = watched(client, "ended")
+    assert (ended.message, ended.hint) == ("the film has ended", "watch the next one")
+    assert client.ask(wire.Watch, film=True).watch == 2
+    client.until(lambda each: isinstance(each, wire.Words) and each.watch == 2)
 
 
 def test_without_a_captioner_it_is_said_how_to_give_one(studio):
