@@ -122,6 +122,18 @@ class Stage extends HTMLElement {
     return this._ask("set", { settings });
   }
 
+  /** Show the film on another canvas of the page, or with null on its own again. */
+  showOn(canvas) {
+    canvas?.style.setProperty("--ratio", this.style.getPropertyValue("--ratio"));
+    this.view.move(canvas ?? this.querySelector("canvas"));
+  }
+
+  /** Whether the film goes on while its tab is out of sight. */
+  goOn(goesOn) {
+    this.goesOn = goesOn;
+    this._visibility();
+  }
+
   /** Say something short. */
   speak(text) {
     this.querySelector(".lt-said").textContent = text;
@@ -272,7 +284,7 @@ class Stage extends HTMLElement {
   _visibility() {
     if (this.take.number === null) return;
     // The tab of the browser, or the page's own.
-    const hidden = document.hidden || this.hidden;
+    const hidden = document.hidden || (this.hidden && !this.goesOn);
     if (hidden && !this.take.paused) this.pause("hidden");
     if (!hidden && this.take.paused === "hidden") this.pause(null);
     if (this.take.paused) this.view.buffer?.hold();
@@ -306,6 +318,7 @@ class Stage extends HTMLElement {
     const { text, action } = notice(this.session, this.take, shows);
     find(".lt-notice").dataset.shown = text ? "yes" : "no";
     find(".lt-notice p").textContent = text;
+    this._emit("notice", text);
     find(".lt-notice button").hidden = !action;
     find(".lt-notice button").textContent = action ?? "";
     const pause = find(".lt-pause");

@@ -17,15 +17,14 @@ export class View {
    *   `buffered` in milliseconds.
    */
   constructor(canvas, { onShown, onReport }) {
-    this.canvas = canvas;
-    this.context = canvas.getContext("2d", { alpha: false });
+    this.resized = new ResizeObserver(() => this._fit());
+    this.move(canvas);
     this.onShown = onShown;
     this.onReport = onReport;
     this.buffer = null;
     this.shown = null;
     this.decoded = Promise.resolve();
     this.reported = { at: 0, frame: null };
-    new ResizeObserver(() => this._fit()).observe(canvas);
     this.timer = null;
     this._look();
   }
@@ -34,6 +33,14 @@ export class View {
   prepare({ rate, chunk }) {
     if (this.buffer?.frame === 1 / rate) return;
     this.buffer = new JitterBuffer(rate, chunk);
+  }
+
+  /** Draw on another canvas from now on. */
+  move(canvas) {
+    this.resized.disconnect();
+    this.canvas = canvas;
+    this.context = canvas.getContext("2d", { alpha: false });
+    this.resized.observe(canvas);
   }
 
   /** Another take begins; the last picture of the one before stays until there is another. */

@@ -1,18 +1,15 @@
-// The witness: a camera or a video file is shown to the captioner, and what it says is told.
+// The witness: a camera, a video file or the film is watched, and what is said of it is told.
 
 import { Sampler } from "./sampler.js";
-import { FORMS, LineBuilder, search } from "./transcript.js";
+import { Lines } from "./lines.js";
+import { LineBuilder } from "./transcript.js";
 import { newSeed } from "./memory.js";
 import { sentence } from "./notices.js";
-import { saveBlob } from "./takes.js";
-import { clock } from "./timeline.js";
 import { packShown } from "./wire.js";
 
-// Lines on the page at a time; files hold all.
-const LINES_SHOWN = 300;
 // Rounds of a file that may wait to be spoken of before it is stopped for a while.
 const ROUNDS_AHEAD = 3;
-const INVITATION = "Start the camera, or drop a video here";
+const INVITATION = "Start the camera, drop a video here, or watch the film";
 const CAMERA = {
   NotAllowedError:
     "The camera may not be used: allow it for this page in the browser, and start it again.",
@@ -27,9 +24,10 @@ class Witness extends HTMLElement {
     const find = (name) => this.querySelector(name);
     this.stage = document.querySelector("longtake-stage");
     this.video = find("video");
+    this.canvas = find("canvas");
     this.builder = new LineBuilder();
-    this.lines = [];
-    // What is shown, `camera` or `file`; null while there is nothing.
+    this.lines = new Lines(this, (line) => this._seek(line));
+    // What is shown, `camera`, `file` or `film`; null while there is nothing.
     this.source = null;
     // The watch's number; null where the server watches nothing.
     this.watch = null;
@@ -39,6 +37,7 @@ class Witness extends HTMLElement {
     this.unheard = [];
     this.dropped = 0;
     find(".lt-camera").addEventListener("click", () => this.startCamera());
+    find(".lt-watch").addEventListener("click", () => this.watchFilm());
     find(".lt-stop").addEventListener("click", () => this.stop());
     find("[type=file]").addEventListener("change", ({ target }) => {
       if (target.files[0]) this.openFile(target.files[0]);
@@ -48,21 +47,25 @@ class Witness extends HTMLElement {
       event.preventDefault();
       this.ask(find("[name=question]"));
     });
-    find("[name=search]").addEventListener("input", () => this._renderLines());
-    for (const button of this.querySelectorAll("[data-form]")) {
-      button.addEventListener("click", () => this.download(button.dataset.form));
-    }
     this._takeDrops(find(".lt-picture"));
     this.video.addEventListener("ended", () => this._finish());
     this.video.addEventListener("error", () => this.source === "file" && this._unplayable());
     document.addEventListener("visibilitychange", () => this._away());
     window.addEventListener("pagehide", () => this.stop());
-    this.addEventListener("longtake-tab", () => this._away());
+    this.addEventListener("longtake-tab", () => {
+      this._placeFilm();
+      this._away();
+    });
     this.stage.addEventListener("longtake-words", ({ detail }) => this._words(detail));
     this.stage.addEventListener("longtake-watching", ({ detail }) => this._watching(detail));
+    this.stage.addEventListener("longtake-notice", ({ detail }) => {
+      if (this.source === "film" && this.watch) this._notice(detail);
+    });
     this.stage.addEventListener("longtake-ready", ({ detail }) => this._ready(detail));
     const { lacks } = this.dataset;
-    find(".lt-camera").disabled = find("[type=file]").disabled = lacks !== undefined;
+    for (const name of [".lt-camera", ".lt-watch", "[type=file]"]) {
+      find(name).disabled = lacks !== undefined;
+    }
     find(".lt-file").toggleAttribute("data-disabled", lacks !== undefined);
     this._notice(lacks ?? INVITATION);
     this._render();
@@ -105,6 +108,16 @@ class Witness extends HTMLElement {
     if (this.source === "file" && this.watch) this.video.play().catch(() => {});
   }
 
+  /** The film that is being made; the server shows it, and it is steered as ever meanwhile. */
+  async watchFilm() {
+    this.stop();
+    this.source = "film";
+    this._newTranscript();
+    this._placeFilm();
+    if (this.stage.take.paused) this.stage.pause(null);
+    await this._begin();
+  }
+
   /** Show nothing any more; what was shown is still spoken of. */
   stop(message = INVITATION) {
     this.sampler?.stop();
@@ -112,6 +125,7 @@ class Witness extends HTMLElement {
     if (this.stream instanceof MediaStream) stop(this.stream);
     if (this.video.src) URL.revokeObjectURL(this.video.src);
     this.stream = this.source = null;
+    this._placeFilm();
     this.video.srcObject = null;
     this.video.controls = false;
     this.video.removeAttribute("src");
@@ -133,13 +147,9 @@ class Witness extends HTMLElement {
     }
   }
 
-  download(form) {
-    saveBlob(new Blob([FORMS[form](this.lines)], { type: "text/plain" }), `transcript.${form}`);
-  }
-
   // How a watch goes.
 
-  async _begin(timeOf) {
+  async _begin(timeOf = null) {
     const source = (this.running = { timeOf });
     const { session } = this.stage;
     this._notice(session.open ? "The captioner is being loaded…" : "Waiting for the server…");
@@ -147,7 +157,8 @@ class Witness extends HTMLElement {
     const prompt = this.querySelector("[name=instruction]").value;
     let ack;
     try {
-      ack = await session.request("watch", { prompt, seed: newSeed() });
+      const film = this.source === "film";
+      ack = await session.request("watch", { prompt, seed: newSeed(), film });
     } catch (error) {
       if (this.running === source) this.stop(sentence(error));
       return;
@@ -161,11 +172,13 @@ class Witness extends HTMLElement {
     this.unheard = [];
     this.dropped = 0;
     this.sampler?.stop();
-    this.sampler = new Sampler(this.video, {
-      timeOf,
-      onFrame: (time, jpeg) => this._show(time, jpeg),
-    });
-    this.sampler.start(ack);
+    if (timeOf) {
+      this.sampler = new Sampler(this.video, {
+        timeOf,
+        onFrame: (time, jpeg) => this._show(time, jpeg),
+      });
+      this.sampler.start(ack);
+    }
     this._notice("");
     this._say("");
     this._render();
@@ -204,6 +217,17 @@ class Witness extends HTMLElement {
     this._render();
   }
 
+  /** Its film goes on in the other tab, and is shown here while this one is in sight. */
+  _placeFilm() {
+    const watched = this.source === "film";
+    const here = watched && !this.hidden;
+    this.canvas.hidden = !here;
+    this.video.hidden = here;
+    this.stage.showOn(here ? this.canvas : null);
+    this.stage.goOn(watched);
+    if (!watched) this.stage.querySelector(".lt-caption").textContent = "";
+  }
+
   _away() {
     if (!document.hidden && !this.hidden) return;
     if (this.source === "camera") this.stop("The camera was stopped, as this was out of sight.");
@@ -232,17 +256,20 @@ class Witness extends HTMLElement {
     this._heard(0);
     // What a lost connection swallowed of a line is not repeated.
     this.builder.end();
-    if (!resumed && this.watch) this._begin(this.running.timeOf);
+    if (resumed || !this.watch) return;
+    if (this.source !== "film") return this._begin(this.running.timeOf);
+    this.watch = null;
+    this.stop("The film has ended with its session: watch the next one.");
   }
 
   _words(words) {
     if (words.watch !== this.watch && words.watch !== this.ending) return;
     const line = this.builder.add(words);
-    if (line) this._add(line);
+    if (line) this.lines.add(line);
     if (words.final) this._heard(words.end);
     // A line stays until the next one begins.
     const text = line?.text ?? this.builder.text;
-    if (text) this.querySelector(".lt-caption").textContent = text;
+    if (text) this._caption(text);
     if (line?.kind === "answer") this._say("");
   }
 
@@ -254,7 +281,7 @@ class Witness extends HTMLElement {
     } else if (what === "ended" || what === "failed") {
       this.watch = null;
       const line = this.builder.end();
-      if (line) this._add(line);
+      if (line) this.lines.add(line);
       this.stop(sentence({ message, hint }));
     } else {
       this._say(sentence({ message, hint }));
@@ -278,55 +305,20 @@ class Witness extends HTMLElement {
     find(".lt-onair").hidden = this.source !== "camera";
     find(".lt-stop").disabled = this.source === null;
     find("[name=question]").disabled = find("form button").disabled = this.watch === null;
-    for (const button of this.querySelectorAll("[data-form]")) {
-      button.disabled = this.lines.length === 0;
-    }
   }
 
   /** Times begin anew with what is shown. */
   _newTranscript() {
-    this.lines = [];
+    this.lines.reset();
     this.ending = null;
     this.builder = new LineBuilder();
-    this.querySelector(".lt-caption").textContent = "";
-    this._renderLines();
+    this._caption("");
   }
 
-  _add(line) {
-    this.lines.push(line);
-    const asked = line.question ? `${line.question} ` : "";
-    this.querySelector(".lt-aloud").textContent = asked + line.text;
-    this._render();
-    this._renderLines();
-  }
-
-  _renderLines() {
-    const list = this.querySelector(".lt-lines");
-    const words = this.querySelector("[name=search]").value;
-    const atEnd = list.scrollTop + list.clientHeight > list.scrollHeight - 8;
-    const found = search(this.lines, words).slice(-LINES_SHOWN);
-    // Nothing that stays is laid out again.
-    const shown = new Map([...list.children].map((item) => [item.line, item]));
-    list.replaceChildren(...found.map((line) => shown.get(line) ?? this._item(line)));
-    if (atEnd) list.scrollTop = list.scrollHeight;
-  }
-
-  _item(line) {
-    const item = document.createElement("li");
-    const time = document.createElement("button");
-    Object.assign(time, { type: "button", textContent: clock(line.start) });
-    time.setAttribute("aria-label", `Show ${clock(line.start)}`);
-    time.addEventListener("click", () => this._seek(line));
-    const text = document.createElement("span");
-    if (line.question) {
-      const question = document.createElement("q");
-      question.textContent = line.question;
-      text.append(question, " ");
-    }
-    text.append(line.text);
-    item.append(time, text);
-    item.line = line;
-    return item;
+  /** Below the picture, in both tabs where it is the film's. */
+  _caption(text) {
+    this.querySelector(".lt-caption").textContent = text;
+    if (this.source === "film") this.stage.querySelector(".lt-caption").textContent = text;
   }
 
   _seek({ start }) {

@@ -98,13 +98,13 @@ def download(page: Page, form: str, folder: Path) -> Path:
 
 
 def lines_of(page: Page) -> list[Line]:
-    return [Line(**each) for each in page.evaluate(f"() => {WITNESS}.lines")]
+    return [Line(**each) for each in page.evaluate(f"() => {WITNESS}.lines.all")]
 
 
 def test_what_the_camera_sees_is_told_and_asked_about(page, tmp_path):
     start_camera(page)
     expect(page.locator(LINES).nth(1)).to_be_visible()
-    expect(page.locator(".lt-caption")).not_to_be_empty()
+    expect(page.locator("longtake-witness .lt-caption")).not_to_be_empty()
     for number in range(3):  # a tiny random model may have nothing to say
         page.get_by_label("Question").fill(f"what moves, {number}?")
         page.keyboard.press("Enter")
@@ -144,7 +144,7 @@ def test_the_camera_stops_when_it_is_left(page, leave):
 def test_a_video_is_played_here_and_told_of_to_its_end(page, film_file, tmp_path):
     page.set_input_files("longtake-witness [type=file]", film_file)
     page.wait_for_function(f"() => {WITNESS}.ending && {WITNESS}.video.ended")
-    page.wait_for_function(f"() => {WITNESS}.lines.at(-1)?.start === {SECONDS - 1}")
+    page.wait_for_function(f"() => {WITNESS}.lines.all.at(-1)?.start === {SECONDS - 1}")
     assert page.evaluate(f"() => {WITNESS}.dropped") == 0
     # A line shows its moment.
     line = lines_of(page)[-1]
@@ -156,6 +156,40 @@ def test_a_video_is_played_here_and_told_of_to_its_end(page, film_file, tmp_path
     expect(page.locator(LINES)).to_have_count(len(search(lines_of(page), word)))
     page.get_by_label("Search in the transcript").fill("nobody says this")
     expect(page.locator(LINES)).to_have_count(0)
+
+
+def test_the_film_is_watched_and_steered_meanwhile(page, studio):
+    stage = "document.querySelector('longtake-stage')"
+    page.get_by_role("button", name="Watch the film").click()
+    expect(page.locator(LINES).nth(1)).to_be_visible()
+    assert page.evaluate(f"() => {stage}.take.paused") is None
+    canvas = page.get_by_role("img", name="The film that is watched")
+    expect(canvas).to_be_visible()
+    assert page.evaluate(f"() => {stage}.view.canvas.width") > 100
+    # It goes on in the other tab, with what is said of it below.
+    page.get_by_role("tab", name="Film").click()
+    said = len(lines_of(page))
+    page.fill("[name=text]", "night falls")
+    page.keyboard.press("Enter")
+    expect(page.locator(".lt-receipts li")).to_have_attribute("data-state", "seen")
+    expect(page.locator("longtake-stage .lt-caption")).not_to_be_empty()
+    page.wait_for_function(f"() => {WITNESS}.lines.all.length > {said}")
+    page.get_by_role("tab", name="Witness").click()
+    expect(canvas).to_be_visible()
+    # Where nobody watches it any more, it is paused as ever.
+    page.get_by_role("button", name="Stop").click()
+    expect(canvas).to_be_hidden()
+    page.wait_for_function(f"() => {stage}.take.paused === 'hidden'")
+    assert page.evaluate(f"() => {stage}.view.canvas === {stage}.querySelector('canvas')")
+
+
+def test_a_watch_of_a_film_ends_with_it(page):
+    page.get_by_role("button", name="Watch the film").click()
+    expect(page.locator(LINES).first).to_be_visible()
+    page.evaluate("() => document.querySelector('longtake-stage').open('a blue ball')")
+    notice = page.locator("longtake-witness .lt-told p")
+    expect(notice).to_have_text("the film has ended: watch the next one")
+    assert lines_of(page)
 
 
 def test_the_film_is_paused_meanwhile_and_goes_on(page):

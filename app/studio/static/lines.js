@@ -1,0 +1,73 @@
+// The transcript on the page: lines that can be searched, each with its time to click on.
+
+import { FORMS, search } from "./transcript.js";
+import { saveBlob } from "./takes.js";
+import { clock } from "./timeline.js";
+
+// Lines on the page at a time; files hold all.
+const LINES_SHOWN = 300;
+
+export class Lines {
+  /**
+   * @param {HTMLElement} place holds the list, the search and a button for each file.
+   * @param {(line: object) => void} onChosen somebody wants to see a line's moment.
+   */
+  constructor(place, onChosen) {
+    const find = (name) => place.querySelector(name);
+    this.list = find(".lt-lines");
+    this.search = find("[name=search]");
+    this.aloud = find(".lt-aloud");
+    this.buttons = [...place.querySelectorAll("[data-form]")];
+    this.onChosen = onChosen;
+    this.search.addEventListener("input", () => this._render());
+    for (const button of this.buttons) {
+      button.addEventListener("click", () => this._download(button.dataset.form));
+    }
+    this.reset();
+  }
+
+  reset() {
+    this.all = [];
+    this._render();
+  }
+
+  add(line) {
+    this.all.push(line);
+    const asked = line.question ? `${line.question} ` : "";
+    this.aloud.textContent = asked + line.text;
+    this._render();
+  }
+
+  _download(form) {
+    saveBlob(new Blob([FORMS[form](this.all)], { type: "text/plain" }), `transcript.${form}`);
+  }
+
+  _render() {
+    for (const button of this.buttons) button.disabled = this.all.length === 0;
+    const { list } = this;
+    const atEnd = list.scrollTop + list.clientHeight > list.scrollHeight - 8;
+    const found = search(this.all, this.search.value).slice(-LINES_SHOWN);
+    // Nothing that stays is laid out again.
+    const shown = new Map([...list.children].map((item) => [item.line, item]));
+    list.replaceChildren(...found.map((line) => shown.get(line) ?? this._item(line)));
+    if (atEnd) list.scrollTop = list.scrollHeight;
+  }
+
+  _item(line) {
+    const item = document.createElement("li");
+    const time = document.createElement("button");
+    Object.assign(time, { type: "button", textContent: clock(line.start) });
+    time.setAttribute("aria-label", `Show ${clock(line.start)}`);
+    time.addEventListener("click", () => this.onChosen(line));
+    const text = document.createElement("span");
+    if (line.question) {
+      const question = document.createElement("q");
+      question.textContent = line.question;
+      text.append(question, " ");
+    }
+    text.append(line.text);
+    item.append(time, text);
+    item.line = line;
+    return item;
+  }
+}
