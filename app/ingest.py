@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ Notice = Gap | Resized | Dropped | Stalled | Ended
 
 
 class Feed:
-    """What a session is shown of a video.
+    """What a session is shown of a video; any thread may show it, one at a time does.
 
     Args:
         sampler: chooses the frames.
@@ -50,6 +51,7 @@ class Feed:
     def __init__(self, sampler: Sampler, session: Session[Any]) -> None:
         self.session = session
         self._sampler = sampler
+        self._lock = threading.Lock()
         self._notices: deque[Gap | Resized] = deque(maxlen=_MOST_NOTICES)
 
     def push(self, shot: Shot) -> None:
@@ -58,17 +60,19 @@ class Feed:
         Raises:
             StreamError: the session, or its input, has ended.
         """
-        for each in self._sampler.push(shot.time, shot.read, shot.duration):
-            if isinstance(each, Sample):
-                self.session.feed(InputFrame(each.time, each.pixels))
-            else:
-                self._notices.append(each)
+        with self._lock:
+            for each in self._sampler.push(shot.time, shot.read, shot.duration):
+                if isinstance(each, Sample):
+                    self.session.feed(InputFrame(each.time, each.pixels))
+                else:
+                    self._notices.append(each)
 
     def finish(self) -> None:
         """There are no more frames; the last round is shown whole. Errors as in :meth:`push`."""
-        for sample in self._sampler.finish():
-            self.session.feed(InputFrame(sample.time, sample.pixels))
-        self.session.end_input()
+        with self._lock:
+            for sample in self._sampler.finish():
+                self.session.feed(InputFrame(sample.time, sample.pixels))
+            self.session.end_input()
 
     def notices(self) -> list[Gap | Resized]:
         """Those since the last call."""
@@ -113,21 +117,25 @@ class Ingest:
         self._thread.join(timeout=1.0)
 
     def give_up(self, problem: StreamError) -> None:
-        """Wait for the source no longer: the session is told that there is no more."""
+        """Wait for the source no longer: what it showed is all there is. May be repeated."""
+        if self._closed.is_set():
+            return
         self.problem = problem
         self._closed.set()
         self._source.close()
-        self._feed.session.end_input()
+        # Not here: whoever calls may be the one who makes room for the last frames.
+        threading.Thread(target=self._finish, name="longtake-ingest", daemon=True).start()
 
     def _run(self) -> None:
-        try:
+        with suppress(StreamError):  # of the session, which has ended: its own reader is told
             self._watch()
+        self._finish()
+        self._source.close()
+
+    def _finish(self) -> None:
+        with suppress(StreamError):
             self._feed.finish()
-        except StreamError:
-            pass  # of the session, which has ended: its own reader is told
-        finally:
-            self._feed.session.end_input()
-            self._source.close()
+        self._feed.session.end_input()
 
     def _watch(self) -> None:
         """Raises what the session raises; what the source does is kept."""
@@ -137,12 +145,13 @@ class Ingest:
             try:
                 shot = next(shots, None)
             except StreamError as error:
-                self.problem = error
+                self.problem = self.problem or error
                 return
             except Exception as error:
                 name, kind = self._source.name, type(error).__name__
                 problem = f"{name} cannot be watched any more ({kind}: {error})"
-                self.problem = StreamError("source_lost", problem, "try it once more")
+                lost = StreamError("source_lost", problem, "try it once more")
+                self.problem = self.problem or lost
                 return
             finally:
                 self._waiting_since = None

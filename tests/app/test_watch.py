@@ -264,7 +264,7 @@ def test_a_source_that_sends_nothing_is_told_of_and_then_given_up(begin, shots, 
     over = threading.Event()
 
     def shoot():
-        yield from shots(0.0, 0.5)
+        yield from shots(0.0, 0.5, 1.0)
         over.wait(PATIENCE)
 
     source = Projector(shoot(), live=True)
@@ -273,7 +273,7 @@ def test_a_source_that_sends_nothing_is_told_of_and_then_given_up(begin, shots, 
         events.extend(begin(Teller()).watch(source).events())
     over.set()
     assert caught.value.code == "stalled"
-    assert [event.text for event in events if isinstance(event, Line)] == ["saw 0 1"]
+    assert [event.text for event in events if isinstance(event, Line)] == ["saw 0 1", "saw 2 2"]
     assert source.closed.is_set()
 
 

@@ -21,6 +21,7 @@ export class Sampler {
     Object.assign(this, { video, timeOf, onFrame });
     this.slot = -1;
     this.coding = 0;
+    // Settled when all frames so far are handed on.
     this.order = Promise.resolve();
     this.handle = null;
   }

@@ -203,8 +203,11 @@ class Witness extends HTMLElement {
   }
 
   /** The file is at its end. */
-  _finish() {
-    if (this.source !== "file") return;
+  async _finish() {
+    const { sampler } = this;
+    // The last frame may still be on its way.
+    await sampler?.order;
+    if (this.source !== "file" || this.sampler !== sampler) return;
     this._unwatch();
     this._say("The video is over.");
   }

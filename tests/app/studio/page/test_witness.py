@@ -158,6 +158,19 @@ def test_a_video_is_played_here_and_told_of_to_its_end(page, film_file, tmp_path
     expect(page.locator(LINES)).to_have_count(0)
 
 
+def test_frames_that_are_being_coded_at_the_end_are_told_of(page, film_file):
+    page.evaluate(f"""() => {{
+        const {{ convertToBlob }} = OffscreenCanvas.prototype;
+        OffscreenCanvas.prototype.convertToBlob = async function (...options) {{
+            const late = {WITNESS}.video.currentTime > {SECONDS - 1.25} ? 1500 : 0;
+            await new Promise((resolve) => setTimeout(resolve, late));
+            return convertToBlob.apply(this, options);
+        }};
+    }}""")
+    page.set_input_files("longtake-witness [type=file]", film_file)
+    page.wait_for_function(f"() => {WITNESS}.lines.all.at(-1)?.start === {SECONDS - 1}")
+
+
 def test_the_film_is_watched_and_steered_meanwhile(page, studio):
     stage = "document.querySelector('longtake-stage')"
     page.get_by_role("button", name="Watch the film").click()
