@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from longtake.app.captions_view import CaptionsView
@@ -17,6 +19,7 @@ from longtake.app.sources import open_source
 from longtake.app.stopping import stop_request
 from longtake.app.subtitles import FILM, add_subtitles
 from longtake.app.transcript import SUFFIXES, Line, TranscriptWriter, read_transcript
+from longtake.app.typed import typed_lines
 from longtake.app.witness import Watch, open_witness
 from longtake.models.vlm.words import Words
 from longtake.streaming import StreamError
@@ -92,7 +95,7 @@ def _listen(
         print(f"{transcript} was there already; it is now {writer.kept}", file=sys.stderr)
     view = CaptionsView(sys.stdout, source.duration)
     began = time.monotonic()
-    with stop_request(watch.stop) as stop:
+    with stop_request(watch.stop) as stop, _typed_questions(watch, view):
         try:
             _follow(watch, view, writer)
         except StreamError as error:
@@ -115,6 +118,25 @@ def _listen(
     if writer is not None and out is not None and out != writer.path:
         _write_film(source, writer, out)
     return EXIT_INTERRUPTED if stop.is_set() else 0
+
+
+@contextmanager
+def _typed_questions(watch: Watch, view: CaptionsView) -> Iterator[None]:
+    """What is typed meanwhile is asked, where somebody sits at the terminal."""
+
+    def ask(question: str) -> None:
+        try:
+            watch.ask(question)
+            view.tell(f"asked: {question}")
+        except StreamError as error:
+            view.tell(str(error))
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        yield
+        return
+    with typed_lines(sys.stdin.fileno(), view.typing, ask):
+        view.tell("type a question and press Enter; Ctrl-C ends")
+        yield
 
 
 def _follow(watch: Watch, view: CaptionsView, writer: TranscriptWriter | None) -> None:

@@ -256,7 +256,7 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="TEXT",
         help='a question, answered at once, or at its time: "@12.5s what is moving?"; repeat it '
-        "for others",
+        "for others, or type them while it runs",
     )
     parser.add_argument(
         "--prompt",

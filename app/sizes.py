@@ -13,8 +13,8 @@ from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.transformer import TransformerConfig
 from longtake.models.video.wan_codec import WanCodec
-from longtake.models.vlm.frames import FrameProcessor
 from longtake.models.vlm.folder import is_captioner
+from longtake.models.vlm.frames import FrameProcessor
 from longtake.models.vlm.load import watch_sizes
 from longtake.models.vlm.memory import ChatSizes, Parameters, WatchSizes
 from longtake.models.vlm.settings import Settings

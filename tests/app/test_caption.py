@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import io
+import os
+import pty
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -138,6 +142,39 @@ def test_a_source_that_breaks_off_leaves_the_transcript(run, tmp_path, picture, 
     assert len(read_transcript(tmp_path / "talk.vtt")) == 1
     # Once to see whether it can be watched, once after the model was loaded.
     assert opened == ["webcam", "webcam"]
+
+
+def test_a_question_is_typed_while_it_watches(tiny_captioner, tmp_path, picture, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    class Live:
+        name, live, duration = "the camera", True, None
+
+        def shots(self):
+            for index in range(4):
+                if index == 2:
+                    while "(asked: what moves?)" not in terminal.getvalue():
+                        assert time.monotonic() < give_up
+                        time.sleep(0.01)
+                yield Shot(index / 2, lambda: picture(1))
+
+        def close(self):
+            pass
+
+    terminal, give_up = Terminal(), time.monotonic() + 60
+    keys, screen = pty.openpty()
+    os.write(keys, b"what moves?\n")
+    monkeypatch.setattr(caption, "open_source", lambda name: Live())
+    monkeypatch.setattr(sys, "stdout", terminal)
+    out = tmp_path / "talk.jsonl"
+    with os.fdopen(screen) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert main(["caption", "webcam", "--model", str(tiny_captioner), "--out", str(out)]) == 0
+    os.close(keys)
+    assert read_transcript(out)[-1].question == "what moves?"
+    assert "type a question" in terminal.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -136,3 +136,37 @@ def test_clocks():
     assert [clock(seconds) for seconds in (0, 59.9, 754, 3723.5)] == [
         *("0:00", "0:59", "12:34", "1:02:03"),
     ]
+
+
+def test_what_is_said_waits_above_what_is_typed(terminal):
+    view = CaptionsView(terminal, None)
+    view.words(Words(" a red", 12.0, 13.0, "caption", False))
+    view.typing("what")
+    view.words(Words(" ball", 12.0, 13.0, "caption", True))
+    assert terminal.rows == ["   0:12  a red", "       > what"]
+    view.line(Line(12.0, 13.0, "a red ball"))
+    say(view, " it", " snows", start=13.0)
+    view.progress(14.0)
+    view.typing("what?")
+    view.tell("nothing special")
+    said = ["   0:12  a red", "         ball", "   0:13  it snows"]
+    assert terminal.rows == [*said, "         (nothing special)", "       > what?"]
+    view.end()
+    assert terminal.rows[-1] == ""
+
+
+def test_words_come_one_by_one_again_once_nobody_types(terminal):
+    view = CaptionsView(terminal, None)
+    view.typing("w")
+    view.words(Words(" a", 12.0, 13.0, "answer", False), "what?")
+    assert terminal.rows == ["       > w"]
+    view.typing("")
+    assert terminal.rows == ["   0:12  what?", "         a"]
+    view.words(Words(" ball", 12.0, 13.0, "answer", True), "what?")
+    assert terminal.rows == ["   0:12  what?", "         a ball"]
+
+
+def test_of_a_long_line_the_end_is_shown(terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    CaptionsView(terminal, None).typing("what is it that moves")
+    assert terminal.rows == ["       > that moves"]
