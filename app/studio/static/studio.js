@@ -305,6 +305,7 @@ class Stage extends HTMLElement {
       this._renderReceipts(receipt);
     }
     this.timeline.move(frame.time);
+    this._emit("shown", frame);
   }
 
   _emit(name, detail = null) {

@@ -52,7 +52,8 @@ function oneLine(text) {
   return text.replace(COMMANDS, " ").split(SPACE).filter(Boolean).join(" ");
 }
 
-function spoken({ kind, question, text }) {
+/** A line as a subtitle shows it: an answer below its question. */
+export function spoken({ kind, question, text }) {
   return kind === "answer" ? `Q: ${question}\nA: ${text}` : text;
 }
 

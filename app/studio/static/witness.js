@@ -3,8 +3,11 @@
 import { Sampler } from "./sampler.js";
 import { Lines } from "./lines.js";
 import { LineBuilder } from "./transcript.js";
+import { Moments } from "./moments.js";
 import { newSeed } from "./memory.js";
 import { sentence } from "./notices.js";
+import { addSubtitles } from "./subtitles.js";
+import { ask, saveBlob } from "./takes.js";
 import { packShown } from "./wire.js";
 
 // Rounds of a file that may wait to be spoken of before it is stopped for a while.
@@ -27,6 +30,9 @@ class Witness extends HTMLElement {
     this.canvas = find("canvas");
     this.builder = new LineBuilder();
     this.lines = new Lines(this, (line) => this._seek(line));
+    this.moments = new Moments(find(".lt-moment"));
+    // What the transcript is of, {file} or {take}; null where nothing of it is kept.
+    this.told = null;
     // What is shown, `camera`, `file` or `film`; null while there is nothing.
     this.source = null;
     // The watch's number; null where the server watches nothing.
@@ -37,6 +43,7 @@ class Witness extends HTMLElement {
     this.unheard = [];
     this.dropped = 0;
     find(".lt-camera").addEventListener("click", () => this.startCamera());
+    find(".lt-mp4").addEventListener("click", () => this.saveFilm());
     find(".lt-watch").addEventListener("click", () => this.watchFilm());
     find(".lt-stop").addEventListener("click", () => this.stop());
     find("[type=file]").addEventListener("change", ({ target }) => {
@@ -58,6 +65,11 @@ class Witness extends HTMLElement {
     });
     this.stage.addEventListener("longtake-words", ({ detail }) => this._words(detail));
     this.stage.addEventListener("longtake-watching", ({ detail }) => this._watching(detail));
+    this.stage.addEventListener("longtake-shown", ({ detail }) => {
+      if (this.source !== "film" || !this.watch) return;
+      const { time, bitmap } = detail;
+      this.moments.keep(time, bitmap, bitmap.width, bitmap.height);
+    });
     this.stage.addEventListener("longtake-notice", ({ detail }) => {
       if (this.source === "film" && this.watch) this._notice(detail);
     });
@@ -88,7 +100,7 @@ class Witness extends HTMLElement {
       return this._notice(CAMERA[error.name] ?? `The camera does not start: ${error.message}`);
     }
     this.source = "camera";
-    this._newTranscript();
+    this._newTranscript(null);
     this.video.srcObject = this.stream;
     this.stream.getVideoTracks()[0].addEventListener("ended", () => this.stop());
     await this.video.play().catch(() => {});
@@ -100,7 +112,7 @@ class Witness extends HTMLElement {
   async openFile(file) {
     this.stop();
     this.source = "file";
-    this._newTranscript();
+    this._newTranscript({ file });
     this.fileName = file.name;
     this.video.src = URL.createObjectURL(file);
     this.video.controls = true;
@@ -112,7 +124,7 @@ class Witness extends HTMLElement {
   async watchFilm() {
     this.stop();
     this.source = "film";
-    this._newTranscript();
+    this._newTranscript({ take: this.stage.take.number });
     this._placeFilm();
     if (this.stage.take.paused) this.stage.pause(null);
     await this._begin();
@@ -147,6 +159,26 @@ class Witness extends HTMLElement {
     }
   }
 
+  /** Download what was watched, with what was said of it as subtitles. */
+  async saveFilm() {
+    this._say("The video with its captions is being made…");
+    try {
+      const film = this.told.file ?? (await this._filmOf(this.told.take));
+      saveBlob(await addSubtitles(film, this.lines.all), "told.mp4");
+      this._say("The captions are subtitles of told.mp4.");
+    } catch (error) {
+      this._say(sentence(error));
+    }
+  }
+
+  async _filmOf(take) {
+    if (take !== this.stage.take.number) {
+      throw new Error("Another film has begun; this one is among the takes on disk.");
+    }
+    const { file } = await this.stage.session.request("save");
+    return (await ask(file.url)).blob();
+  }
+
   // How a watch goes.
 
   async _begin(timeOf = null) {
@@ -168,6 +200,7 @@ class Witness extends HTMLElement {
       return;
     }
     this.watch = ack.watch;
+    this.moments.round = ack.round;
     this.most = ROUNDS_AHEAD * ack.round * ack.fps;
     this.unheard = [];
     this.dropped = 0;
@@ -187,6 +220,10 @@ class Witness extends HTMLElement {
   _show(time, jpeg) {
     if (!this.watch || !this.stage.connection.post(packShown(this.watch, time, jpeg))) return;
     this.unheard.push(time);
+    if (this.source === "camera") {
+      const { videoWidth, videoHeight } = this.video;
+      this.moments.keep(time, this.video, videoWidth, videoHeight);
+    }
     // A file can wait.
     if (this.source === "file" && this.unheard.length > this.most && !this.video.paused) {
       this.waits = true;
@@ -268,7 +305,7 @@ class Witness extends HTMLElement {
   _words(words) {
     if (words.watch !== this.watch && words.watch !== this.ending) return;
     const line = this.builder.add(words);
-    if (line) this.lines.add(line);
+    if (line) this._add(line);
     if (words.final) this._heard(words.end);
     // A line stays until the next one begins.
     const text = line?.text ?? this.builder.text;
@@ -284,7 +321,7 @@ class Witness extends HTMLElement {
     } else if (what === "ended" || what === "failed") {
       this.watch = null;
       const line = this.builder.end();
-      if (line) this.lines.add(line);
+      if (line) this._add(line);
       this.stop(sentence({ message, hint }));
     } else {
       this._say(sentence({ message, hint }));
@@ -310,12 +347,20 @@ class Witness extends HTMLElement {
     find("[name=question]").disabled = find("form button").disabled = this.watch === null;
   }
 
-  /** Times begin anew with what is shown. */
-  _newTranscript() {
+  /** Times begin anew with what is shown, of which `told` is kept. */
+  _newTranscript(told) {
+    this.told = told;
     this.lines.reset();
+    this.moments.reset();
+    this.querySelector(".lt-mp4").disabled = true;
     this.ending = null;
     this.builder = new LineBuilder();
     this._caption("");
+  }
+
+  _add(line) {
+    this.lines.add(line);
+    this.querySelector(".lt-mp4").disabled = this.told === null;
   }
 
   /** Below the picture, in both tabs where it is the film's. */
@@ -324,9 +369,10 @@ class Witness extends HTMLElement {
     if (this.source === "film") this.stage.querySelector(".lt-caption").textContent = text;
   }
 
-  _seek({ start }) {
-    if (this.source === "file") this.video.currentTime = start;
-    else this._say("Only a video can be wound back: nothing of a camera is kept.");
+  /** Show a line's moment. */
+  _seek(line) {
+    if (this.source === "file") this.video.currentTime = line.start;
+    else if (!this.moments.show(line)) this._say("No picture of that moment is kept.");
   }
 }
 

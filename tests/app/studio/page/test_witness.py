@@ -110,6 +110,13 @@ def test_what_the_camera_sees_is_told_and_asked_about(page, tmp_path):
         page.keyboard.press("Enter")
         expect(page.get_by_label("Question")).to_have_value("")
     expect(page.locator(f"{LINES} q").first).to_contain_text("what moves, ")
+    # A line shows its moment, which is kept nowhere but here.
+    page.locator(f"{LINES} button").first.click()
+    moment = page.get_by_role("button", name="The moment at 0:0")
+    expect(moment.locator("img")).to_have_js_property("naturalWidth", 320)
+    moment.click()
+    expect(moment).to_be_hidden()
+    expect(page.get_by_role("button", name="MP4")).to_be_disabled()
     page.get_by_role("button", name="Stop").click()
     page.wait_for_function(f"() => !{WITNESS}.watch")
     lines = lines_of(page)
@@ -171,7 +178,71 @@ def test_frames_that_are_being_coded_at_the_end_are_told_of(page, film_file):
     page.wait_for_function(f"() => {WITNESS}.lines.all.at(-1)?.start === {SECONDS - 1}")
 
 
-def test_the_film_is_watched_and_steered_meanwhile(page, studio):
+@pytest.mark.parametrize("index", ["ahead", "behind"])
+def test_captions_are_subtitles_of_an_mp4(page, tmp_path, index):
+    path = tmp_path / "square.mp4"
+    options = {"movflags": "faststart"} if index == "ahead" else {}
+    with av.open(str(path), "w", options=options) as film:
+        stream = film.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for pixels in frames():
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        film.mux(stream.encode(None))
+    lines = [
+        Line(0.5, 1.0, "a {square} \\ ☃"),
+        Line(1.0, 2.0, "red", "answer", "what colour?"),
+        Line(2.5, 4.0, "it goes"),
+    ]
+    page.evaluate(
+        f"""(lines) => {{
+            {WITNESS}.told = {{}};
+            for (const line of lines) {WITNESS}._add(line);
+        }}""",
+        [vars(line) for line in lines],
+    )
+    page.evaluate_handle("() => document.body.append(document.createElement('input'))")
+    page.evaluate("() => Object.assign(document.body.lastChild, {type: 'file', id: 'film'})")
+    page.set_input_files("#film", path)
+    page.evaluate(f"() => {WITNESS}.told.file = document.querySelector('#film').files[0]")
+    told = download(page, "MP4", tmp_path)
+    assert subtitles(told) == [
+        (0.5, 0.5, "a {square} \\ ☃"),
+        (1.0, 1.0, "Q: what colour?\nA: red"),
+        (2.5, 0.5, "it goes"),
+    ]
+    with av.open(str(path)) as before, av.open(str(told)) as after:
+        assert after.duration == before.duration
+        assert pictures(after) == pictures(before)
+
+
+def pictures(film) -> list[tuple]:
+    return [(each.pts, bytes(each)) for each in film.demux(film.streams.video[0]) if each.size]
+
+
+def subtitles(path: Path) -> list[tuple[float, float, str]]:
+    """Start, length and text of every one that shows something."""
+    with av.open(str(path)) as film:
+        [stream] = film.streams.subtitles
+        assert stream.codec_context.name == "mov_text"
+        return [
+            (
+                float(each.pts * each.time_base),
+                float(each.duration * each.time_base),
+                bytes(each)[2:].decode(),
+            )
+            for each in film.demux(stream)
+            if each.size > 2
+        ]
+
+
+def test_a_video_that_is_no_mp4_takes_no_captions_in(page, film_file):
+    page.set_input_files("longtake-witness [type=file]", film_file)
+    expect(page.locator(LINES).first).to_be_visible()
+    page.get_by_role("button", name="MP4").click()
+    expect(page.locator(".lt-happens")).to_contain_text("Only an MP4 can take the captions in")
+
+
+def test_the_film_is_watched_and_steered_meanwhile(page, studio, tmp_path):
     stage = "document.querySelector('longtake-stage')"
     page.get_by_role("button", name="Watch the film").click()
     expect(page.locator(LINES).nth(1)).to_be_visible()
@@ -189,6 +260,12 @@ def test_the_film_is_watched_and_steered_meanwhile(page, studio):
     page.wait_for_function(f"() => {WITNESS}.lines.all.length > {said}")
     page.get_by_role("tab", name="Witness").click()
     expect(canvas).to_be_visible()
+    page.locator(f"{LINES} button").last.click()
+    expect(page.locator(".lt-moment img")).to_have_js_property("naturalWidth", 320)
+    path = download(page, "MP4", tmp_path)
+    with av.open(str(path)) as told:
+        assert told.streams.video[0].frames > 0
+    assert subtitles(path)
     # Where nobody watches it any more, it is paused as ever.
     page.get_by_role("button", name="Stop").click()
     expect(canvas).to_be_hidden()
