@@ -1,6 +1,9 @@
-// The transcript on the page: lines that can be searched, each with its time to click on.
+// The transcript on the page: lines that can be searched and downloaded, each with its time to
+// click on.
 
 import { FORMS, search } from "./transcript.js";
+import { sentence } from "./notices.js";
+import { addSubtitles } from "./subtitles.js";
 import { saveBlob } from "./takes.js";
 import { clock } from "./timeline.js";
 
@@ -10,23 +13,29 @@ const LINES_SHOWN = 300;
 export class Lines {
   /**
    * @param {HTMLElement} place holds the list, the search and a button for each file.
-   * @param {(line: object) => void} onChosen somebody wants to see a line's moment.
+   * @param {object} hooks
+   * @param {(line: object) => void} hooks.onChosen somebody wants to see a line's moment.
+   * @param {(text: string) => void} hooks.onSaid there is something to tell.
    */
-  constructor(place, onChosen) {
+  constructor(place, { onChosen, onSaid }) {
     const find = (name) => place.querySelector(name);
     this.list = find(".lt-lines");
     this.search = find("[name=search]");
     this.aloud = find(".lt-aloud");
     this.buttons = [...place.querySelectorAll("[data-form]")];
-    this.onChosen = onChosen;
+    this.told = find(".lt-mp4");
+    Object.assign(this, { onChosen, onSaid });
+    this.told.addEventListener("click", () => this._downloadFilm());
     this.search.addEventListener("input", () => this._render());
     for (const button of this.buttons) {
       button.addEventListener("click", () => this._download(button.dataset.form));
     }
-    this.reset();
+    this.reset(null);
   }
 
-  reset() {
+  /** Lines of something else; `film` gives it as a Blob, null where nothing is kept of it. */
+  reset(film) {
+    this.film = film;
     this.all = [];
     this._render();
   }
@@ -42,8 +51,21 @@ export class Lines {
     saveBlob(new Blob([FORMS[form](this.all)], { type: "text/plain" }), `transcript.${form}`);
   }
 
+  /** What was watched, with what was said of it as subtitles. */
+  async _downloadFilm() {
+    this.onSaid("The video with its captions is being made…");
+    try {
+      saveBlob(await addSubtitles(await this.film(), this.all), "told.mp4");
+      this.onSaid("The captions are subtitles of told.mp4.");
+    } catch (error) {
+      this.onSaid(sentence(error));
+    }
+  }
+
   _render() {
-    for (const button of this.buttons) button.disabled = this.all.length === 0;
+    const none = this.all.length === 0;
+    for (const button of this.buttons) button.disabled = none;
+    this.told.disabled = none || this.film === null;
     const { list } = this;
     const atEnd = list.scrollTop + list.clientHeight > list.scrollHeight - 8;
     const found = search(this.all, this.search.value).slice(-LINES_SHOWN);

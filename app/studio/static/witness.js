@@ -6,8 +6,7 @@ import { LineBuilder } from "./transcript.js";
 import { Moments } from "./moments.js";
 import { newSeed } from "./memory.js";
 import { sentence } from "./notices.js";
-import { addSubtitles } from "./subtitles.js";
-import { ask, saveBlob } from "./takes.js";
+import { ask } from "./takes.js";
 import { packShown } from "./wire.js";
 
 // Rounds of a file that may wait to be spoken of before it is stopped for a while.
@@ -29,10 +28,11 @@ class Witness extends HTMLElement {
     this.video = find("video");
     this.canvas = find("canvas");
     this.builder = new LineBuilder();
-    this.lines = new Lines(this, (line) => this._seek(line));
+    this.lines = new Lines(this, {
+      onChosen: (line) => this._seek(line),
+      onSaid: (text) => this._say(text),
+    });
     this.moments = new Moments(find(".lt-moment"));
-    // What the transcript is of, {file} or {take}; null where nothing of it is kept.
-    this.told = null;
     // What is shown, `camera`, `file` or `film`; null while there is nothing.
     this.source = null;
     // The watch's number; null where the server watches nothing.
@@ -43,7 +43,6 @@ class Witness extends HTMLElement {
     this.unheard = [];
     this.dropped = 0;
     find(".lt-camera").addEventListener("click", () => this.startCamera());
-    find(".lt-mp4").addEventListener("click", () => this.saveFilm());
     find(".lt-watch").addEventListener("click", () => this.watchFilm());
     find(".lt-stop").addEventListener("click", () => this.stop());
     find("[type=file]").addEventListener("change", ({ target }) => {
@@ -112,7 +111,7 @@ class Witness extends HTMLElement {
   async openFile(file) {
     this.stop();
     this.source = "file";
-    this._newTranscript({ file });
+    this._newTranscript(() => file);
     this.fileName = file.name;
     this.video.src = URL.createObjectURL(file);
     this.video.controls = true;
@@ -124,7 +123,8 @@ class Witness extends HTMLElement {
   async watchFilm() {
     this.stop();
     this.source = "film";
-    this._newTranscript({ take: this.stage.take.number });
+    const { number } = this.stage.take;
+    this._newTranscript(() => this._filmOf(number));
     this._placeFilm();
     if (this.stage.take.paused) this.stage.pause(null);
     await this._begin();
@@ -159,18 +159,7 @@ class Witness extends HTMLElement {
     }
   }
 
-  /** Download what was watched, with what was said of it as subtitles. */
-  async saveFilm() {
-    this._say("The video with its captions is being made…");
-    try {
-      const film = this.told.file ?? (await this._filmOf(this.told.take));
-      saveBlob(await addSubtitles(film, this.lines.all), "told.mp4");
-      this._say("The captions are subtitles of told.mp4.");
-    } catch (error) {
-      this._say(sentence(error));
-    }
-  }
-
+  /** What is there of a take now. */
   async _filmOf(take) {
     if (take !== this.stage.take.number) {
       throw new Error("Another film has begun; this one is among the takes on disk.");
@@ -305,7 +294,7 @@ class Witness extends HTMLElement {
   _words(words) {
     if (words.watch !== this.watch && words.watch !== this.ending) return;
     const line = this.builder.add(words);
-    if (line) this._add(line);
+    if (line) this.lines.add(line);
     if (words.final) this._heard(words.end);
     // A line stays until the next one begins.
     const text = line?.text ?? this.builder.text;
@@ -321,7 +310,7 @@ class Witness extends HTMLElement {
     } else if (what === "ended" || what === "failed") {
       this.watch = null;
       const line = this.builder.end();
-      if (line) this._add(line);
+      if (line) this.lines.add(line);
       this.stop(sentence({ message, hint }));
     } else {
       this._say(sentence({ message, hint }));
@@ -347,20 +336,13 @@ class Witness extends HTMLElement {
     find("[name=question]").disabled = find("form button").disabled = this.watch === null;
   }
 
-  /** Times begin anew with what is shown, of which `told` is kept. */
-  _newTranscript(told) {
-    this.told = told;
-    this.lines.reset();
+  /** Times begin anew with what is shown; `film` gives it, null where nothing is kept of it. */
+  _newTranscript(film) {
+    this.lines.reset(film);
     this.moments.reset();
-    this.querySelector(".lt-mp4").disabled = true;
     this.ending = null;
     this.builder = new LineBuilder();
     this._caption("");
-  }
-
-  _add(line) {
-    this.lines.add(line);
-    this.querySelector(".lt-mp4").disabled = this.told === null;
   }
 
   /** Below the picture, in both tabs where it is the film's. */

@@ -195,15 +195,16 @@ def test_captions_are_subtitles_of_an_mp4(page, tmp_path, index):
     ]
     page.evaluate(
         f"""(lines) => {{
-            {WITNESS}.told = {{}};
-            for (const line of lines) {WITNESS}._add(line);
+            {WITNESS}.lines.reset(() => document.querySelector("#film").files[0]);
+            for (const line of lines) {WITNESS}.lines.add(line);
         }}""",
         [vars(line) for line in lines],
     )
-    page.evaluate_handle("() => document.body.append(document.createElement('input'))")
-    page.evaluate("() => Object.assign(document.body.lastChild, {type: 'file', id: 'film'})")
+    page.evaluate("""() => {
+        const chosen = document.createElement("input");
+        document.body.append(Object.assign(chosen, {type: "file", id: "film"}));
+    }""")
     page.set_input_files("#film", path)
-    page.evaluate(f"() => {WITNESS}.told.file = document.querySelector('#film').files[0]")
     told = download(page, "MP4", tmp_path)
     assert subtitles(told) == [
         (0.5, 0.5, "a {square} \\ ☃"),
