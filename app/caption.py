@@ -131,11 +131,13 @@ def _typed_questions(watch: Watch, view: CaptionsView) -> Iterator[None]:
         except StreamError as error:
             view.tell(str(error))
 
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # Without one that was left open there is no stdin at all.
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
         yield
         return
-    with typed_lines(sys.stdin.fileno(), view.typing, ask):
-        view.tell("type a question and press Enter; Ctrl-C ends")
+    with typed_lines(sys.stdin.fileno(), view.typing, ask) as reads:
+        if reads:
+            view.tell("type a question and press Enter; Ctrl-C ends")
         yield
 
 

@@ -22,18 +22,19 @@ _ERASE, _ERASE_WORD, _ERASE_ALL = "\x7f\x08", "\x17", "\x15"
 @contextmanager
 def typed_lines(
     terminal: int, typing: Callable[[str], None], entered: Callable[[str], None]
-) -> Iterator[None]:
+) -> Iterator[bool]:
     """Read a terminal's keys in a thread; the terminal itself shows none of them meanwhile.
 
-    Ctrl-C and its like go on doing what they do.
+    Ctrl-C and its like go on doing what they do. It gives whether keys are read: not where a
+    shell has put this process behind others, as it would be stopped for that.
 
     Args:
         terminal: its file descriptor.
         typing: called with the line as far as it is typed, whenever that changes.
         entered: called with every line, never an empty one, when Enter is pressed.
     """
-    if not _in_front(terminal):  # who sets or reads it from behind is stopped
-        yield
+    if not _in_front(terminal):
+        yield False
         return
     before = termios.tcgetattr(terminal)
     stop, stopped = os.pipe()
@@ -43,7 +44,7 @@ def typed_lines(
     tty.setcbreak(terminal, termios.TCSADRAIN)
     reader.start()
     try:
-        yield
+        yield True
     finally:
         os.close(stopped)
         reader.join()

@@ -80,10 +80,17 @@ class LiveWatch:
         self._listener = _start(self._listen)
 
     def feed(self, pixels: Pixels, time: float) -> None:
-        """Show it a frame, as in :meth:`.Watch.feed`; never waits, and does nothing at the end."""
-        with self._feeding, suppress(StreamError):  # whoever listens is told why it has ended
-            if self._ending is None:
+        """Show it a frame, as in :meth:`.Watch.feed`; never waits, and never raises."""
+        with self._feeding:
+            if self._ending is not None:
+                return
+            try:
                 self._watch.feed(pixels, time)
+            except StreamError:
+                pass  # the watch has ended: whoever listens to it tells why
+            except Exception:
+                logging.getLogger(__name__).exception("a watch failed")
+                self._watch.close()
 
     def ask(self, question: str) -> None:
         """Ask about what is seen; see :meth:`.Watch.ask`."""

@@ -173,7 +173,7 @@ def test_a_question_is_typed_while_it_watches(tiny_captioner, tmp_path, picture,
         monkeypatch.setattr(sys, "stdin", stdin)
         assert main(["caption", "webcam", "--model", str(tiny_captioner), "--out", str(out)]) == 0
     os.close(keys)
-    assert read_transcript(out)[-1].question == "what moves?"
+    assert "what moves?" in {line.question for line in read_transcript(out)}
     assert "type a question" in terminal.getvalue()
 
 

@@ -51,7 +51,8 @@ def test_a_terminal_that_another_has_in_front_is_left_alone(keyboard, monkeypatc
     _, terminal = keyboard
     before = termios.tcgetattr(terminal)
     monkeypatch.setattr(typed.os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
-    with typed_lines(terminal, print, print):
+    with typed_lines(terminal, print, print) as reads:
+        assert not reads
         assert termios.tcgetattr(terminal) == before
 
 

@@ -123,8 +123,7 @@ class Witness extends HTMLElement {
   async watchFilm() {
     this.stop();
     this.source = "film";
-    const { number } = this.stage.take;
-    this._newTranscript(() => this._filmOf(number));
+    this._newTranscript(() => this._film());
     this._placeFilm();
     if (this.stage.take.paused) this.stage.pause(null);
     await this._begin();
@@ -159,9 +158,9 @@ class Witness extends HTMLElement {
     }
   }
 
-  /** What is there of a take now. */
-  async _filmOf(take) {
-    if (take !== this.stage.take.number) {
+  /** What is there now of the take that was watched. */
+  async _film() {
+    if (this.take !== this.stage.take.number) {
       throw new Error("Another film has begun; this one is among the takes on disk.");
     }
     const { file } = await this.stage.session.request("save");
@@ -189,6 +188,7 @@ class Witness extends HTMLElement {
       return;
     }
     this.watch = ack.watch;
+    this.take = this.stage.take.number;
     this.moments.round = ack.round;
     this.most = ROUNDS_AHEAD * ack.round * ack.fps;
     this.unheard = [];
@@ -246,7 +246,7 @@ class Witness extends HTMLElement {
     this._render();
   }
 
-  /** Its film goes on in the other tab, and is shown here while this one is in sight. */
+  /** While the film is watched, it goes on in either tab, and is shown in the one in sight. */
   _placeFilm() {
     const watched = this.source === "film";
     const here = watched && !this.hidden;
