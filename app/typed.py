@@ -14,6 +14,8 @@ from contextlib import contextmanager
 
 # More than any question may have.
 _MOST_TYPED = 4000
+# How long what is typed for others is left alone before the next look.
+_BEHIND_SECONDS = 0.5
 # Arrows and other keys that send a sequence; there is no cursor to move.
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?")
 _ERASE, _ERASE_WORD, _ERASE_ALL = "\x7f\x08", "\x17", "\x15"
@@ -65,8 +67,9 @@ def _read(
     terminal: int, stop: int, typing: Callable[[str], None], entered: Callable[[str], None]
 ) -> None:
     decoder, line = codecs.getincrementaldecoder("utf-8")("replace"), ""
-    while stop not in (ready := select.select([terminal, stop], [], [])[0]):
-        if not (ready and _in_front(terminal)):
+    while stop not in select.select([terminal, stop], [], [])[0]:
+        if not _in_front(terminal):
+            select.select([stop], [], [], _BEHIND_SECONDS)
             continue
         try:
             keys = os.read(terminal, 1024)

@@ -504,4 +504,4 @@ def test_no_text_moves_the_page_beyond_a_phone(page, studio):
     page.set_viewport_size({"width": 375, "height": 667})
     load(page, studio)
     expect(page.get_by_role("button", name="Apply")).to_be_in_viewport()
-    expect(page.locator("canvas")).to_be_in_viewport()
+    expect(page.locator("longtake-stage canvas")).to_be_in_viewport()
