@@ -22,11 +22,11 @@ INK, GRID = "#333333", "#dddddd"
 DPI = 110
 STAGES = (
     *("judge", "reader", "codec"),
-    *("teacher", "teacher_again", "teacher_together", "student", "tune"),
+    *("teacher", "teacher_again", "student", "tune"),
     "captioner",
 )
 """The logs of the bundled model's stages, in their order."""
-CHECKED = ("teacher", "teacher_again", "teacher_together", "student", "tune")
+CHECKED = ("teacher", "teacher_again", "student", "tune")
 """Of these what was measured right after it."""
 
 

@@ -119,8 +119,8 @@ def _begin(
         described = begun | {"streaming": streaming}
     else:
         denoiser = build_denoiser(described, device)
-        if options.reader:
-            load_parameters(denoiser.text, options.reader)
+    if options.reader:
+        load_parameters(denoiser.text, options.reader)
     if options.teacher:
         teacher = load_teacher(options, device)
     if not options.no_compile:
@@ -206,7 +206,7 @@ def parser() -> argparse.ArgumentParser:
     add_arguments(result, seconds=600, batch=64, rate=1e-3)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--data", type=Path, required=True, help="folder of the dataset stage")
-    result.add_argument("--reader", type=Path, help="folder of the reader stage to begin from")
+    result.add_argument("--reader", type=Path, help="folder of the reader stage, for the text")
     result.add_argument("--teacher", type=Path, help="a folder of this stage to distil")
     result.add_argument("--jitter", type=float, default=0.1, help="most noise on what came before")
     result.add_argument("--forget", type=float, default=0.02, help="chance of a word lost")

@@ -89,20 +89,25 @@ def prompt(
     return caption(after, rng, named, held_out)
 
 
-def story(scenes: Sequence[Sequence[int]], style: int, rng: random.Random) -> list[str]:
+def story(
+    scenes: Sequence[Sequence[int]], style: int, rng: random.Random, *, held_out: bool = False
+) -> tuple[list[str], frozenset[str]]:
     """The prompts of a film, oldest first: for its first scene, and for each that differs.
 
     `scenes`: attribute rows in their order; `style`: of the caption for the last one, the others'
-    are drawn.
+    are drawn; `held_out`: as in `captions`. With them, which attributes of the last scene are told.
     """
-    texts = [caption(scenes[0], rng)]
+    told = mention(scenes[0], scenes[0], SCENE, rng)
+    texts = [prompt(scenes[0], scenes[0], SCENE, told, rng, held_out=held_out)]
     last = len(scenes) - 1
     for index, (old, new) in enumerate(pairwise(scenes), 1):
         if old != new:
             drawn = CHANGE if rng.random() < EARLIER_BY_CHANGE else SCENE
             said = style if index == last else drawn
-            texts.append(prompt(old, new, said, mention(old, new, said, rng), rng))
-    return texts
+            named = mention(old, new, said, rng)
+            texts.append(prompt(old, new, said, named, rng, held_out=held_out))
+            told |= named
+    return texts, told & shown(values_of(scenes[-1]))
 
 
 def tokens(
@@ -194,7 +199,7 @@ class Batches(Dataset[Batch]):
     def _story(self, scenes: list[list[int]], style: int, rng: random.Random) -> list[str]:
         if rng.random() < self.mute:
             return [""]
-        texts = story(scenes, style, rng)[-self.streaming.prompts :]
+        texts = story(scenes, style, rng)[0][-self.streaming.prompts :]
         if rng.random() < FORGOTTEN:
             texts = texts[-rng.randint(1, len(texts)) :]
         return texts

@@ -1,9 +1,12 @@
-"""The text encoder learns to read: from a caption back to the attributes that it names.
+"""The text encoder learns to read: from captions back to the attributes that they name.
 
 Which of two things is meant by a colour is hard to learn from pictures alone, and a model that has
 not learned it swaps them. From attributes it is learned in a minute, after a plateau: a small
-encoder left it after 600 steps of Muon at 1e-3, 800 of AdamW, and not in 3,300 of Muon at 5e-3. The
-heads that read the encoder's output are thrown away; the generator goes on from the encoder.
+encoder left it after 600 steps of Muon at 1e-3, 800 of AdamW, and not in 3,300 of Muon at 5e-3. So
+is which of a film's prompts still holds: a generator whose encoder had not learned it went back to
+the oldest ones.
+
+The heads that read the encoder's output are thrown away; the generator goes on from the encoder.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from torch.utils.data import Dataset
 from transformers import UMT5EncoderModel
 
 from longtake.models.video.text import encode_tokens
-from longtake.training.dataset import STYLE_CHANGES
+from longtake.training.dataset import CHANGE, PAST, SCENE, STYLE_CHANGES
 from longtake.training.judge import UNASKED, accuracy, likeliest
 from longtake.training.loop import (
     SEED_STRIDE,
@@ -34,12 +37,25 @@ from longtake.training.loop import (
     loop_config,
     step_batches,
 )
-from longtake.training.prompts import build_text_encoder, build_tokenizer, mention, prompt, tokens
+from longtake.training.prompts import (
+    build_text_encoder,
+    build_tokenizer,
+    mention,
+    prompt,
+    story,
+    tokens,
+)
 from longtake.training.valley.world import COUNTS, NAMES, draw_change, sample_scenes
+
+CHANGES = PAST + 1
+"""At most, in a film: as in the dataset's."""
 
 
 class Reader(nn.Module):
-    """A text encoder, and one query and one head for each attribute."""
+    """A text encoder, and one query and one head for each attribute.
+
+    The heads are linear, so what holds and what does not has to be told apart by the encoder.
+    """
 
     def __init__(self, text: UMT5EncoderModel) -> None:
         super().__init__()
@@ -59,7 +75,7 @@ class Reader(nn.Module):
 
 @dataclass(frozen=True)
 class Captions:
-    """Captions as tokens, and what they name: `UNASKED` where they do not, int64 [B, 11]."""
+    """Prompts as tokens, and what they name: `UNASKED` where they do not, int64 [B, 11]."""
 
     ids: Tensor
     mask: Tensor
@@ -69,20 +85,27 @@ class Captions:
 def draw_captions(
     n: int, length: int, forget: float, seed: int, *, held_out: bool = False
 ) -> Captions:
-    """Half scenes, half changes; `held_out`: of pairs and in words kept from training."""
+    """Half films with changes, a quarter scenes, a quarter changes alone.
+
+    `held_out`: of pairs and in words kept from training.
+    """
     draw, rng = torch.Generator().manual_seed(seed), random.Random(seed)
-    before = sample_scenes(n, draw, held_out)
-    texts, targets = [], []
-    for style, chances in STYLE_CHANGES.items():
-        some = before[style::2]
-        after = draw_change(some, chances, draw)
-        pairs = zip(some.attributes.tolist(), after.attributes.tolist(), strict=True)
-        for old, new in pairs:
-            said = mention(old, new, style, rng)
-            texts.append(prompt(old, new, style, said, rng, held_out=held_out))
-            told = zip(NAMES, new, strict=True)
-            targets.append([value if name in said else UNASKED for name, value in told])
-    ids, mask = tokens(build_tokenizer(), [[text] for text in texts], length, forget, rng)
+    chain = [sample_scenes(n, draw, held_out)]
+    for _ in range(CHANGES):
+        chain.append(draw_change(chain[-1], STYLE_CHANGES[CHANGE], draw))
+    stories, targets = [], []
+    for index, rows in enumerate(torch.stack([x.attributes for x in chain], 1).tolist()):
+        style = rng.choice((SCENE, CHANGE))
+        scenes = rows[: 2 + rng.randrange(CHANGES) * (index % 2)]
+        if index % 2:
+            texts, said = story(scenes, style, rng, held_out=held_out)
+        else:
+            said = mention(*scenes, style, rng)
+            texts = [prompt(*scenes, style, said, rng, held_out=held_out)]
+        stories.append(texts)
+        told = zip(NAMES, scenes[-1], strict=True)
+        targets.append([value if name in said else UNASKED for name, value in told])
+    ids, mask = tokens(build_tokenizer(), stories, length, forget, rng)
     return Captions(ids, mask, torch.tensor(targets))
 
 
