@@ -147,9 +147,7 @@ def train(options: argparse.Namespace) -> Reader | None:
 
     if not loop.run(step_loss):
         return None
-    options.out.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.cpu() for name, value in loop.ema.text.named_parameters()}
-    save_file(weights, options.out / "model.safetensors")
+    save_text_encoder(loop.ema.text, options.out)
     metrics = {
         side: measure(loop.ema, options.test, length, options.seed + 1, held_out=held_out)
         for side, held_out in (("seen", False), ("held_out", True))
@@ -157,6 +155,13 @@ def train(options: argparse.Namespace) -> Reader | None:
     (options.out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     print(json.dumps(metrics))
     return loop.ema
+
+
+def save_text_encoder(text: UMT5EncoderModel, folder: Path) -> None:
+    """Write the weights of a text encoder, those that are tied once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu() for name, value in text.named_parameters()}
+    save_file(weights, folder / "model.safetensors")
 
 
 @torch.no_grad()

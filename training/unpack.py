@@ -15,12 +15,13 @@ from longtake.models.video.load import load_generator
 from longtake.models.video.tiny_codec import TinyCodec
 from longtake.training.codec import save_codec
 from longtake.training.denoiser import Denoiser, save_denoiser
+from longtake.training.reader import save_text_encoder
 
 
 def unpack(model: Path, config: Path, out: Path) -> None:
-    """Write `out/teacher` and `out/codec` from a model folder; `config`: what it was made with.
+    """Write `out/teacher`, `out/codec` and `out/reader`, the text encoder, from a model folder.
 
-    The folder of the judge needs no unpacking.
+    `config`: what it was made with. The folder of the judge needs no unpacking.
     """
     generator = load_generator(model, torch.device("cpu"), torch.float32)
     if not isinstance(generator.codec, TinyCodec):
@@ -28,6 +29,7 @@ def unpack(model: Path, config: Path, out: Path) -> None:
     denoiser = Denoiser(generator.transformer, generator.text_encoder.model)
     save_denoiser(denoiser, json.loads(config.read_text()), out / "teacher")
     save_codec(generator.codec, generator.codec.config, out / "codec")
+    save_text_encoder(denoiser.text, out / "reader")
 
 
 def parser() -> argparse.ArgumentParser:
