@@ -100,8 +100,9 @@ def draw_captions(
         if index % 2:
             texts, said = story(scenes, style, rng, held_out=held_out)
         else:
-            said = mention(*scenes, style, rng)
-            texts = [prompt(*scenes, style, said, rng, held_out=held_out)]
+            old, new = scenes
+            said = mention(old, new, style, rng)
+            texts = [prompt(old, new, style, said, rng, held_out=held_out)]
         stories.append(texts)
         told = zip(NAMES, scenes[-1], strict=True)
         targets.append([value if name in said else UNASKED for name, value in told])
