@@ -34,6 +34,7 @@ class Known:
         commercial: whether the licence allows commercial use.
         film: where it makes films, what :func:`sizes_of` calls its sizes.
         captioner: where it watches, as ``film``.
+        lora: of ``files`` the one that is merged into the others.
         bundled: the folder of what comes with Longtake.
     """
 
@@ -46,6 +47,7 @@ class Known:
     commercial: bool = True
     film: str = ""
     captioner: str = ""
+    lora: str = ""
     bundled: Path | None = None
 
     @property
@@ -71,6 +73,12 @@ class Known:
             len(pattern) == len(parts) and all(map(fnmatchcase, parts, pattern))
             for pattern in patterns
         )
+
+    def check_here(self) -> None:
+        """Raise ``StreamError`` (``no_model``) where it is not."""
+        if self.missing():
+            hint = f"run `python launch.py models pull {self.name}`"
+            raise StreamError("no_model", f"{self.name} is not here", hint)
 
     def disk_bytes(self) -> int:
         """Bytes that its folder takes, what was fetched of a file included."""
@@ -134,12 +142,31 @@ def find_captioner(source: str | Path) -> str | Path:
         return source
     for model in known_models():
         if model.captioner and str(source) in {model.name, model.repo}:
+            if str(source) == model.name:
+                model.check_here()
             if not model.missing():
                 return model.folder
-            if str(source) == model.name:
-                hint = f"run `python launch.py models pull {model.name}`"
-                raise StreamError("no_model", f"{model.name} is not here", hint)
     return source
+
+
+def find_published(source: Path) -> tuple[list[Path], Path | None]:
+    """The files that a source of ``convert`` stands for: a path, or the name of a fetched model.
+
+    Returns:
+        Files or folders, and the LoRA that is to be merged into them, if there is one.
+
+    Raises:
+        StreamError: ``no_model``: it is a name of ours, and not here.
+    """
+    models = {Path(model.name): model for model in known_models()}
+    if source.exists() or source not in models:
+        return [source], None
+    model = models[source]
+    model.check_here()
+    if "model_index.json" in model.files:
+        return [model.folder], None
+    checkpoints = [model.folder / file for file in model.files if file != model.lora]
+    return checkpoints, model.folder / model.lora if model.lora else None
 
 
 def _shards(index: Path) -> list[str]:

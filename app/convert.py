@@ -9,6 +9,7 @@ import sys
 import torch
 from tqdm import tqdm
 
+from longtake.app.catalogue import find_published
 from longtake.models.video.convert import Plan, plan_conversion, write_model
 from longtake.models.video.lora import read_lora
 from longtake.models.video.parts import Part
@@ -29,8 +30,11 @@ def convert(options: argparse.Namespace) -> int:
         StreamError: a source does not serve, or the folder cannot be written; nothing is left
             behind.
     """
-    lora = read_lora(options.lora) if options.lora else None
-    plan = plan_conversion(options.sources, lora, options.head_dim)
+    found = [find_published(source) for source in options.sources]
+    sources = [path for paths, _ in found for path in paths]
+    merged = options.lora or next((lora for _, lora in found if lora), None)
+    lora = read_lora(merged) if merged else None
+    plan = plan_conversion(sources, lora, options.head_dim)
     for part in plan.parts.values():
         entry = f", {part.entry}" if part.entry else ""
         print(f"{part.name}: {part.source}{entry}, {len(part.tensors)} tensors")

@@ -326,8 +326,8 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="SRC",
-        help="a checkpoint (.safetensors, .pt, .pth), or a folder as it was downloaded; of several "
-        "that hold the same part, the last one gives it",
+        help="a checkpoint (.safetensors, .pt, .pth), a folder as it was downloaded, or the name "
+        "of a model that was pulled; of several that hold the same part, the last one gives it",
     )
     parser.add_argument("out", type=Path, metavar="DST", help="the folder to make")
     parser.add_argument(

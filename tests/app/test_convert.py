@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import runpy
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from longtake.app.cli import main, parser
+from longtake.app.cli import main
+from longtake.app.options import parser
 from longtake.models.folder import read_json
 
 PUBLISHED = Path(__file__).parents[1] / "models" / "video" / "conftest.py"
@@ -55,6 +59,28 @@ def test_a_part_is_converted_and_what_is_lacking_is_said(run, base, tmp_path):
     assert f"longtake: {out} exists already" in error
 
 
+def test_a_pulled_model_is_given_by_its_name_and_its_lora_is_merged(
+    run, base, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path / "pulled"))
+    code, _, error = run("longlive", tmp_path / "out", "--head-dim", 14)
+    assert code == 2
+    assert "longlive is not here: run `python launch.py models pull longlive`" in error
+    folder = tmp_path / "pulled" / "longlive" / "models"
+    folder.mkdir(parents=True)
+    (tmp_path / "base.pt").rename(folder / "longlive_base.pt")
+    (tmp_path / "lora.pt").rename(folder / "lora.pt")
+    assert run("longlive", tmp_path / "named", "--head-dim", 14)[0] == 0
+    files = (folder / "longlive_base.pt", tmp_path / "given", "--lora", folder / "lora.pt")
+    assert run(*files, "--head-dim", 14)[0] == 0
+    named, given = (
+        load_file(next((tmp_path / each / "transformer").glob("*.safetensors")))
+        for each in ("named", "given")
+    )
+    assert named.keys() == given.keys()
+    assert all(torch.equal(named[key], given[key]) for key in named)
+
+
 def test_a_whole_folder_ends_with_the_command_to_try(run, published, tmp_path):
     parts = SimpleNamespace(
         transformer=published.make_transformer(),
@@ -66,6 +92,31 @@ def test_a_whole_folder_ends_with_the_command_to_try(run, published, tmp_path):
     assert code == 0
     assert f"generate --model {tmp_path / 'wan'} --prompt" in said
     assert "makes no film chunk by chunk" in remarks
+
+
+def test_pulled_models_make_a_whole_folder_by_their_names(run, published, tmp_path, monkeypatch):
+    place = tmp_path / "pulled"
+    place.mkdir()
+    monkeypatch.setenv("LONGTAKE_MODELS", str(place))
+    parts = SimpleNamespace(
+        transformer=published.make_transformer(),
+        vae=published.make_vae(),
+        text_encoder=published.make_text_encoder(),
+    )
+    assert run(published.write_wan(tmp_path / "Wan2.1", parts), place / "wan-1.3b")[0] == 0
+    shutil.rmtree(place / "wan-1.3b" / "transformer")
+    weights = {"weight_map": {"shared.weight": "model.safetensors"}}
+    index = place / "wan-1.3b" / "text_encoder" / "model.safetensors.index.json"
+    index.write_text(json.dumps(weights))
+    tensors = published.originals(parts.transformer, published.TRANSFORMER)
+    (place / "self-forcing" / "checkpoints").mkdir(parents=True)
+    fsdp = {f"model._fsdp_wrapped_module.{name}": tensor for name, tensor in tensors.items()}
+    checkpoint = place / "self-forcing" / "checkpoints" / "self_forcing_dmd.pt"
+    torch.save({"generator_ema": fsdp}, checkpoint)
+    code, said, _ = run("wan-1.3b", "self-forcing", tmp_path / "film", "--head-dim", 14)
+    assert code == 0
+    assert f"transformer: {checkpoint}, generator_ema" in said
+    assert f"generate --model {tmp_path / 'film'} --prompt" in said
 
 
 def test_one_sentence_where_it_goes_wrong(run, base, tmp_path):
