@@ -33,6 +33,6 @@ def test_a_run_goes_on_from_what_was_packaged(built: Path, tmp_path: Path) -> No
     denoiser, _ = load_denoiser(tmp_path / "work" / "teacher", torch.device("cpu"))
     text = load_file(tmp_path / "work" / "reader" / "model.safetensors")
     for name, value in denoiser.text.named_parameters():
-        assert torch.equal(text[name], value), name
+        torch.testing.assert_close(text[name], value.float(), atol=1e-6, rtol=0.01, msg=name)
     codecs = [load_codec(folder) for folder in (built / "codec", tmp_path / "work" / "codec")]
     assert codecs[0].config.latents_std == pytest.approx(codecs[1].config.latents_std)

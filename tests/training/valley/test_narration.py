@@ -66,7 +66,7 @@ def test_changes_are_told_within_two_seconds_and_nothing_else_is() -> None:
 
 def test_what_was_to_be_said_waits_for_an_answer() -> None:
     rows = [attribute_index(), attribute_index(time="night")]
-    story, rng = telling(rows, [18.5]), random.Random(0)
+    story, rng = telling(rows, [18.5], kinds=["colour"]), random.Random(0)
     for second in range(20):
         story.round(second, rng)
     said = story.round(20, rng, asking=1.0)
