@@ -69,9 +69,14 @@ export class Lines {
     const { list } = this;
     const atEnd = list.scrollTop + list.clientHeight > list.scrollHeight - 8;
     const found = search(this.all, this.search.value).slice(-LINES_SHOWN);
-    // Nothing that stays is laid out again.
-    const shown = new Map([...list.children].map((item) => [item.line, item]));
-    list.replaceChildren(...found.map((line) => shown.get(line) ?? this._item(line)));
+    // What stays is left alone, or a click on it would be lost where a line comes meanwhile.
+    const wanted = new Set(found);
+    for (const item of [...list.children]) if (!wanted.has(item.line)) item.remove();
+    let next = list.firstChild;
+    for (const line of found) {
+      if (next?.line === line) next = next.nextSibling;
+      else list.insertBefore(this._item(line), next);
+    }
     if (atEnd) list.scrollTop = list.scrollHeight;
   }
 

@@ -130,6 +130,34 @@ def test_what_the_camera_sees_is_told_and_asked_about(page, tmp_path):
     assert {line.end - line.start for line in lines} == {1.0}
 
 
+def test_lines_stay_where_they_are_as_others_come_and_are_searched(page):
+    said = page.evaluate(
+        """async (witness) => {
+            const { lines } = eval(witness), moved = [];
+            const line = (start, text) => ({ start, end: start + 1, text, question: "" });
+            for (const [k, text] of ["a red ball", "night falls"].entries()) {
+                lines.add(line(k, text));
+            }
+            const first = lines.list.firstChild;
+            new MutationObserver((records) => records.forEach((each) =>
+                moved.push(...each.removedNodes))).observe(lines.list, { childList: true });
+            lines.add(line(2, "a blue ball"));
+            await new Promise((go) => setTimeout(go));
+            const lost = moved.includes(first), texts = [];
+            for (const asked of ["ball", "blue", ""]) {
+                lines.search.value = asked;
+                lines.search.dispatchEvent(new Event("input"));
+                texts.push([...lines.list.children].map((item) => item.line.text));
+            }
+            return { lost, texts };
+        }""",
+        WITNESS,
+    )
+    assert not said["lost"]
+    every = ["a red ball", "night falls", "a blue ball"]
+    assert said["texts"] == [["a red ball", "a blue ball"], ["a blue ball"], every]
+
+
 @pytest.mark.parametrize("leave", ["tab", "stop", "hide"])
 def test_the_camera_stops_when_it_is_left(page, leave):
     start_camera(page)
