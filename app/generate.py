@@ -17,6 +17,7 @@ from longtake.app.api import Model, Take, open_model
 from longtake.app.cli import EXIT_INTERRUPTED
 from longtake.app.cues import Cue, check_order, from_arguments, from_script
 from longtake.app.frames import Frame
+from longtake.app.model_options import model_arguments
 from longtake.app.mp4 import Mp4Writer
 from longtake.app.outputs import check_output
 from longtake.app.stopping import stop_request
@@ -73,15 +74,7 @@ def generate(options: argparse.Namespace, began: float) -> int:
         cues = from_script(options.script, _check_seconds(options.every))
     check_order(cues, seconds)
     check_output(options.out)
-    opened = open_model(
-        options.model,
-        device=options.device,
-        dtype=options.dtype,
-        lora=options.lora,
-        lora_scale=options.lora_scale,
-        quantize=options.quantize,
-    )
-    with opened as model:
+    with open_model(**model_arguments(options)) as model:
         loaded = time.perf_counter() - began
         take = _begin(model, cues, options)
         for cue in cues:

@@ -1,9 +1,55 @@
-"""The command line's options about models: ``models`` and ``doctor``."""
+"""The command line's options about models: which one, ``models`` and ``doctor``."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Of whatever makes films; see `model_arguments`."""
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="default: the bundled model")
+    parser.add_argument(
+        "--lora", type=Path, metavar="PATH", help="a LoRA's file or folder, merged into the model"
+    )
+    parser.add_argument(
+        "--lora-scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="how much of the LoRA (default: 1, all of it)",
+    )
+    parser.add_argument(
+        "--quantize",
+        choices=["int8"],
+        help="multiply in 8 bits: half the memory, and faster on many machines; films differ a "
+        "little",
+    )
+    add_device(parser)
+
+
+def model_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_model` asked for, as `open_model` takes it."""
+    return {
+        "folder": options.model,
+        "device": options.device,
+        "dtype": options.dtype,
+        "lora": options.lora,
+        "lora_scale": options.lora_scale,
+        "quantize": options.quantize,
+    }
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where a model runs, and in which precision."""
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", "bf16", "fp32"],
+        default="auto",
+        help="auto is what this processor is fast in (default)",
+    )
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +77,12 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
-    """Of ``doctor``, besides the device."""
+    """Of ``doctor``."""
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="of this model alone")
     parser.add_argument("--size", type=_size, metavar="WxH", help="of the pictures, in pixels")
     parser.add_argument("--window", type=int, help="newest latent frames remembered")
     parser.add_argument("--sink", type=int, help="latent frames from the start never forgotten")
+    add_device(parser)
 
 
 def _size(value: str) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import argparse
 from contextlib import suppress
 from pathlib import Path
 
-from longtake.app.model_options import add_doctor, add_models
+from longtake.app.model_options import add_device, add_doctor, add_model, add_models
 
 # Seconds; nobody waits for longer than four months.
 LONGEST = 10_000_000
@@ -64,14 +64,14 @@ def parser() -> argparse.ArgumentParser:
             "are.",
         )
     )
-    doctor = commands.add_parser(
-        "doctor",
-        help="say what this machine can do, and which models fit on it",
-        description="Say what this machine is, which kernels and codecs it has, and which models "
-        "fit on it, with which setting.",
+    add_doctor(
+        commands.add_parser(
+            "doctor",
+            help="say what this machine can do, and which models fit on it",
+            description="Say what this machine is, which kernels and codecs it has, and which "
+            "models fit on it, with which setting.",
+        )
     )
-    add_doctor(doctor)
-    _add_device(doctor)
     return top
 
 
@@ -109,37 +109,6 @@ def _duration(value: str) -> float:
             return float(value)
     problem = f"{value!r} is no number of seconds: use one from 1 to {LONGEST:,}"
     raise argparse.ArgumentTypeError(problem)
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, metavar="FOLDER", help="default: the bundled model")
-    parser.add_argument(
-        "--lora", type=Path, metavar="PATH", help="a LoRA's file or folder, merged into the model"
-    )
-    parser.add_argument(
-        "--lora-scale",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="how much of the LoRA (default: 1, all of it)",
-    )
-    parser.add_argument(
-        "--quantize",
-        choices=["int8"],
-        help="multiply in 8 bits: half the memory, and faster on many machines; films differ a "
-        "little",
-    )
-    _add_device(parser)
-
-
-def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument(
-        "--dtype",
-        choices=["auto", "bf16", "fp32"],
-        default="auto",
-        help="auto is what this processor is fast in (default)",
-    )
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -184,7 +153,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="a Qwen2.5-VL that watches what visitors show, its name in `models`, or that on the "
         "Hugging Face hub (default: the bundled captioner, if there is one)",
     )
-    _add_model(parser)
+    add_model(parser)
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
@@ -213,7 +182,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="length (default: 20)")
     parser.add_argument("--out", type=Path, default=Path("take.mp4"), help="default: take.mp4")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    _add_model(parser)
+    add_model(parser)
     parser.add_argument(
         "--switch",
         choices=["recache", "keep", "flush"],
@@ -286,7 +255,7 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
         choices=["8bit", "4bit"],
         help="keep the model in fewer bits, on an NVIDIA GPU",
     )
-    _add_device(parser)
+    add_device(parser)
 
 
 def _add_takes(parser: argparse.ArgumentParser) -> None:

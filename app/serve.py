@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from longtake.app.model_options import model_arguments
 from longtake.app.outputs import reason
 from longtake.app.studio.guard import LOOPBACK
 from longtake.app.studio.listening import listen
@@ -61,15 +62,7 @@ def _serve(
     from longtake.app.takes import TakesFolder  # noqa: PLC0415
 
     takes = TakesFolder(options.takes)
-    opened = open_model(
-        options.model,
-        device=options.device,
-        dtype=options.dtype,
-        lora=options.lora,
-        lora_scale=options.lora_scale,
-        quantize=options.quantize,
-    )
-    with opened as model:
+    with open_model(**model_arguments(options)) as model:
         print(f"{model.folder.name} is loaded; takes are saved in {takes.path}", file=sys.stderr)
         captioners = _captioners(options, model)
         print(f"open {_address(settings, listener, bool(tls))}  (Ctrl-C ends it)", flush=True)

@@ -148,6 +148,22 @@ def told_and_not(
     return list(stories), before
 
 
+def guided_tokens(
+    tokenizer: Tokenizer,
+    stories: Sequence[Sequence[str]],
+    length: int,
+    forget: float,
+    rng: random.Random,
+) -> tuple[Tensor, Tensor]:
+    """Token ids and mask, int64 [2, B, length] each, of both sides of `told_and_not`.
+
+    `length`, `forget`: see `tokens`.
+    """
+    sides = [tokens(tokenizer, each, length, forget, rng) for each in told_and_not(stories, rng)]
+    ids, mask = (torch.stack(each) for each in zip(*sides, strict=True))
+    return ids, mask
+
+
 @dataclass(frozen=True)
 class Batch:
     """What one step is trained on: rows of a clip file and their captions as tokens.
@@ -189,11 +205,7 @@ class Batches(Dataset[Batch]):
         chosen = rng.choices(range(len(rows)), k=size)
         stories = [self._story(*rows[index], rng) for index in chosen]
         length = self.streaming.text_length
-        sides = [
-            tokens(self.tokenizer, each, length, self.forget, rng)
-            for each in told_and_not(stories, rng)
-        ]
-        ids, mask = (torch.stack(each) for each in zip(*sides, strict=True))
+        ids, mask = guided_tokens(self.tokenizer, stories, length, self.forget, rng)
         return Batch(torch.tensor(chosen), ids, mask)
 
     def _story(self, scenes: list[list[int]], style: int, rng: random.Random) -> list[str]:

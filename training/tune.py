@@ -29,7 +29,7 @@ from longtake.training.loop import (
     rank,
     step_generator,
 )
-from longtake.training.prompts import build_tokenizer, mention, prompt, tokens, told_and_not
+from longtake.training.prompts import build_tokenizer, guided_tokens, mention, prompt
 from longtake.training.rollout import Rollout, sample_chunk
 from longtake.training.teacher import (
     Teacher,
@@ -58,7 +58,7 @@ class Films:
         self.words: tuple[Tensor, Tensor] | None = None
 
     def advance(self) -> tuple[Tensor, Tensor]:
-        """Token ids and mask, int64 [2, batch, length], for the next chunk; see `told_and_not`.
+        """Token ids and mask, int64 [2, batch, length], for the next chunk; see `guided_tokens`.
 
         Its number is `chunk - 1` then; the films have begun anew where that is 0.
         """
@@ -84,13 +84,7 @@ class Films:
             said = mention(old, new, style, self.rng)
             told.append(prompt(old, new, style, said, self.rng))
         stories = [told[-self.streaming.prompts :] for told in self.stories]
-        length = self.streaming.text_length
-        sides = [
-            tokens(self.tokenizer, each, length, 0.0, self.rng)
-            for each in told_and_not(stories, self.rng)
-        ]
-        ids, mask = (torch.stack(each) for each in zip(*sides, strict=True))
-        return ids, mask
+        return guided_tokens(self.tokenizer, stories, self.streaming.text_length, 0.0, self.rng)
 
 
 class Lesson:
