@@ -1,4 +1,8 @@
-"""Stage 2: the tiny video codec, trained to rebuild rendered clips."""
+"""Stage 2: the tiny video codec, trained to rebuild rendered clips.
+
+With `--encoder` only a decoder is trained, of other sizes if one likes, for the latents that a
+trained codec has already: whatever else was made for those goes on working.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +31,12 @@ from longtake.training.loop import (
 from longtake.training.pool import as_float, clip_pool
 
 THING_WEIGHT = 3.0
+TEXTURE, TEXTURE_WEIGHT = 8, 2.0
+"""Pixels along each side of the patches that are to be as busy as the true ones, and its weight.
+
+Without it grass whose blades the latents do not hold becomes a lawn: a mean of all places where
+they may be.
+"""
 WARM = 8
 """Frames that the codec sees before those that count: it remembers the frames before."""
 
@@ -95,10 +105,22 @@ def importance(frames: Tensor, things: Tensor) -> Tensor:
     return weight / weight.mean()
 
 
-def reconstruction_loss(rebuilt: Tensor, frames: Tensor, things: Tensor) -> dict[str, Tensor]:
-    """Weighted L1 and L2, and the L1 of the gradients, of float frames [B, T, 3, H, W].
+def texture(frames: Tensor) -> Tensor:
+    """How busy each patch of float frames [B, T, 3, H, W] is: [B * T, 3, H / 8, W / 8].
 
-    `things`: as in `importance`.
+    The mean of what neighbours differ by, down and across.
+    """
+    flat = frames.flatten(0, 1)
+    down = (flat[:, :, 1:] - flat[:, :, :-1]).abs()
+    right = (flat[:, :, :, 1:] - flat[:, :, :, :-1]).abs()
+    slopes = F.pad(down, (0, 0, 0, 1)) + F.pad(right, (0, 1))
+    return F.avg_pool2d(slopes, TEXTURE) / 2
+
+
+def reconstruction_loss(rebuilt: Tensor, frames: Tensor, things: Tensor) -> dict[str, Tensor]:
+    """Weighted L1 and L2, and the L1 of gradients and of `texture`.
+
+    `rebuilt`, `frames`: float [B, T, 3, H, W]; `things`: as in `importance`.
     """
     weight = importance(frames, things)
     error = rebuilt - frames
@@ -110,8 +132,10 @@ def reconstruction_loss(rebuilt: Tensor, frames: Tensor, things: Tensor) -> dict
         (error[:, 1:] - error[:, :-1]).abs().mean(),
     ]
     gradient = torch.stack(slopes).sum()
+    busy = (texture(rebuilt) - texture(frames)).abs().mean()
     plain = error.detach().square().mean()
-    return {"loss": absolute + 4 * square + 0.5 * gradient, "psnr": -10 * plain.log10()}
+    loss = absolute + 4 * square + 0.5 * gradient + TEXTURE_WEIGHT * busy
+    return {"loss": loss, "texture": busy.detach(), "psnr": -10 * plain.log10()}
 
 
 class _Autoencoder(torch.nn.Module):
@@ -155,6 +179,27 @@ def latent_statistics(
     mean = total / count
     std = (squares / count - mean.square()).sqrt()
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def keep_encoder(codec: TinyCodec, trained: TinyCodec) -> TinyCodecConfig:
+    """Give a codec another one's encoder, which is not trained any more, and return its sizes.
+
+    Layers of the decoder that are as large in both begin as they are there. Raises `ValueError`
+    where the encoders differ in size.
+    """
+    own, theirs = codec.state_dict(), trained.state_dict()
+    fitting = {
+        name: value
+        for name, value in theirs.items()
+        if name in own and own[name].shape == value.shape
+    }
+    encoder = {name for name in own if name.startswith("encoder.")}
+    if not encoder <= fitting.keys():
+        raise ValueError("the encoder to keep has other sizes than the codec to train")
+    codec.load_state_dict(own | fitting)
+    codec.encoder.requires_grad_(requires_grad=False)
+    statistics = {name: getattr(trained.config, name) for name in ("latents_mean", "latents_std")}
+    return replace(codec.config, **statistics)
 
 
 @torch.no_grad()
@@ -202,6 +247,8 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
     else:
         # Outputs are clamped to [0, 1], where a clamped pixel learns nothing: start from grey.
         torch.nn.init.constant_(codec.decoder[-1].bias, 0.5)  # type: ignore[arg-type]
+    if options.encoder:
+        config = keep_encoder(codec, load_codec(options.encoder, device))
     generator = step_generator(options.seed, -1, device)
     rest = options.pool // 6
     still = clip_pool(options.pool - rest, options.pool_frames, generator)
@@ -232,8 +279,10 @@ def train(options: argparse.Namespace) -> TinyCodec | None:
 
     if not loop.run(step_loss) or rank():
         return None
-    mean, std = latent_statistics(loop.ema, torch.cat((still.clips[:1000], changing.clips[:200])))
-    config = replace(config, latents_mean=mean, latents_std=std)
+    if not options.encoder:
+        seen = torch.cat((still.clips[:1000], changing.clips[:200]))
+        mean, std = latent_statistics(loop.ema, seen)
+        config = replace(config, latents_mean=mean, latents_std=std)
     save_codec(loop.ema, config, options.out)
     trained = load_codec(options.out, device)
     judge = load_judge(options.judge, device) if options.judge else None
@@ -249,6 +298,7 @@ def parser() -> argparse.ArgumentParser:
     add_arguments(result, seconds=250, batch=24)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--judge", type=Path, help="the judge's folder, to measure with")
+    result.add_argument("--encoder", type=Path, help="a folder of this stage: a decoder for it")
     result.add_argument("--frames", type=int, default=16, help="frames of a training clip")
     result.add_argument("--pool", type=int, default=6000, help="clips rendered to train on")
     result.add_argument("--pool-frames", type=int, default=24, help="frames of each of them")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder, join_tokens
 from longtake.training import dataset
-from longtake.training.codec import THING_WEIGHT, importance, load_codec
+from longtake.training.codec import THING_WEIGHT, importance, load_codec, texture
 from longtake.training.dataset import CHANGE, SCENE, Clips
 from longtake.training.generator import draw_levels, flow_loss, how_much
 from longtake.training.judge import UNASKED, accuracy
@@ -176,6 +176,36 @@ def test_warm_up_makes_a_window_right_after_the_opening_equal_the_whole_film(bui
     expected = dataset.encode(coder, whole)
     # The toy codec remembers no further back than the warm-up.
     torch.testing.assert_close(clips.latents.float(), expected.float(), atol=0.05, rtol=0)
+
+
+def test_a_new_decoder_is_trained_for_the_latents_that_there_are(
+    built: Path, tmp_path: Path, run_stage: RunStage
+) -> None:
+    described = json.loads(TOY.read_text())
+    described["vae"]["decoder_channels"][2:] = [3, 3]
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(described))
+    out, kept = tmp_path / "decoder", built / "codec"
+    run_stage(built, "codec", out, "--config", str(other), "--encoder", str(kept))
+    old, new = load_codec(kept), load_codec(out)
+    assert new.config.decoder_channels[2:] == (3, 3)
+    frames = torch.rand(1, 8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(new.encode(frames), old.encode(frames))
+    first = next(iter(old.decoder.state_dict()))
+    assert not torch.equal(new.decoder.state_dict()[first], old.decoder.state_dict()[first])
+    described["vae"]["encoder_channels"][1] = 3
+    other.write_text(json.dumps(described))
+    with pytest.raises(ValueError, match="other sizes"):
+        run_stage(built, "codec", tmp_path / "no", "--config", str(other), "--encoder", str(kept))
+
+
+def test_the_codec_is_to_be_as_busy_as_its_frames_wherever_the_blades_of_grass_are() -> None:
+    draw = torch.Generator().manual_seed(0)
+    frames, others = (torch.rand(1, 1, 3, 144, 256, generator=draw) for _ in range(2))
+    plain = torch.full_like(frames, 0.5)
+    busy, other = texture(frames), texture(others)
+    assert busy.shape == (1, 3, 18, 32)
+    assert (busy - other).abs().mean() < 0.2 * (busy - texture(plain)).abs().mean()
 
 
 def test_the_codec_looks_at_things_more_than_at_falling_snow() -> None:
