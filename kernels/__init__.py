@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longtake.kernels.reference import Quantized
+from longtake.kernels.reference import BlockMap, Quantized
 from longtake.kernels.registry import Implementation, Kernels, bind, implementations
 
-__all__ = ["Implementation", "Kernels", "Quantized", "bind", "implementations"]
+__all__ = ["BlockMap", "Implementation", "Kernels", "Quantized", "bind", "implementations"]

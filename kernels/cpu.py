@@ -6,13 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from longtake.kernels.reference import Quantized, quantize
+from longtake.kernels.reference import BlockMap, Quantized, attend_by_block, quantize
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Flash attention of torch's CPU backend; see :func:`reference.attention`."""
     q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor:
+    """The same over each block's keys; see :func:`reference.block_attention`."""
+    return attend_by_block(attention, q, k, v, blocks)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -8,6 +8,7 @@ in int8.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,24 @@ class Quantized(NamedTuple):
     scale: Tensor
 
 
+class BlockMap(NamedTuple):
+    """Which blocks of keys each block of queries sees.
+
+    Blocks are runs of ``size`` tokens within a frame; a frame's last one may be shorter. They are
+    numbered frame by frame, those of keys by the slots of a cache.
+
+    Attributes:
+        keys: numbers of the blocks of keys that are seen, in the first ``counts`` columns; what
+            comes after has no meaning. int32, [query_blocks, most].
+        counts: how many each block of queries sees, 1 or more, int32, [query_blocks].
+        size: tokens of a whole block.
+    """
+
+    keys: Tensor
+    counts: Tensor
+    size: int
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention, unmasked: whoever calls passes just the keys that may be seen.
 
@@ -43,6 +62,49 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     scores = torch.einsum("bqhd,bkhd->bhqk", q.float(), k.float()) / math.sqrt(q.shape[-1])
     return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v.float()).to(q.dtype)
+
+
+def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor:
+    """:func:`attention` of each block of queries to the blocks of keys that it sees.
+
+    Args:
+        q: queries, of whole frames, [batch, frames * frame_tokens, heads, head_dim].
+        k: a cache of keys, read only where it is seen, [batch, slots, frame_tokens, heads,
+            head_dim].
+        v: values, as ``k``.
+        blocks: which keys are seen, the same for all heads.
+
+    Returns:
+        As ``q``.
+    """
+    return attend_by_block(attention, q, k, v, blocks)
+
+
+def attend_by_block(
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    blocks: BlockMap,
+) -> Tensor:
+    """:func:`block_attention` by an :func:`attention` over the keys gathered for each block."""
+    frame_tokens = k.shape[2]
+    keys, values = k.flatten(1, 2), v.flatten(1, 2)
+    out = torch.empty_like(q)
+    counts = blocks.counts.tolist()
+    for block, (row, count) in enumerate(zip(blocks.keys.tolist(), counts, strict=True)):
+        seen = torch.cat([_tokens(key, frame_tokens, blocks.size) for key in row[:count]])
+        seen = seen.to(q.device)
+        asking = _tokens(block, frame_tokens, blocks.size).to(q.device)
+        out[:, asking] = attend(q[:, asking], keys[:, seen], values[:, seen])
+    return out
+
+
+def _tokens(block: int, frame_tokens: int, size: int) -> Tensor:
+    """Numbers of a block's tokens."""
+    frame, within = divmod(block, math.ceil(frame_tokens / size))
+    last = min((within + 1) * size, frame_tokens)
+    return torch.arange(within * size, last) + frame * frame_tokens
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -224,3 +286,23 @@ def int8_linear(x: Quantized, weight: Tensor, weight_scale: Tensor, bias: Tensor
     """
     products = x.values.float() @ weight.float().T
     return (products * x.scale * weight_scale.T + bias.float()).to(bias.dtype)
+
+
+def block_attention_int8(q: Quantized, k: Quantized, v: Tensor, blocks: BlockMap) -> Tensor:
+    """:func:`block_attention` with queries and keys in 8 bits (SageAttention, section 3).
+
+    Softmax does not notice a vector that is taken off all keys alike. Without their mean they fill
+    their eight bits better; whoever quantises them takes it off.
+
+    Args:
+        q: each token of each head with its own scale, see :func:`block_attention`; its scales are
+            [batch, tokens, heads, 1].
+        k: likewise, with scales [batch, slots, frame_tokens, heads, 1].
+        v: values, shaped as the keys.
+        blocks: which keys are seen.
+
+    Returns:
+        As the queries, in the dtype of ``v``.
+    """
+    queries, keys = (each.values * each.scale for each in (q, k))
+    return block_attention(queries, keys, v, blocks).to(v.dtype)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtake.kernels.reference import Quantized
+from longtake.kernels.reference import BlockMap, Quantized
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Kernels:
     """
 
     attention: Callable[[Tensor, Tensor, Tensor], Tensor]
+    block_attention: Callable[[Tensor, Tensor, Tensor, BlockMap], Tensor]
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     rope: Callable[[Tensor, Tensor], Tensor]
     layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -45,6 +46,7 @@ class Kernels:
     added_modulate_int8: Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Quantized]]
     gelu_int8: Callable[[Tensor], Quantized]
     int8_linear: Callable[[Quantized, Tensor, Tensor, Tensor], Tensor]
+    block_attention_int8: Callable[[Quantized, Quantized, Tensor, BlockMap], Tensor]
     names: Mapping[str, str]
 
 
@@ -89,11 +91,13 @@ class Implementation:
 OPERATIONS = tuple(field.name for field in fields(Kernels) if field.name != "names")
 
 # On a CPU nothing was faster than these references.
-_REFERENCE_ONLY = {"quantize", "gelu_int8"}
+_REFERENCE_ONLY = {"quantize", "gelu_int8", "block_attention_int8"}
 # One call of torch's instead of a pass for each operation of the reference.
 _ONE_CALL = ("rms_norm", "gated_add", "gelu")
 # Where a Triton kernel is: the rest of the operations has none.
 _TRITON = {
+    "block_attention": "triton_attention",
+    "block_attention_int8": "triton_attention",
     "layer_norm": "triton_rows",
     "modulate": "triton_rows",
     "gated_layer_norm": "triton_rows",
@@ -114,7 +118,10 @@ _IMPLEMENTATIONS = (
         for op in OPERATIONS
         if op not in _REFERENCE_ONLY
     ),
-    Implementation("attention", "sdpa", "cpu", devices=("cuda", "mps")),
+    *(
+        Implementation(op, "sdpa", "cpu", devices=("cuda", "mps"))
+        for op in ("attention", "block_attention")
+    ),
     *(Implementation(op, "one_call", "cpu", devices=("cuda",)) for op in _ONE_CALL),
     *(
         Implementation(op, "triton", module, devices=("cuda",), library="triton")

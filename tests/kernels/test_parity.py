@@ -13,7 +13,7 @@ import secrets
 import pytest
 import torch
 
-from longtake.kernels import Quantized, implementations
+from longtake.kernels import BlockMap, Quantized, implementations
 from longtake.kernels.registry import OPERATIONS
 
 DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
@@ -39,6 +39,31 @@ def _poisoned():
 def attention(random, batch, queries, keys, heads, head_dim):
     key_shape = (batch, keys, heads, head_dim)
     return random(batch, queries, heads, head_dim), random(*key_shape), random(*key_shape)
+
+
+def block_attention(random, batch, frames, slots, frame_tokens, size, head_dim):
+    """Each block of queries sees blocks of its own choice; the last slot is empty."""
+    in_frame = math.ceil(frame_tokens / size)
+    asking, most = frames * in_frame, (slots - 1) * in_frame
+    keys = torch.stack([torch.randperm(most) for _ in range(asking)]).to(torch.int32)
+    counts = torch.randint(1, most + 1, (asking,), dtype=torch.int32)
+    shape = (batch, slots, frame_tokens, 2, head_dim)
+    k, v = random(*shape), random(*shape)
+    for cache in (k, v):
+        cache[:, -1] = torch.nan
+    q = random(batch, frames * frame_tokens, 2, head_dim)
+    return q, k, v, BlockMap(keys, counts, size)
+
+
+def block_attention_int8(random, *shape):
+    q, k, v, blocks = block_attention(random, *shape)
+    q, k = (quantized(each) for each in (q, k))
+    return q, k, v, blocks
+
+
+def quantized(x):
+    scale = x.float().abs().amax(-1, keepdim=True) / 127
+    return Quantized((x.float() / scale).nan_to_num().round().to(torch.int8), scale)
 
 
 def rms_norm(random, *shape):
@@ -103,12 +128,16 @@ def int8_linear(random, tokens, inputs, outputs):
 
 
 ROWS = ((1, 2), (7, 3), (2, 3, 5), (3, 1, 33), (1, 9, 129))
+# Batch, frames of queries, slots of keys, tokens of a frame and of a block, channels of a head.
+BLOCKS = ((1, 1, 2, 1, 4, 2), (2, 2, 3, 5, 2, 6), (1, 2, 3, 21, 16, 8), (2, 1, 3, 24, 12, 5))
 FRAMES = ((1, 1, 1, 2), (2, 3, 7, 5), (1, 5, 3, 33), (3, 1, 4, 96))
 INPUTS = {
     "attention": (
         attention,
         ((1, 1, 1, 1, 2), (2, 5, 7, 3, 8), (3, 1, 9, 1, 6), (1, 67, 131, 2, 16)),
     ),
+    "block_attention": (block_attention, BLOCKS),
+    "block_attention_int8": (block_attention_int8, BLOCKS),
     "rms_norm": (rms_norm, ROWS),
     "rope": (rope, ((1, 1, 1, 2), (2, 5, 3, 6), (1, 67, 1, 10), (3, 2, 7, 32))),
     "layer_norm": (layer_norm, ROWS),
@@ -146,6 +175,28 @@ def norm_rope_write64(q, k, v, q_weight, k_weight, eps, rotation, keys, values, 
     return rotated64(q, q_weight, rotation)
 
 
+def block_attention64(q, k, v, blocks):
+    q, k = (
+        each.values.double() * each.scale if isinstance(each, Quantized) else each
+        for each in (q, k)
+    )
+    frame_tokens = k.shape[2]
+    in_frame = math.ceil(frame_tokens / blocks.size)
+
+    def block_of(tokens):
+        token = torch.arange(tokens, device=q.device)
+        return token // frame_tokens * in_frame + token % frame_tokens // blocks.size
+
+    seen = torch.zeros(len(blocks.counts), k.shape[1] * in_frame, dtype=torch.bool)
+    for row, (keys, count) in enumerate(zip(blocks.keys.tolist(), blocks.counts, strict=True)):
+        seen[row, keys[:count]] = True
+    k, v = k.flatten(1, 2), v.flatten(1, 2)
+    hidden = ~seen.to(q.device)[block_of(q.shape[1])][:, block_of(k.shape[1])]
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
+    weights = scores.masked_fill(hidden, -torch.inf).softmax(-1)
+    return torch.einsum("bhqk,bkhd->bqhd", weights, v.nan_to_num())
+
+
 # What the fused operations are, in float64; sums are those already rounded.
 EXACT = {
     "gated_layer_norm": norm64,
@@ -154,6 +205,7 @@ EXACT = {
     "gelu": lambda x: x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)).tanh()) / 2,
     "quantize": lambda x: x,
     "norm_rope_write": norm_rope_write64,
+    "block_attention": block_attention64,
     "int8_linear": lambda x, weight, weight_scale, bias: (
         (x.values.double() @ weight.T) * x.scale.double() * weight_scale.T + bias
     ),
@@ -187,8 +239,8 @@ def make_inputs(operation, shape, dtype, device, scale=1.0):
 
 
 def moved(each, device):
-    if isinstance(each, Quantized):
-        return Quantized(*(tensor.to(device) for tensor in each))
+    if isinstance(each, (Quantized, BlockMap)):
+        return type(each)(*(moved(part, device) for part in each))
     return each.to(device) if isinstance(each, torch.Tensor) else each
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from longtake.kernels import reference
+from longtake.kernels import BlockMap, reference
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +38,47 @@ def test_attention_does_not_depend_on_the_order_of_the_keys():
 def test_attention_to_a_single_key_is_its_value():
     q, k, v = (torch.randn(2, length, 3, 4) for length in (5, 1, 1))
     torch.testing.assert_close(reference.attention(q, k, v), v.expand(2, 5, 3, 4))
+
+
+def blocks_of(*rows, size):
+    """Each row the blocks that one block of queries sees; what pads them is out of range."""
+    most = max(map(len, rows))
+    keys = torch.tensor([[*row, *[99] * (most - len(row))] for row in rows], dtype=torch.int32)
+    return BlockMap(keys, torch.tensor([len(row) for row in rows], dtype=torch.int32), size)
+
+
+@pytest.mark.parametrize("size", [2, 5, 8])
+def test_block_attention_to_all_blocks_is_attention(size):
+    q, k, v = torch.randn(2, 10, 3, 8), torch.randn(2, 4, 5, 3, 8), torch.randn(2, 4, 5, 3, 8)
+    in_frame = math.ceil(5 / size)
+    blocks = blocks_of(*[range(4 * in_frame)] * 2 * in_frame, size=size)
+    out = reference.block_attention(q, k, v, blocks)
+    torch.testing.assert_close(out, reference.attention(q, k.flatten(1, 2), v.flatten(1, 2)))
+
+
+def test_a_block_of_queries_sees_its_blocks_and_nothing_else():
+    q, k, v = torch.randn(1, 5, 2, 8), torch.randn(1, 2, 5, 2, 8), torch.randn(1, 2, 5, 2, 8)
+    # Frames of 5 in blocks of 3: tokens 0-2, 3-4 and 5-7, 8-9.
+    out = reference.block_attention(q, k, v, blocks_of((0, 3), (2,), size=3))
+    keys, values = k.flatten(1, 2), v.flatten(1, 2)
+    for asking, seen in ((range(3), [0, 1, 2, 8, 9]), (range(3, 5), [5, 6, 7])):
+        expected = reference.attention(q[:, asking], keys[:, seen], values[:, seen])
+        torch.testing.assert_close(out[:, asking], expected)
+
+
+def test_int8_attention_is_near_and_the_mean_of_all_keys_may_be_taken_off():
+    q, k, v = torch.randn(1, 6, 2, 16), torch.randn(1, 4, 6, 2, 16), torch.randn(1, 4, 6, 2, 16)
+    shifted = k + 20 * torch.randn(2, 16)
+    blocks = blocks_of((0, 2, 5), (1, 2, 3, 4, 7), size=3)
+    exact = reference.block_attention(q, shifted, v, blocks)
+    mean = shifted.mean((1, 2), keepdim=True)
+    asking = reference.quantize(q)
+    errors = [
+        (reference.block_attention_int8(asking, keys, v, blocks) - exact).abs().mean()
+        for keys in (reference.quantize(shifted - mean), reference.quantize(shifted))
+    ]
+    assert errors[0] < 0.01
+    assert errors[1] > 3 * errors[0]
 
 
 def test_rope_keeps_the_norm_of_every_pair():
