@@ -16,7 +16,6 @@ from torch import Tensor
 
 from longtake.kernels.reference import BlockMap, Quantized
 
-_LOG2_E = 1 / math.log(2)
 # The least side of a tile that tensor cores multiply, and its least depth in 8 bits.
 _LEAST_SIDE = 16
 _LEAST_DEPTH = 32
@@ -125,7 +124,8 @@ def _run(
         heads,
         frame_tokens,
         blocks.size,
-        _LOG2_E / math.sqrt(head_dim),
+        # In powers of two, e^x being 2^(x / ln 2).
+        1 / (math.log(2) * math.sqrt(head_dim)),
         INT8=scales is not None,
         HEAD=head_dim,
         WIDTH=max(triton.next_power_of_2(head_dim), _LEAST_DEPTH),

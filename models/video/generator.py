@@ -18,7 +18,7 @@ from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import Settings, StreamingConfig, check_event
 from longtake.models.video.text import TextEncoder, add_prompt
-from longtake.models.video.transformer import TextKV, WanTransformer
+from longtake.models.video.transformer import SelfAttention, TextKV, WanTransformer
 from longtake.models.video.transition import Transition
 from longtake.streaming import Event, InputFrame, Spec, Step, Tensors
 
@@ -248,7 +248,7 @@ class VideoGenerator:
         latents = self._noise(state, 0)
         state.cache.stage(frames)
         for index, sigma in enumerate(levels):
-            flow = self._flow(state, latents, sigma)
+            flow = self._flow(state, latents, sigma, state.cache.at_step(index))
             latents = sampler.clean(latents, flow, sigma)
             if index + 1 < len(levels):
                 fresh = self._noise(state, index + 1)
@@ -320,9 +320,16 @@ class VideoGenerator:
             state.cache.commit(upcoming)
             yield Step()
 
-    def _flow(self, state: FilmState, latents: Tensor, sigma: float) -> Tensor:
+    def _flow(
+        self,
+        state: FilmState,
+        latents: Tensor,
+        sigma: float,
+        attention: SelfAttention | None = None,
+    ) -> Tensor:
         timesteps = torch.full((1, latents.shape[2]), 1000 * sigma, device=self.device)
-        flow: Tensor = self.transformer(latents.to(self.dtype), timesteps, state.text, state.cache)
+        given = latents.to(self.dtype), timesteps, state.text
+        flow: Tensor = self.transformer(*given, attention or state.cache)
         return flow.float()
 
     def _noise(self, state: FilmState, step: int) -> Tensor:
@@ -342,7 +349,9 @@ class VideoGenerator:
         pixels = self.codec.spatial
         _, high, wide = self.transformer.config.patch_size
         grid = (config.height // (pixels * high), config.width // (pixels * wide))
-        sizes = CacheSettings(settings.sink, settings.window, config.chunk, config.positions)
+        sizes = CacheSettings(
+            settings.sink, settings.window, config.chunk, config.positions, config.radial
+        )
         return KVCache(self.transformer.config, sizes, grid, self.kernels, self.device, self.dtype)
 
 

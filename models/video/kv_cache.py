@@ -16,9 +16,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from longtake.kernels import Kernels
+from longtake.kernels import BlockMap, Kernels
+from longtake.models.video.radial import RadialSettings, radial_map
 from longtake.models.video.rope import RotaryEmbedding
-from longtake.models.video.transformer import Norms, TransformerConfig
+from longtake.models.video.transformer import Norms, SelfAttention, TransformerConfig
 from longtake.streaming import Budget, Rule, Span
 
 Positions = Literal["relative", "absolute"]
@@ -33,12 +34,14 @@ class CacheSettings:
         window: newest latent frames, the chunk being made included.
         chunk: latent frames made at a time.
         positions: ``relative`` to the cache, or ``absolute`` in the film.
+        radial: the bands that are seen of far frames; all of what is held is seen without.
     """
 
     sink: int
     window: int
     chunk: int
     positions: Positions = "relative"
+    radial: RadialSettings | None = None
 
     def __post_init__(self) -> None:
         if self.chunk < 1:
@@ -98,6 +101,7 @@ class KVCache:
         self._staged_slots: list[int] = []
         self._written = torch.empty(0, dtype=torch.int64)
         self._read: slice | list[int] = []
+        self._blocks: BlockMap | None = None
         self._rotation = torch.empty(0)
 
     @property
@@ -133,9 +137,26 @@ class KVCache:
         positions = self._positions(held + self._staged)
         self._rotate_sinks(held[: self.settings.sink], positions)
         self._rotation = self._rotations(positions[len(held) :])
+        self._blocks = self._map(held)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
+        """Overwrite the staged slots of one layer and attend to what is to be seen."""
+        radial = self.settings.radial
+        blocks = self._blocks if radial and layer >= radial.dense_layers else None
+        return self._attend(layer, q, k, v, norms, blocks)
+
+    def dense(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
         """Overwrite the staged slots of one layer and attend to all that is held."""
+        return self._attend(layer, q, k, v, norms, None)
+
+    def at_step(self, step: int) -> SelfAttention:
+        """What attends in a denoising step, by its index: the first ones may be dense."""
+        radial = self.settings.radial
+        return self.dense if radial and step < radial.dense_steps else self
+
+    def _attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms, blocks: BlockMap | None
+    ) -> Tensor:
         ops = self._kernels
         keys, values = self._keys[layer], self._values[layer]
         first = len(self.frames)
@@ -144,6 +165,8 @@ class KVCache:
             sinks = self._raw_sinks[layer][:, first : first + raw.shape[1]]
             sinks.copy_(ops.rms_norm(raw.flatten(-2), norms.k, norms.eps).view_as(sinks))
         turned = ops.norm_rope_write(q, k, v, *norms, self._rotation, keys, values, self._written)
+        if blocks is not None:
+            return ops.block_attention(turned, keys, values, blocks)
         seen = (each[:, self._read].flatten(1, 2) for each in (keys, values))
         return ops.attention(turned, *seen)
 
@@ -202,6 +225,18 @@ class KVCache:
         if self.settings.positions == "absolute":
             return frames
         return [frames[-1] - back for back in reversed(range(len(frames)))]
+
+    def _map(self, held: list[int]) -> BlockMap | None:
+        if self.settings.radial is None:
+            return None
+        slots = list(self._table)
+        for slot, frame in zip(self._staged_slots, self._staged, strict=True):
+            slots[slot] = frame
+        sinks = (held + self._staged)[: self.settings.sink]
+        chunk, tokens = self.settings.chunk, self._frame_tokens
+        made = radial_map(self._staged, slots, sinks, chunk, tokens, self.settings.radial)
+        device = self._keys.device
+        return BlockMap(made.keys.to(device), made.counts.to(device), made.size)
 
     def _rotations(self, positions: list[int]) -> Tensor:
         return self._rope(positions, *self._grid).to(self._keys.device)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from longtake.models.checks import check_text
 from longtake.models.video.kv_cache import CacheSettings, Positions
+from longtake.models.video.radial import RadialSettings
 from longtake.streaming import Event, StreamError
 
 Switch = Literal["recache", "keep", "flush"]
@@ -40,6 +41,8 @@ class StreamingConfig:
         sinks: what a recache makes of the sinks of a film longer than the cache: ``kept`` as they
             are (LongLive with global_sink), ``shifted`` to the oldest latents still at hand
             (LongLive without), or ``rewritten`` from the film's first latents.
+        radial: what is seen of far frames, for a window that would cost too much otherwise; null
+            where all that is held is seen, as a model does that was not trained for it.
     """
 
     width: int
@@ -55,12 +58,13 @@ class StreamingConfig:
     recache: Literal["full", "causal"] = "full"
     prompts: int = 1
     sinks: Literal["kept", "shifted", "rewritten"] = "kept"
+    radial: RadialSettings | None = None
 
     def __post_init__(self) -> None:
         for name in ("width", "height", "rate", "steps", "shift", "text_length", "prompts"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it has to be above 0")
-        CacheSettings(self.sink, self.window, self.chunk, self.positions)
+        CacheSettings(self.sink, self.window, self.chunk, self.positions, self.radial)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from longtake.kernels import Kernels, bind
 from longtake.kernels.registry import OPERATIONS
 from longtake.models.video.generator import FilmState, StreamingConfig, VideoGenerator
 from longtake.models.video.kv_cache import CacheSettings, KVCache
+from longtake.models.video.radial import radial_map
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
 from longtake.models.video.transformer import Norms, TransformerConfig, WanTransformer
@@ -69,6 +70,7 @@ class PlainAttention:
             lets every frame see every other.
         past: for each layer the raw keys and values of earlier frames, seen by all.
         past_positions: the time position of each of those frames.
+        hidden: for each layer what tokens of the forward do not see of all keys, or None.
     """
 
     def __init__(
@@ -78,8 +80,10 @@ class PlainAttention:
         groups: Sequence[int] | None = None,
         past: Sequence[tuple[Tensor, Tensor]] | None = None,
         past_positions: Sequence[int] = (),
+        hidden: Sequence[Tensor | None] | None = None,
     ) -> None:
         self.grid = grid
+        self.hidden = hidden
         self.positions, self.past_positions = list(positions), list(past_positions)
         self.groups = groups
         self.past = past
@@ -98,6 +102,8 @@ class PlainAttention:
             own = torch.tensor(self.groups).repeat_interleave(self.grid[0] * self.grid[1])
             hidden = own[:, None] < own[None, :]
             scores[..., k.shape[1] - len(own) :].masked_fill_(hidden, -torch.inf)
+        if self.hidden and self.hidden[layer] is not None:
+            scores.masked_fill_(self.hidden[layer], -torch.inf)
         out = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v.double())
         return out.to(q.dtype)
 
@@ -155,6 +161,7 @@ class NaiveFilm:
         *,
         commit: bool = False,
         groups: Sequence[int] | None = None,
+        dense: bool = False,
     ) -> Tensor:
         """Run new frames beside the retained ones; ``commit`` adds them to the film."""
         film = self.frames + list(frames)
@@ -173,6 +180,7 @@ class NaiveFilm:
             ]
             or None,
             [position[frame] for frame in past],
+            None if dense else self._hidden(list(frames), past + list(frames)),
         )
         timesteps = torch.full((1, len(frames)), float(timestep))
         out = self.transformer(latents, timesteps, text, attention)
@@ -183,6 +191,26 @@ class NaiveFilm:
                 self.raw[frame] = [(k[:, part], v[:, part]) for k, v in attention.made]
             self.frames = film
         return out
+
+    def _hidden(self, frames: list[int], seen: list[int]) -> list[Tensor | None] | None:
+        """What radial attention leaves out, token for token, for each layer."""
+        radial, tokens = self.settings.radial, self.grid[0] * self.grid[1]
+        if radial is None:
+            return None
+        sinks, chunk = seen[: self.settings.sink], self.settings.chunk
+        blocks = radial_map(frames, seen, sinks, chunk, tokens, radial)
+        in_frame = -(-tokens // radial.block)
+        block_of = [
+            index * in_frame + place // radial.block
+            for index in range(len(seen))
+            for place in range(tokens)
+        ]
+        hidden = torch.ones(len(frames) * tokens, len(seen) * tokens, dtype=torch.bool)
+        for row, query in enumerate(block_of[: len(hidden)]):
+            some = set(blocks.keys[query, : blocks.counts[query]].tolist())
+            hidden[row] = torch.tensor([block not in some for block in block_of])
+        layers = len(self.transformer.blocks)
+        return [None if layer < radial.dense_layers else hidden for layer in range(layers)]
 
     def forget(self, but: Sequence[int] = ()) -> None:
         """Drop every frame except some."""

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from longtake.models.video import sampler
 from longtake.models.video.kv_cache import CacheSettings
+from longtake.models.video.radial import RadialSettings
 from longtake.models.video.transformer import WanTransformer
 from longtake.models.video.wan_codec import WanCodec
 from longtake.streaming import Event, StreamError
@@ -73,23 +74,32 @@ def test_same_seed_and_events_give_the_same_bytes(film):
     assert same(film(chunks=10, events=EVENTS), film(chunks=10, events=EVENTS))
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-def test_latents_are_those_of_the_sampler_spelt_out(steps, film, make_generator, naive):
+RADIAL = RadialSettings(block=1, decay=0.5, dense_layers=1, dense_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "radial", "chunks"), [(1, None, 2), (3, None, 2), (1, RADIAL, 5), (3, RADIAL, 5)]
+)
+def test_latents_are_those_of_the_sampler_spelt_out(
+    steps, radial, chunks, film, make_generator, naive
+):
     """Noise and flow by hand: each step's clean guess is noised anew, with noise of its own."""
-    generator = make_generator(steps=steps)
+    generator = make_generator(steps=steps, radial=radial, sink=1)
     state = generator.open("one", 7)
     config = generator.config
-    sizes = CacheSettings(config.sink, config.window, config.chunk)
+    sizes = CacheSettings(config.sink, config.window, config.chunk, radial=radial)
     twin = naive.NaiveFilm(generator.transformer, sizes)
     shape = (1, 4, 3, 4, 6)
-    for chunk in range(2):
+    for chunk in range(chunks):
         film(generator, state=state, first=chunk, chunks=chunk + 1)
         frames = range(3 * chunk, 3 * chunk + 3)
         latents = sampler.noise(shape, 7, chunk, 0)
         for step in range(steps):
             even, next_even = 1 - step / steps, 1 - (step + 1) / steps
             sigma, following = (5 * s / (1 + 4 * s) for s in (even, next_even))
-            clean = latents - sigma * twin.forward(latents, frames, 1000 * sigma, state.text)
+            dense = step < 1
+            flow = twin.forward(latents, frames, 1000 * sigma, state.text, dense=dense)
+            clean = latents - sigma * flow
             noise = sampler.noise(shape, 7, chunk, step + 1)
             latents = (1 - following) * clean + following * noise
         made = torch.cat([state.history[frame] for frame in frames], 2)
@@ -227,6 +237,21 @@ def test_saved_film_continues_for_long(film, make_generator):
     assert same(film(generator, state=state, chunks=6), expected[:6])
     copy = generator.load(*generator.save(state))
     assert same(film(generator, state=copy, first=6, chunks=14), expected[6:])
+
+
+def test_radial_film_differs_repeats_and_goes_on_after_it_was_saved(film, make_generator):
+    long = {"window": 12, "sink": 1}
+    generator = make_generator(radial=RADIAL, **long)
+    expected = film(generator, chunks=9, events=[(6, "prompt", "two")])
+    assert same(film(generator, chunks=9, events=[(6, "prompt", "two")]), expected)
+    plain = film(make_generator(**long), chunks=9)
+    assert same(plain[:1], expected[:1])
+    assert not same(plain[:6], expected[:6])
+    state = generator.open("one", 1)
+    film(generator, state=state, chunks=6)
+    generator.apply(state, Event("prompt", "two"))
+    copy = generator.load(*generator.save(state))
+    assert same(film(generator, state=copy, first=6, chunks=9), expected[6:])
 
 
 def test_saving_copies_so_that_a_branch_does_not_disturb_its_origin(film, make_generator):

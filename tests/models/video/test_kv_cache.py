@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from longtake.models.video.kv_cache import CacheSettings
+from longtake.models.video.radial import RadialSettings
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 FAR = 100_000
@@ -103,6 +104,43 @@ def test_evicting_cache_equals_picking_from_every_frame_ever_made(
     last = chunks * chunk
     kept = [*range(sink), *range(last - window + chunk, last)]
     assert cache.frames == kept
+
+
+@pytest.mark.parametrize("block", [1, 2, 4])
+@pytest.mark.parametrize("dense_layers", [0, 1])
+@pytest.mark.parametrize(("chunk", "sink", "window"), [(1, 0, 12), (2, 1, 9), (3, 3, 12)])
+def test_radial_cache_equals_a_mask_over_every_frame_ever_made(
+    chunk, sink, window, dense_layers, block, kernels, make_transformer, make_text, make_cache,
+    make_latents, naive,
+):  # fmt: skip
+    transformer = make_transformer(kernels)
+    text = make_text(transformer)
+    radial = RadialSettings(block, 0.5, dense_layers, dense_steps=1)
+    settings = CacheSettings(sink, window, chunk, radial=radial)
+    cache, film = make_cache(transformer, settings), naive.NaiveFilm(transformer, settings)
+    for index in range(16 // chunk + 2):
+        latents, frames = make_latents(chunk, index), range(index * chunk, (index + 1) * chunk)
+        cache.stage(frames)
+        dense, banded = (
+            run(transformer, cache.at_step(step), latents, 800, text) for step in (0, 1)
+        )
+        expected = film.forward(latents, frames, 800, text, dense=True)
+        torch.testing.assert_close(dense, expected, **CLOSE)
+        torch.testing.assert_close(banded, film.forward(latents, frames, 800, text), **CLOSE)
+        clean = run(transformer, cache, latents, 0, text)
+        expected = film.forward(latents, frames, 0, text, commit=True)
+        torch.testing.assert_close(clean, expected, **CLOSE)
+        cache.commit()
+    assert (dense - banded).abs().max() > 0.001
+
+
+def test_where_every_layer_is_dense_radial_changes_no_bit(transformer, text, make_latents, filled):
+    radial = RadialSettings(block=1, dense_layers=2, dense_steps=0)
+    caches = [filled(CacheSettings(2, 9, 3, radial=each), chunks=6) for each in (None, radial)]
+    outputs = [
+        add(transformer, cache, make_latents(3, seed=9), range(18, 21), text) for cache in caches
+    ]
+    assert torch.equal(*outputs)
 
 
 @pytest.mark.parametrize("kept", [1, 2])

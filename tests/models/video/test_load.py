@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from longtake.kernels.registry import OPERATIONS
 from longtake.models.folder import read_json, write_json
 from longtake.models.video.load import load_generator, save_generator
+from longtake.models.video.radial import RadialSettings
 from longtake.models.video.wan_codec import WanCodec
 from longtake.streaming import StreamError
 
@@ -327,6 +328,8 @@ def test_spoiled_tensors_of_every_part_are_named(part, folder, refused):
         ("streaming.json", {"positions": "rotating"}, ["positions"]),
         ("streaming.json", {"recache": "no"}, ["recache"]),
         ("streaming.json", {"sinks": 3}, ["sinks"]),
+        ("streaming.json", {"radial": {"blocks": 64}}, ["radial", "blocks"]),
+        ("streaming.json", {"radial": {"block": 0}}, ["block is 0"]),
         ("transformer/config.json", {"num_layer": 2}, ["num_layer"]),
         ("transformer/config.json", {"num_layers": 3}, ["blocks.2."]),
         ("transformer/config.json", {"patch_size": [2, 2, 2]}, ["patch_size"]),
@@ -347,6 +350,14 @@ def test_spoiled_tensors_of_every_part_are_named(part, folder, refused):
 def test_spoiled_config_of_every_part_is_named(path, change, words, folder, refused):
     edit(folder / path, **change)
     refused(folder, *words)
+
+
+def test_radial_attention_is_read_and_written(folder, load, tmp_path):
+    edit(folder / "streaming.json", radial={"block": 16, "dense_layers": 0})
+    ours = load(folder)
+    assert ours.config.radial == RadialSettings(block=16, dense_layers=0)
+    save_generator(tmp_path, ours.transformer, ours.codec, ours.text_encoder, ours.config)
+    assert load(tmp_path).config == ours.config
 
 
 def test_parts_of_different_models_are_refused(make_generator, folder, refused, tmp_path, tiny):
