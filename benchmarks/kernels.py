@@ -14,6 +14,7 @@ if __name__ == "__main__":
     limit_spinning()
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +29,9 @@ from torch.nn import functional as F
 
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
 from longtake.benchmarks.report import show, write_result
-from longtake.kernels import Quantized, implementations
+from longtake.kernels import BlockMap, Quantized, implementations
 from longtake.kernels.reference import quantize
+from longtake.models.video.radial import RadialSettings, radial_map
 
 EPS = 1e-6
 WARM_UP = 10
@@ -40,7 +42,10 @@ cache."""
 
 @dataclass(frozen=True)
 class Shapes:
-    """Of a model: a chunk's frames, tokens of a frame, frames held in the cache, heads, widths."""
+    """Of a model: a chunk's frames, tokens of a frame, frames held in the cache, heads, widths.
+
+    ``longer`` are the frames that radial attention may hold instead, ``block`` its blocks' tokens.
+    """
 
     frames: int
     frame_tokens: int
@@ -48,6 +53,8 @@ class Shapes:
     heads: int
     head_dim: int
     ffn: int
+    block: int
+    longer: tuple[int, ...]
 
     @property
     def dim(self) -> int:
@@ -67,9 +74,9 @@ class Shapes:
 
 
 SHAPES = {
-    "bundled": Shapes(2, 72, 12, 6, 64, 1152),
-    "wan": Shapes(3, 1560, 12, 12, 128, 8960),
-    "toy": Shapes(2, 3, 4, 2, 8, 24),
+    "bundled": Shapes(2, 72, 12, 6, 64, 1152, 24, (42, 84)),
+    "wan": Shapes(3, 1560, 12, 12, 128, 8960, 128, (42, 84)),
+    "toy": Shapes(2, 3, 4, 2, 8, 24, 2, (8,)),
 }
 
 
@@ -109,6 +116,7 @@ def cases(shapes: Shapes, device: torch.device, dtype: torch.dtype) -> Iterator[
     one, int8 = x.nbytes, x.numel()
     products = 4.0 * tokens * keys.shape[1] * dim
     yield "attention", Case("attention", (q, keys, keys), products)
+    yield from block_cases(shapes, draw)
     yield "rms_norm", Case("rms_norm", (x, head, EPS), moved=2 * one)
     yield "rope", Case("rope", (q, rotation), moved=2 * one + rotation.nbytes)
     write = (q, q, q, head, head, EPS, rotation, cache, cache.clone(), slots)
@@ -134,6 +142,41 @@ def cases(shapes: Shapes, device: torch.device, dtype: torch.dtype) -> Iterator[
             f"int8_linear_{inputs}x{outputs}",
             Case("int8_linear", linear, flops, int8=True),
         )
+
+
+def block_cases(shapes: Shapes, draw: Callable[..., Tensor]) -> Iterator[tuple[str, Case]]:
+    """Attention by a map: dense over the frames held, radial over them and over more.
+
+    A film has run for long: as many sinks as frames of a chunk, the rest newest.
+    """
+    chunk, tokens = shapes.frames, shapes.frame_tokens
+    head = (shapes.heads, shapes.head_dim)
+    radial = RadialSettings(shapes.block)
+    # Sinks are seen whole, so where all frames are, the map is dense.
+    kinds = [("dense", shapes.held), *(("radial", n) for n in (shapes.held, *shapes.longer))]
+    for kind, frames in kinds:
+        end = 1000 * chunk
+        slots = [*range(chunk), *range(end - frames + chunk, end)]
+        sinks = slots if kind == "dense" else slots[:chunk]
+        on_cpu = radial_map(slots[-chunk:], slots, sinks, chunk, tokens, radial)
+        q, k = draw(1, chunk * tokens, *head), draw(1, frames, tokens, *head)
+        blocks = BlockMap(on_cpu.keys.to(q.device), on_cpu.counts.to(q.device), on_cpu.size)
+        flops = 4.0 * shapes.dim * pairs_seen(on_cpu, tokens)
+        label = f"{kind}_{frames}"
+        yield f"block_attention_{label}", Case("block_attention", (q, k, k, blocks), flops)
+        in_int8 = (quantize(q), quantize(k), k, blocks)
+        yield f"block_attention_int8_{label}", Case("block_attention_int8", in_int8, flops)
+
+
+def pairs_seen(blocks: BlockMap, frame_tokens: int) -> int:
+    """Pairs of a query and a key that attention multiplies."""
+    in_frame = math.ceil(frame_tokens / blocks.size)
+
+    def tokens(block: int) -> int:
+        return min(blocks.size, frame_tokens - block % in_frame * blocks.size)
+
+    rows = enumerate(zip(blocks.keys.tolist(), blocks.counts.tolist(), strict=True))
+    return sum(tokens(row) * sum(map(tokens, keys[:count])) for row, (keys, count) in rows)
 
 
 def copied(inputs: tuple[Any, ...]) -> tuple[Any, ...]:

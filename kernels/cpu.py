@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from longtake.kernels.reference import BlockMap, Quantized, attend_by_block, quantize
+from longtake.kernels.reference import BlockMap, Quantized, quantize, tokens_of
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -16,8 +18,18 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor:
-    """The same over each block's keys; see :func:`reference.block_attention`."""
-    return attend_by_block(attention, q, k, v, blocks)
+    """Over the keys of each block, gathered; see :func:`reference.block_attention`."""
+    frame_tokens, size = k.shape[2], blocks.size
+    in_frame = math.ceil(frame_tokens / size)
+    keys, values = k.flatten(1, 2), v.flatten(1, 2)
+    out = torch.empty_like(q)
+    for block, (row, count) in enumerate(zip(blocks.keys, blocks.counts.tolist(), strict=True)):
+        asking = tokens_of(block, frame_tokens, size)
+        seen = row[:count, None]
+        within = seen % in_frame * size + torch.arange(size, device=q.device)
+        told = (seen // in_frame * frame_tokens + within)[within < frame_tokens]
+        out[:, asking] = attention(q[:, asking], keys[:, told], values[:, told])
+    return out
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

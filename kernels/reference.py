@@ -8,7 +8,6 @@ in int8.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -77,34 +76,37 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor
     Returns:
         As ``q``.
     """
-    return attend_by_block(attention, q, k, v, blocks)
-
-
-def attend_by_block(
-    attend: Callable[[Tensor, Tensor, Tensor], Tensor],
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    blocks: BlockMap,
-) -> Tensor:
-    """:func:`block_attention` by an :func:`attention` over the keys gathered for each block."""
-    frame_tokens = k.shape[2]
-    keys, values = k.flatten(1, 2), v.flatten(1, 2)
+    frame_tokens, slots = k.shape[2], k.shape[1]
+    in_frame = math.ceil(frame_tokens / blocks.size)
+    within = torch.arange(frame_tokens, device=q.device) // blocks.size
+    block_of = torch.arange(slots, device=q.device)[:, None] * in_frame + within
+    hidden = ~_seen(blocks, slots * in_frame)[:, block_of.flatten()]
+    keys, values = k.flatten(1, 2).float(), v.flatten(1, 2).float()
     out = torch.empty_like(q)
-    counts = blocks.counts.tolist()
-    for block, (row, count) in enumerate(zip(blocks.keys.tolist(), counts, strict=True)):
-        seen = torch.cat([_tokens(key, frame_tokens, blocks.size) for key in row[:count]])
-        seen = seen.to(q.device)
-        asking = _tokens(block, frame_tokens, blocks.size).to(q.device)
-        out[:, asking] = attend(q[:, asking], keys[:, seen], values[:, seen])
+    for block, unseen in enumerate(hidden):
+        asking = tokens_of(block, frame_tokens, blocks.size)
+        scores = torch.einsum("bqhd,bkhd->bhqk", q[:, asking].float(), keys)
+        scores = (scores / math.sqrt(q.shape[-1])).masked_fill(unseen, -torch.inf)
+        # What is not seen may be anything, and nothing times NaN is NaN.
+        told = values.masked_fill(unseen[:, None, None], 0.0)
+        out[:, asking] = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), told).to(q.dtype)
     return out
 
 
-def _tokens(block: int, frame_tokens: int, size: int) -> Tensor:
-    """Numbers of a block's tokens."""
+def _seen(blocks: BlockMap, key_blocks: int) -> Tensor:
+    """Which blocks of keys each block of queries sees, bool, [query_blocks, key_blocks]."""
+    columns = torch.arange(blocks.keys.shape[1], device=blocks.keys.device)
+    # What has no meaning goes into one column more, which is left out.
+    keys = torch.where(columns < blocks.counts[:, None], blocks.keys, key_blocks).long()
+    seen = torch.zeros(len(keys), key_blocks + 1, dtype=torch.bool, device=keys.device)
+    return seen.scatter_(1, keys, value=True)[:, :-1]
+
+
+def tokens_of(block: int, frame_tokens: int, size: int) -> slice:
+    """A block's tokens; see :class:`BlockMap`."""
     frame, within = divmod(block, math.ceil(frame_tokens / size))
-    last = min((within + 1) * size, frame_tokens)
-    return torch.arange(within * size, last) + frame * frame_tokens
+    first = frame * frame_tokens + within * size
+    return slice(first, min(first + size, (frame + 1) * frame_tokens))
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from longtake.benchmarks import kernels
-from longtake.kernels import implementations
+from longtake.kernels import BlockMap, implementations
 from longtake.kernels.registry import OPERATIONS
 
 
@@ -36,3 +37,22 @@ def test_what_is_achieved_is_set_against_the_ceiling_of_its_kind():
     assert kernels.achieved("a", int8, 1.0, most)["a_share"] == 0.25
     copy = kernels.Case("rope", (), moved=5e9)
     assert kernels.achieved("a", copy, 0.5, most) == {"a_gbs": 10, "a_share": 0.1}
+
+
+def test_pairs_seen_are_counted_token_by_token():
+    # Frames of 5 in blocks of 3: 3 queries see 3 + 2 keys, 2 queries see 2.
+    blocks = BlockMap(torch.tensor([[0, 3], [1, 9]]), torch.tensor([2, 1]), 3)
+    assert kernels.pairs_seen(blocks, 5) == 3 * 5 + 2 * 2
+
+
+def test_radial_attention_is_measured_over_longer_memories_too():
+    def draw(*shape):
+        return torch.zeros(shape)
+
+    made = dict(kernels.block_cases(kernels.SHAPES["bundled"], draw))
+    labels = [f"{kind}_{n}" for kind, n in (("dense", 12), *(("radial", n) for n in (12, 42, 84)))]
+    assert list(made)[::2] == [f"block_attention_{label}" for label in labels]
+    dense, *radial = [made[f"block_attention_{label}"].flops for label in labels]
+    assert dense == 4 * 384 * 144 * 12 * 72
+    assert radial[0] < dense
+    assert radial[2] < 2 * radial[0]
