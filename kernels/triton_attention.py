@@ -61,7 +61,7 @@ def _attend(
     query = tl.load(q + first * HEAD + by_row, wanted, 0.0)
     row_scale = tl.full((TILE,), softmax_scale, tl.float32)
     if INT8:
-        row_scale *= tl.load(q_scale + first + along, asking, 0.0)
+        row_scale *= tl.load(q_scale + first + along, asking, 1.0)
     largest = tl.full((TILE,), float("-inf"), tl.float32)
     total = tl.zeros((TILE,), tl.float32)
     summed = tl.zeros((TILE, WIDTH), tl.float32)
@@ -77,10 +77,12 @@ def _attend(
             scores *= tl.load(k_scale + begin + along, there, 0.0)[None, :]
         else:
             scores = tl.dot(query, key, input_precision="ieee")
-        scores = tl.where(there[None, :], scores * row_scale[:, None], float("-inf"))
+        scores = tl.where(there[None, :], scores, float("-inf"))
         new_largest = tl.maximum(largest, tl.max(scores, 1))
-        weights = tl.exp2(scores - new_largest[:, None])
-        shrunk = tl.exp2(largest - new_largest)
+        # A row's scale is above 0, so its largest may be found first: this is one multiply-add.
+        level = new_largest * row_scale
+        weights = tl.exp2(scores * row_scale[:, None] - level[:, None])
+        shrunk = tl.exp2(largest * row_scale - level)
         total = total * shrunk + tl.sum(weights, 1)
         value = tl.load(v + begin * HEAD + by_row, there[:, None] & in_head[None, :], 0.0)
         summed = tl.dot(
