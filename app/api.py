@@ -1,51 +1,40 @@
-"""The Python API: open a model, begin a take, steer it, keep it."""
+"""The Python API: open a model, begin a take; :mod:`longtake.app.take` is what is begun."""
 
 from __future__ import annotations
 
 import platform
-import tempfile
 import warnings
 import weakref
-from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from longtake.app.closing import Closing
 from longtake.app.devices import choose_device, choose_dtype
-from longtake.app.export import save_film
-from longtake.app.frames import Frame
 from longtake.app.probe import probe
-from longtake.app.recording import Recording
-from longtake.app.snapshots import read_snapshot, write_snapshot
-from longtake.app.stored import read_take
+from longtake.app.snapshots import read_snapshot
+from longtake.app.start import Start, read_start
+from longtake.app.take import PENDING, Take
 from longtake.models.folder import folder_digest
-from longtake.models.video.generator import FilmState, VideoGenerator
+from longtake.models.video.film_state import FilmState
+from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.load import load_generator
 from longtake.models.video.lora import LoRA, read_lora
 from longtake.models.video.spelling import Spelling
 from longtake.models.vlm.folder import is_captioner
 from longtake.streaming import (
-    Applied,
     Clock,
     Engine,
     Event,
     Progress,
     Session,
-    Status,
     StreamError,
-    Summary,
 )
 from longtake.weights import GENERATOR
-
-_PENDING = "pending_frames"
 
 
 def open_model(
@@ -164,7 +153,12 @@ class Model(Closing):
         return {"model": self.folder.name, **lora, "conditions": self.conditions}
 
     def begin(
-        self, prompt: str, seed: int, first: Iterable[Event] = (), clock: Clock | None = None
+        self,
+        prompt: str,
+        seed: int,
+        first: Iterable[Event] = (),
+        clock: Clock | None = None,
+        start: Start | None = None,
     ) -> Session[FilmState]:
         """A film as a session of the engine; it runs once its horizon is extended.
 
@@ -173,31 +167,59 @@ class Model(Closing):
             seed: of its noise.
             first: settings in force from the first chunk.
             clock: as in :meth:`.Engine.open`.
+            start: its first frames, see :meth:`read_start`; made from the prompt where left out.
 
         Raises:
-            StreamError: the prompt or a setting does not fit.
+            StreamError: the prompt or a setting does not fit, or the model takes no start.
         """
         events = list(first)
         for event in events:
             self.generator.check(event)
         session = self.engine.open(self.generator, prompt, seed, clock=clock, horizon=0.0)
-        session.submit(*events)
+        try:
+            session.submit(*events)
+            if start is not None:
+                frames, state = torch.from_numpy(start.frames), session.state
+                assert state is not None
+                self.engine.call(lambda: self.generator.begin_with(state, frames))
+        except BaseException:
+            session.close()
+            raise
         return session
 
-    def take(self, prompt: str, *, seed: int = 0, **settings: int | str) -> Take:
+    def read_start(self, path: str | Path) -> Start:
+        """A picture or a clip, at most 5 s, as the first frames of a film.
+
+        It is scaled and cropped to the film's size. A picture is held for a chunk; a clip gives
+        whole chunks at the film's rate.
+
+        Raises:
+            StreamError: ``bad_start``: it cannot be read.
+        """
+        config = self.generator.config
+        size = (config.width, config.height, config.rate)
+        return read_start(Path(path), *size, self.generator.start_frames)
+
+    def take(
+        self, prompt: str, *, seed: int = 0, start: str | Path | None = None, **settings: int | str
+    ) -> Take:
         """Begin a film.
 
         Args:
             prompt: in force from the first frame.
-            seed: of its noise; the same seed, prompts and settings make the same film.
+            seed: of its noise; the same seed, prompts, settings and start make the same film.
+            start: a file with its first frames, see :meth:`read_start`.
             settings: ``steps``, ``window``, ``sink``, ``switch``.
 
         Raises:
-            StreamError: the prompt or a setting does not fit.
+            StreamError: the prompt or a setting does not fit; ``bad_start``: the file cannot be
+                read, or the model has no encoder.
         """
         first = [Event(field, value) for field, value in settings.items()]
-        session = self.begin(prompt, seed, first)
-        return Take(self, session, {"seed": seed, "prompt": prompt, **settings})
+        begun = self.read_start(start) if start is not None else None
+        session = self.begin(prompt, seed, first, start=begun)
+        receipt = {"start": begun.receipt} if begun else {}
+        return Take(self, session, {"seed": seed, "prompt": prompt, **settings, **receipt})
 
     def restore(self, path: str | Path) -> Take:
         """Go on with a film saved by :meth:`Take.snapshot`, as if it had never been interrupted.
@@ -213,7 +235,7 @@ class Model(Closing):
             if then.get(key) != now.get(key):
                 message = f"{path} was made with {key} {then.get(key)}, here it is {now.get(key)}"
                 warnings.warn(f"{message}: its next frames may differ", stacklevel=2)
-        pending = tensors.pop(_PENDING)
+        pending = tensors.pop(PENDING)
         try:
             session = self.engine.restore(
                 self.generator, tensors, note["state"], Progress.from_json(note["progress"])
@@ -226,163 +248,6 @@ class Model(Closing):
     def close(self) -> None:
         """End every take and the worker."""
         self._stop()
-
-
-class Take:
-    """One film being made; made by :meth:`Model.take` and :meth:`Model.restore`."""
-
-    def __init__(
-        self,
-        model: Model,
-        session: Session[FilmState],
-        about: dict[str, Any],
-        pending: list[NDArray[np.uint8]] | None = None,
-        delivered: int = 0,
-    ) -> None:
-        self.model = model
-        self._session = session
-        self._about = about
-        self._pending = deque(pending or [])
-        self._delivered = delivered
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._recording: Recording | None = None
-        self._prompt: str = about["prompt"]
-        self._seen = 0
-
-    @property
-    def time(self) -> float:
-        """Seconds of film handed out so far."""
-        return self._delivered / self.model.rate
-
-    @property
-    def log(self) -> list[Applied]:
-        """Every prompt and setting that came into force, with its chunk and time."""
-        return list(self._session.progress.log)
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What made the film: seed, prompts, settings, model and conditions."""
-        applied = [entry.note() for entry in self.log]
-        return self._about | {"applied": applied} | self.model.about
-
-    def prompt(self, text: str, *, at: float = 0.0, transition: int = 0) -> None:
-        """Change the prompt, from the next chunk on or from the first one at or after ``at``.
-
-        Args:
-            text: the new prompt.
-            at: presentation time in seconds.
-            transition: chunks over which it takes over from the one before, 0 to 64; at 0 it does
-                at once.
-
-        Raises:
-            StreamError: ``bad_prompt``, ``bad_setting``.
-        """
-        self._session.submit(Event("prompt", text, at, transition=transition))
-
-    def set(self, field: str, value: int | str, *, at: float = 0.0) -> None:
-        """Change a setting: ``steps``, ``window``, ``sink`` or ``switch``; times as in ``prompt``.
-
-        Raises:
-            StreamError: ``bad_setting``.
-        """
-        self._session.submit(Event(field, value, at))
-
-    def frames(self, seconds: float) -> Iterator[Frame]:
-        """Make the next seconds of film, frame by frame, exactly round(seconds * rate) of them.
-
-        Raises:
-            StreamError: the model failed; the frames before were handed out.
-        """
-        count = round(seconds * self.model.rate)
-        self._session.extend((self._delivered + count) / self.model.rate)
-        for _ in range(count):
-            while not self._pending:
-                media = self._session.next()
-                if media is None:
-                    raise StreamError("closed", "the take is closed", "begin another one")
-                self._pending.extend(media.payload.numpy())
-            yield self._hand_out(self._pending.popleft())
-
-    def run(self, seconds: float) -> None:
-        """Make the next seconds of film and keep them for :meth:`save`.
-
-        Raises:
-            StreamError: the model failed or the disk is full; what was made before can be saved.
-        """
-        recording = self._begin_recording()
-        for frame in self.frames(seconds):
-            recording.write(frame.pixels, frame.index, self._session.progress.log)
-
-    def save(self, path: str | Path) -> None:
-        """Write what :meth:`run` made so far as an MP4, a chapter for each prompt; then go on.
-
-        A file of that name is kept, as ``name.1.mp4``.
-
-        Raises:
-            StreamError: nothing was run yet, or the file cannot be written.
-        """
-        recording = self._begin_recording()
-        recording.cut()
-        save_film(read_take(recording.folder), Path(path))
-
-    def snapshot(self, path: str | Path) -> None:
-        """Save everything needed to go on later: see :meth:`Model.restore`.
-
-        Raises:
-            StreamError: ``bad_output``: the file cannot be written.
-        """
-        session = self._session
-        running = session.status is Status.RUNNING
-        session.pause()
-        tensors, values, progress = session.snapshot()
-        while (media := session.next()) is not None:
-            self._pending.extend(media.payload.numpy())
-        if running:
-            session.resume()
-        config = self.model.generator.config
-        frames = np.array(self._pending, np.uint8).reshape(-1, config.height, config.width, 3)
-        note = {
-            "about": self._about,
-            "conditions": self.model.conditions,
-            "delivered": self._delivered,
-            "progress": progress.to_json(),
-            "state": values,
-        }
-        write_snapshot(Path(path), dict(tensors) | {_PENDING: torch.from_numpy(frames)}, note)
-
-    def summary(self) -> Summary:
-        """Measurements: rate, latencies, queues."""
-        return self._session.summary()
-
-    def close(self) -> None:
-        """End the take and free its memory; what was saved stays, what was not is deleted."""
-        self._session.close()
-        if self._recording is not None and self._folder is not None:
-            with suppress(StreamError):  # a full disk: it is deleted anyway
-                self._recording.close()
-            self._folder.cleanup()
-            self._recording = self._folder = None
-
-    def _begin_recording(self) -> Recording:
-        if self._recording is None:
-            config, model = self.model.generator.config, self.model
-            self._folder = tempfile.TemporaryDirectory(prefix="longtake-")
-            folder = Path(self._folder.name)
-            self._recording = Recording(
-                folder, config.width, config.height, config.rate, self.about, model.folder
-            )
-        return self._recording
-
-    def _hand_out(self, pixels: NDArray[np.uint8]) -> Frame:
-        index, time = self._delivered, self._delivered / self.model.rate
-        log = self._session.progress.log
-        while self._seen < len(log) and log[self._seen].time <= time:
-            event = log[self._seen].event
-            if event.field == "prompt":
-                self._prompt = event.value
-            self._seen += 1
-        self._delivered += 1
-        return Frame(pixels, index, time, self._prompt)
 
 
 def _processor(device: torch.device) -> str:

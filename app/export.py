@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice, pairwise
@@ -12,7 +11,7 @@ from typing import Any
 import av
 from PIL import Image
 
-from longtake.app.mp4 import chapter_list, packets
+from longtake.app.mp4 import chapter_list, note, packets
 from longtake.app.outputs import reason, write_whole
 from longtake.app.stored import Segment, StoredTake
 from longtake.streaming import StreamError
@@ -159,7 +158,7 @@ def _join(take: StoredTake, start: int, path: Path) -> None:
     chapters = {max(0, frame - begin): prompt for frame, prompt in take.chapters}
     options = {"movflags": "use_metadata_tags"}
     with av.open(str(path), "w", format="mp4", options=options) as film:
-        film.metadata["longtake"] = json.dumps(about, ensure_ascii=False)
+        film.metadata["longtake"] = note(about)
         film.metadata["title"] = chapters[0]
         film.set_chapters(chapter_list([*chapters.items()], take.frames - begin, take.rate))
         stream = None

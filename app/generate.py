@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from longtake.app.api import Model, Take, open_model
+from longtake.app.api import Model, open_model
 from longtake.app.cli import EXIT_INTERRUPTED
 from longtake.app.cues import Cue, check_order, from_arguments, from_script
 from longtake.app.frames import Frame
@@ -21,6 +21,7 @@ from longtake.app.model_options import model_arguments
 from longtake.app.mp4 import Mp4Writer
 from longtake.app.outputs import check_output
 from longtake.app.stopping import stop_request
+from longtake.app.take import Take
 from longtake.streaming import StreamError
 
 MAX_SECONDS = 24 * 3600
@@ -94,7 +95,9 @@ def _begin(model: Model, cues: list[Cue], options: argparse.Namespace) -> Take:
     steps = model.affordable_steps() if options.steps == "auto" else options.steps
     settings = {"steps": steps, "window": options.window, "sink": options.sink}
     given = {key: value for key, value in settings.items() if value is not None}
-    take = model.take(cues[0].prompt, seed=options.seed, switch=options.switch, **given)
+    take = model.take(
+        cues[0].prompt, seed=options.seed, start=options.start, switch=options.switch, **given
+    )
     for cue in cues[1:]:
         take.prompt(cue.prompt, at=cue.at, transition=cue.transition)
     return take

@@ -103,7 +103,7 @@ class Mp4Writer:
             self._film = H264File(path, width, height, rate)
         except OSError as error:
             raise unwritable(path, error) from None
-        self._film.container.metadata["longtake"] = json.dumps(dict(about), ensure_ascii=False)
+        self._film.container.metadata["longtake"] = note(about)
 
     def write(self, pixels: NDArray[np.uint8], prompt: str) -> None:
         """Add a frame.
@@ -148,6 +148,17 @@ class Mp4Writer:
         problem = f"writing {self.path} failed after {frames} frames ({reason(error)})"
         hint = "make room; what was written stays playable"
         return StreamError(error_code(error), problem, hint)
+
+
+def note(about: Mapping[str, Any]) -> str:
+    """What made a film, as it is stored in its MP4: of the file it began with only the name.
+
+    An MP4 is given to others, and the place of a file says something of whose it is.
+    """
+    told = dict(about)
+    if start := told.get("start"):
+        told["start"] = {**start, "file": Path(start["file"]).name}
+    return json.dumps(told, ensure_ascii=False)
 
 
 def packets(path: Path) -> Iterator[Any]:

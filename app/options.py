@@ -179,6 +179,13 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help='seconds a prompt of a {"prompts": [...]} script lasts (default: 10)',
     )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="a picture, or a clip of at most 5 s, that the film begins with and goes on from; it "
+        "is scaled and cropped to the film's size",
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="length (default: 20)")
     parser.add_argument("--out", type=Path, default=Path("take.mp4"), help="default: take.mp4")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")

@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from longtake.app.cues import Cue, from_arguments
+from longtake.app.start import remark_on
 from longtake.app.stored import StoredTake
 from longtake.streaming import StreamError
 from longtake.weights import GENERATOR
@@ -47,6 +48,10 @@ def command_line(take: StoredTake) -> tuple[str, list[str]]:
     settings, changes = _settings(take)
     words += [word for field, value in settings.items() for word in (f"--{field}", str(value))]
     remarks += changes
+    if start := take.about.get("start"):
+        words += ["--start", start["file"]]
+        if remark := remark_on(start):
+            remarks.append(remark)
     if lora := take.about.get("lora"):
         remarks.append(f"it was made with the LoRA {lora}, which --lora has to give")
     conditions = take.about.get("conditions", {})

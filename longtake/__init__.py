@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from longtake.app.api import Model, Take
+    from longtake.app.api import Model
     from longtake.app.api import open_model as open  # noqa: A004
     from longtake.app.client import RemoteSession, connect
     from longtake.app.frames import Frame
+    from longtake.app.take import Take
     from longtake.app.transcript import Line
     from longtake.app.witness import Watch, Witness
     from longtake.app.witness import open_witness as witness
@@ -41,7 +42,7 @@ _HOMES = {
     "Model": ("longtake.app.api", "Model"),
     "RemoteSession": ("longtake.app.client", "RemoteSession"),
     "StreamError": ("longtake.streaming", "StreamError"),
-    "Take": ("longtake.app.api", "Take"),
+    "Take": ("longtake.app.take", "Take"),
     "Watch": ("longtake.app.witness", "Watch"),
     "Witness": ("longtake.app.witness", "Witness"),
     "connect": ("longtake.app.client", "connect"),

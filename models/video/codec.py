@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class VideoCodec(Protocol):
-    """Turns latent frames into pictures, as a stream."""
+    """Turns latent frames into pictures, as a stream, and a film's first pictures into latents."""
 
     @property
     def temporal(self) -> int:
@@ -25,6 +25,28 @@ class VideoCodec(Protocol):
     @property
     def channels(self) -> int:
         """Channels of a latent frame."""
+        ...
+
+    @property
+    def encodes(self) -> bool:
+        """Whether there is an encoder; a decoder alone serves for films from text."""
+        ...
+
+    def frames_of(self, latents: int) -> int:
+        """Pictures that a stream's first latents give, ``latents`` of them."""
+        ...
+
+    def encode_clip(self, frames: Tensor) -> Tensor:
+        """The latents that a stream begins with, a latent at a time; needs :attr:`encodes`.
+
+        It takes no more memory than decoding them does.
+
+        Args:
+            frames: [1, time, 3, H, W] in [0, 1]; time is what :meth:`frames_of` gives.
+
+        Returns:
+            Normalised latents, [1, channels, latents, h, w].
+        """
         ...
 
     def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,51 +14,14 @@ from longtake.kernels import Kernels
 from longtake.models.memory import Need, tells_of_memory
 from longtake.models.video import sampler
 from longtake.models.video.codec import VideoCodec
+from longtake.models.video.film_state import FilmState
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import Settings, StreamingConfig, check_event
 from longtake.models.video.text import TextEncoder, add_prompt
-from longtake.models.video.transformer import SelfAttention, TextKV, WanTransformer
+from longtake.models.video.transformer import SelfAttention, WanTransformer
 from longtake.models.video.transition import Transition
-from longtake.streaming import Event, InputFrame, Spec, Step, Tensors
-
-
-@dataclass
-class FilmState:
-    """All that changes while a film is made.
-
-    Attributes:
-        seed: of its noise.
-        settings: in force.
-        prompts: that are read together, oldest first; the last is in force, or taking over.
-        embeddings: in force: the prompts', or on the way to them, [1, text_tokens, text_dim].
-        text: their keys and values.
-        cache: self-attention's.
-        decoder: the codec's state.
-        chunk: index of the next chunk.
-        frame: number of the next latent frame.
-        origin: number of the first latent frame since the start or the last flush.
-        history: clean latents by frame number, [1, channels, 1, h, w] each: the first ``sink``
-            and the last ``sink + window`` since the origin.
-        transition: to the newest prompt, until a chunk has begun under it alone.
-        pending: what to do to the cache before the next chunk.
-        work: the chunk being made, suspended between two forwards.
-    """
-
-    seed: int
-    settings: Settings
-    prompts: tuple[str, ...]
-    embeddings: Tensor
-    text: TextKV
-    cache: KVCache
-    decoder: Any
-    chunk: int = 0
-    frame: int = 0
-    origin: int = 0
-    history: dict[int, Tensor] = field(default_factory=dict)
-    transition: Transition | None = None
-    pending: Literal["recache", "resize", "flush"] | None = None
-    work: Iterator[Step] | None = None
+from longtake.streaming import Event, InputFrame, Spec, Step, StreamError, Tensors
 
 
 class VideoGenerator:
@@ -112,6 +75,32 @@ class VideoGenerator:
         text = self.transformer.encode_text(embeddings)
         return FilmState(seed, settings, (prompt,), embeddings, text, cache, self.codec.start())
 
+    def start_frames(self, chunks: int) -> int:
+        """Pictures that fill a film's first chunks, ``chunks`` of them."""
+        return self.codec.frames_of(chunks * self.config.chunk)
+
+    @tells_of_memory
+    @torch.inference_mode()
+    def begin_with(self, state: FilmState, frames: Tensor) -> None:
+        """Give a film its first frames, before its first chunk is made.
+
+        They are encoded here; each chunk of them is then decoded and committed as clean context,
+        as a chunk is that was made (Self-Forcing's image to video).
+
+        Args:
+            state: as it was opened.
+            frames: uint8 RGB, [time, height, width, 3], of the film's size; time is what
+                :meth:`start_frames` gives.
+
+        Raises:
+            StreamError: ``bad_start``: the codec is a decoder alone.
+        """
+        if not self.codec.encodes:
+            problem = "this model's codec is a decoder alone, so no picture can begin a film"
+            raise StreamError("bad_start", problem, "leave the start out, or give it a whole codec")
+        pictures = frames.to(self.device, self.dtype).div(255).permute(0, 3, 1, 2)
+        state.start = self.codec.encode_clip(pictures[None]).float()
+
     def check(self, event: Event) -> None:
         """Refuse an unknown field or an unfit value; see :func:`.check_event`."""
         check_event(event, self.config)
@@ -164,40 +153,8 @@ class VideoGenerator:
         state.work = None
 
     def save(self, state: FilmState) -> tuple[Tensors, dict[str, Any]]:
-        """Copies of the tensors, and the rest as JSON-like values; at a boundary only."""
-        cache, numbers = state.cache.save()
-        decoder, decoder_values = self.codec.save(state.decoder)
-        groups = {
-            "cache": cache,
-            "decoder": decoder,
-            "history": {str(frame): latent for frame, latent in state.history.items()},
-        }
-        transition = state.transition
-        if transition:
-            groups["transition"] = {"start": transition.start}
-        tensors = {
-            f"{group}/{name}": tensor.to("cpu", copy=True).contiguous()
-            for group, members in groups.items()
-            for name, tensor in members.items()
-        }
-        values = {
-            "seed": state.seed,
-            "settings": asdict(state.settings),
-            "prompts": list(state.prompts),
-            "cache": numbers,
-            # Not those of the settings while a resize is pending.
-            "cache_sizes": {
-                "sink": state.cache.settings.sink,
-                "window": state.cache.settings.window,
-            },
-            "decoder": decoder_values,
-            "chunk": state.chunk,
-            "frame": state.frame,
-            "origin": state.origin,
-            "transition": transition and {"began": transition.began, "chunks": transition.chunks},
-            "pending": state.pending,
-        }
-        return tensors, values
+        """See :meth:`.FilmState.save`; at a boundary only."""
+        return state.save(self.codec)
 
     @tells_of_memory
     @torch.inference_mode()
@@ -233,6 +190,7 @@ class VideoGenerator:
             frame=values["frame"],
             origin=values["origin"],
             history=dict(sorted(history.items())),
+            start=group("start").get("latents"),
             transition=transition,
             pending=values["pending"],
         )
@@ -244,16 +202,11 @@ class VideoGenerator:
         yield from self._renew_cache(state)
         config = self.config
         frames = range(state.frame, state.frame + config.chunk)
-        levels = sampler.sigmas(state.settings.steps, config.shift)
-        latents = self._noise(state, 0)
         state.cache.stage(frames)
-        for index, sigma in enumerate(levels):
-            flow = self._flow(state, latents, sigma, state.cache.at_step(index))
-            latents = sampler.clean(latents, flow, sigma)
-            if index + 1 < len(levels):
-                fresh = self._noise(state, index + 1)
-                latents = sampler.renoise(latents, fresh, levels[index + 1])
-            yield Step()
+        if state.start is None:
+            latents = yield from self._denoised(state)
+        else:
+            latents = state.start[:, :, : config.chunk]
         # Decoded before the cache is written, so that a viewer sees the chunk a forward sooner.
         decoder = state.decoder
         for latent in latents.split(1, dim=2):
@@ -264,8 +217,24 @@ class VideoGenerator:
         state.cache.commit()
         state.decoder = decoder
         self._remember(state, frames, latents)
+        if state.start is not None:
+            rest = state.start[:, :, config.chunk :]
+            state.start = rest if rest.shape[2] else None
         state.frame += config.chunk
         state.chunk += 1
+
+    def _denoised(self, state: FilmState) -> Generator[Step, None, Tensor]:
+        """A chunk's clean latents, from noise; yields after each forward."""
+        levels = sampler.sigmas(state.settings.steps, self.config.shift)
+        latents = self._noise(state, 0)
+        for index, sigma in enumerate(levels):
+            flow = self._flow(state, latents, sigma, state.cache.at_step(index))
+            latents = sampler.clean(latents, flow, sigma)
+            if index + 1 < len(levels):
+                fresh = self._noise(state, index + 1)
+                latents = sampler.renoise(latents, fresh, levels[index + 1])
+            yield Step()
+        return latents
 
     def _blend(self, state: FilmState) -> None:
         """Take the embeddings of the next chunk from the transition; the cache follows each time.

@@ -18,6 +18,8 @@ from longtake.models.video.transformer import TransformerConfig
 
 HEAD_DIM = 128
 """Channels of an attention head, in every Wan 2.1; the tensors do not say."""
+WAN_TEMPORAL = 4
+"""Pixel frames a latent frame, of Wan 2.1's codec."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,13 @@ def _vae_config(tensors: Mapping[str, Tensor], _: int) -> dict[str, Any]:
 def _tiny_config(tensors: Mapping[str, Tensor], _: int) -> dict[str, Any]:
     """Of a TAEHV, whose latents are those that the transformer makes, as they are."""
     pools, grows = (_resamplings(tensors, part) for part in ("encoder", "decoder"))
+    last = max(int(name.split(".")[1]) for name in tensors if name.startswith("decoder."))
     config = TinyCodecConfig(
         latent_channels=tensors["decoder.1.weight"].shape[1],
-        patch_size=math.isqrt(tensors["encoder.0.weight"].shape[1] // 3),
+        patch_size=math.isqrt(tensors[f"decoder.{last}.weight"].shape[0] // 3),
         # A clamp, a convolution and its activation come before them, an upsampling after.
         blocks=min(grows) - 4,
-        encoder_channels=_widths(tensors, "encoder.0", pools),
+        encoder_channels=_widths(tensors, "encoder.0", pools) if pools else (),
         encoder_pool=tuple(shape[1] // shape[0] for shape in pools.values()),
         encoder_stride=(2,) * len(pools),
         decoder_channels=_widths(tensors, "decoder.1", grows),
@@ -168,10 +171,12 @@ def _tiny_config(tensors: Mapping[str, Tensor], _: int) -> dict[str, Any]:
 def _trim_grows(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """A TAEHV may hold an earlier grow that makes more frames than its encoder folds.
 
-    As its author does, only the channels of the last frame are kept.
+    As its author does, only the channels of the last frame are kept. A decoder alone makes of a
+    latent as many frames as Wan's.
     """
     tensors = dict(tensors)
-    folded = math.prod(shape[1] // shape[0] for shape in _resamplings(tensors, "encoder").values())
+    pools = _resamplings(tensors, "encoder")
+    folded = math.prod(shape[1] // shape[0] for shape in pools.values()) if pools else WAN_TEMPORAL
     grows = _resamplings(tensors, "decoder")
     grown = math.prod(shape[0] // shape[1] for shape in grows.values())
     for index, (more, channels, *_) in grows.items():
@@ -229,7 +234,7 @@ LAYOUTS = (
     Layout(
         "vae",
         ("longtake", "TinyCodec"),
-        "encoder.0.weight",
+        "decoder.1.weight",
         _rename_nothing,
         _tiny_config,
         trim=_trim_grows,

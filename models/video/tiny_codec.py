@@ -21,6 +21,8 @@ from torch.nn import functional as F
 class TinyCodecConfig:
     """Sizes; the stages of the encoder are listed from pixels to latents, the decoder's back.
 
+    A decoder alone has none of the encoder's: its three lists are empty.
+
     Attributes:
         latent_channels: channels of a latent frame.
         patch_size: pixels folded into channels before the first convolution.
@@ -56,15 +58,22 @@ class TinyCodecConfig:
             "decoder": (self.decoder_channels, self.decoder_scale, self.decoder_grow),
         }
         for part, (channels, space, time) in stages.items():
+            if part == "encoder" and not (channels or space or time):
+                continue
             if not len(channels) == len(space) + 1 == len(time) + 1:
                 raise ValueError(f"the {part}'s lists do not agree on the number of stages")
-        if math.prod(self.encoder_pool) != self.temporal:
+        if self.encodes and math.prod(self.encoder_pool) != self.temporal:
             raise ValueError("encoder_pool and decoder_grow differ in frames a latent")
-        if self.patch_size * math.prod(self.encoder_stride) != self.spatial:
+        if self.encodes and self.patch_size * math.prod(self.encoder_stride) != self.spatial:
             raise ValueError("encoder_stride and decoder_scale differ in pixels a latent")
         for name in ("latents_mean", "latents_std"):
             if len(getattr(self, name)) not in {0, self.latent_channels}:
                 raise ValueError(f"{name} needs {self.latent_channels} numbers, or none")
+
+    @property
+    def encodes(self) -> bool:
+        """Whether there is an encoder."""
+        return bool(self.encoder_channels)
 
     @property
     def temporal(self) -> int:
@@ -148,6 +157,8 @@ def _conv(inputs: int, outputs: int, stride: int = 1, *, bias: bool = True) -> n
 
 
 def _encoder(config: TinyCodecConfig) -> nn.Sequential:
+    if not config.encodes:
+        return nn.Sequential()
     widths = config.encoder_channels
     layers: list[nn.Module] = [_conv(3 * config.patch_size**2, widths[0]), nn.ReLU()]
     stages = zip(widths, widths[1:], config.encoder_pool, config.encoder_stride, strict=False)
@@ -197,19 +208,37 @@ class TinyCodec(nn.Module):
         """Channels of a latent frame."""
         return self.config.latent_channels
 
-    def encode(self, frames: Tensor) -> Tensor:
-        """Encode a whole clip.
+    @property
+    def encodes(self) -> bool:
+        """Whether there is an encoder."""
+        return self.config.encodes
+
+    def frames_of(self, latents: int) -> int:
+        """What is trimmed counts not; see :class:`.VideoCodec`."""
+        return latents * self.temporal - self.config.frames_to_trim
+
+    def encode_clip(self, frames: Tensor) -> Tensor:
+        """See :class:`.VideoCodec`; what is no whole latent at the end is held, as TAEHV does."""
+        whole = -(-frames.shape[1] // self.temporal) * self.temporal
+        held = frames[:, -1:].expand(-1, whole - frames.shape[1], -1, -1, -1)
+        memory: list[Tensor] = []
+        pieces = torch.cat((frames, held), 1).split(self.temporal, 1)
+        return torch.cat([self.encode(piece, memory) for piece in pieces], 2)
+
+    def encode(self, frames: Tensor, memory: list[Tensor] | None = None) -> Tensor:
+        """Encode a whole clip, or the next frames of one where a memory is given.
 
         Args:
             frames: [batch, time, 3, height, width] in [0, 1]; time is a multiple of
                 ``config.temporal``, height and width of ``config.spatial``.
+            memory: of the frames before, empty at first; it is replaced in place.
 
         Returns:
             Normalised latents, [batch, channels, time / temporal, height / spatial, ...].
         """
-        batch = frames.shape[0]
+        batch, memory = frames.shape[0], [] if memory is None else memory
         x = F.pixel_unshuffle(frames.flatten(0, 1), self.config.patch_size)
-        latents = _run(self.encoder, x, batch, []).unflatten(0, (batch, -1)).transpose(1, 2)
+        latents = _run(self.encoder, x, batch, memory).unflatten(0, (batch, -1)).transpose(1, 2)
         mean, std = (self._statistic(each, latents) for each in (self._mean, self._std))
         normalised: Tensor = (latents - mean) / std
         return normalised

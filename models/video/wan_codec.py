@@ -22,7 +22,7 @@ class WanDecoderState:
 
 
 class WanCodec:
-    """The decoder of an ``AutoencoderKLWan``, latent by latent.
+    """An ``AutoencoderKLWan``, latent by latent.
 
     Args:
         vae: from diffusers, without spatial patches.
@@ -39,6 +39,18 @@ class WanCodec:
         self.temporal: int = 2 ** sum(config.temperal_downsample)
         self.spatial: int = 2 ** (len(config.dim_mult) - 1)
         self.channels: int = config.z_dim
+        self.encodes = True
+
+    def frames_of(self, latents: int) -> int:
+        """The first latent holds a single frame."""
+        return 1 + (latents - 1) * self.temporal
+
+    def encode_clip(self, frames: Tensor) -> Tensor:
+        """The encoder's means, normalised; see :class:`.VideoCodec`."""
+        raw = self.vae.encode(frames.transpose(1, 2) * 2 - 1).latent_dist.mode()
+        mean, std = self._statistics(raw)
+        latents: Tensor = (raw - mean) / std
+        return latents
 
     def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
         """Derived from the sizes; see :class:`.VideoCodec`."""
@@ -88,7 +100,8 @@ class WanCodec:
         state = state or self.start()
         features = list(state.features)
         first = features[0] is None
-        raw = self.vae.post_quant_conv(self._denormalise(latents))
+        mean, std = self._statistics(latents)
+        raw = self.vae.post_quant_conv(latents * std + mean)
         frames = []
         for index in range(raw.shape[2]):
             out = self.vae.decoder(
@@ -121,10 +134,11 @@ class WanCodec:
         ]
         return WanDecoderState(features)
 
-    def _denormalise(self, latents: Tensor) -> Tensor:
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each channel of the raw latents."""
         config = self.vae.config
         mean, std = (
-            torch.tensor(each, dtype=latents.dtype, device=latents.device).view(-1, 1, 1, 1)
+            torch.tensor(each, dtype=like.dtype, device=like.device).view(-1, 1, 1, 1)
             for each in (config.latents_mean, config.latents_std)
         )
-        return latents * std + mean
+        return mean, std

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from longtake.app import wire
-from longtake.models.video.generator import FilmState
+from longtake.models.video.film_state import FilmState
 
 CHUNK = 8
 

@@ -362,3 +362,16 @@ def test_memory_stays_near_one_copy(suffix, published, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert size > 120_000_000
     assert int(done.stdout) < 1.3 * size
+
+
+def test_a_taehv_without_an_encoder_becomes_a_decoder_alone(published, make, tmp_path):
+    state = published.make_taehv(grows=(2, 2, 2))
+    alone = {name: tensor for name, tensor in state.items() if name.startswith("decoder.")}
+    torch.save(alone, tmp_path / "decoder.pth")
+    folder = make(tmp_path / "decoder.pth")
+    codec = fill(convert.empty_codec(folder / "vae", ["longtake", "TinyCodec"]), folder / "vae")
+    assert not codec.encodes
+    assert codec.frames_of(3) == 9
+    latents = torch.randn(1, 16, 3, 2, 3)
+    expected = plain_taehv(state, latents[0].transpose(0, 1), (1, 2, 2))[3:]
+    torch.testing.assert_close(codec.decode(latents)[0][0], expected, rtol=0, atol=1e-4)
