@@ -15,6 +15,7 @@ import torch
 
 from longtake.app.closing import Closing
 from longtake.app.devices import choose_device, choose_dtype
+from longtake.app.places import user_cache
 from longtake.app.probe import probe
 from longtake.app.snapshots import read_snapshot
 from longtake.app.start import Start, read_start
@@ -25,6 +26,7 @@ from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.load import load_generator
 from longtake.models.video.lora import LoRA, read_lora
 from longtake.models.video.spelling import Spelling
+from longtake.models.video.text_setting import Offload, Precision, TextSetting
 from longtake.models.vlm.folder import is_captioner
 from longtake.streaming import (
     Clock,
@@ -45,6 +47,8 @@ def open_model(
     lora: str | Path | None = None,
     lora_scale: float = 1.0,
     quantize: Literal["int8"] | None = None,
+    text_encoder: Precision | None = None,
+    offload: Offload | None = None,
 ) -> Model:
     """Load a model.
 
@@ -55,6 +59,8 @@ def open_model(
         lora: a LoRA's file or folder, merged into the transformer; see docs/weights.md.
         lora_scale: how much of it, 1 for all.
         quantize: ``int8`` multiplies in 8 bits, in half the memory; films differ a little.
+        text_encoder: its precision, see :class:`.TextSetting`; the model's where it is left out.
+        offload: where it is, see :class:`.TextSetting`; on the device where it is left out.
 
     Raises:
         StreamError: the folder or the LoRA does not fit, there is no such device, or it has no
@@ -75,9 +81,18 @@ def open_model(
     engine = Engine()
     engine.start()
     try:
-        number, int8 = choose_dtype(dtype, where), quantize == "int8"
-        load = partial(load_generator, path, where, number, lora=adapter, int8=int8)
-        return Model(engine.call(load), path, engine, adapter)
+        text = TextSetting(text_encoder, offload)
+        load = partial(
+            load_generator,
+            path,
+            where,
+            choose_dtype(dtype, where),
+            lora=adapter,
+            int8=quantize == "int8",
+            text=text,
+            prompts=user_cache() / "prompts",
+        )
+        return Model(engine.call(load), path, engine, adapter, text)
     except BaseException:
         engine.stop()
         raise
@@ -91,14 +106,21 @@ class Model(Closing):
         folder: it came from.
         engine: started; the generator was loaded in its worker. Others may share it.
         lora: that was merged into the generator.
+        text: how the generator's text encoder is kept.
     """
 
     def __init__(
-        self, generator: VideoGenerator, folder: Path, engine: Engine, lora: LoRA | None = None
+        self,
+        generator: VideoGenerator,
+        folder: Path,
+        engine: Engine,
+        lora: LoRA | None = None,
+        text: TextSetting | None = None,
     ) -> None:
         self.generator = generator
         self.folder = folder
         self._lora = lora
+        self._text = text or TextSetting()
         self._spelling = Spelling.of(generator.text_encoder.tokenizer)
         self.engine = engine
         # A worker still inside torch when the interpreter ends would abort the process.
@@ -115,18 +137,24 @@ class Model(Closing):
         generator = self.generator
         bound = ", ".join(f"{op}={name}" for op, name in generator.kernels.names.items())
         quantized = {"quantize": "int8"} if generator.transformer.int8 else {}
-        return quantized | {
-            "weights": folder_digest(self.folder),
-            **({"lora": self._lora.digest()} if self._lora else {}),
-            "device": str(generator.device),
-            "processor": _processor(generator.device),
-            "dtype": str(generator.dtype).removeprefix("torch."),
-            "kernels": bound,
-            "threads": str(torch.get_num_threads()),
-            "torch": torch.__version__,
-            "transformers": version("transformers"),
-            "longtake": version("longtake"),
-        }
+        text = {"text_encoder": self._text.precision, "offload": self._text.offload}
+        kept = {name: value for name, value in text.items() if value is not None}
+        return (
+            quantized
+            | kept
+            | {
+                "weights": folder_digest(self.folder),
+                **({"lora": self._lora.digest()} if self._lora else {}),
+                "device": str(generator.device),
+                "processor": _processor(generator.device),
+                "dtype": str(generator.dtype).removeprefix("torch."),
+                "kernels": bound,
+                "threads": str(torch.get_num_threads()),
+                "torch": torch.__version__,
+                "transformers": version("transformers"),
+                "longtake": version("longtake"),
+            }
+        )
 
     def unknown_words(self, prompt: str) -> dict[str, str | None]:
         """The words of a prompt that the model never met, each with the nearest one it knows.

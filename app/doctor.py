@@ -20,6 +20,7 @@ from longtake.kernels import bind, implementations
 from longtake.kernels.registry import OPERATIONS
 from longtake.models.memory import Sizes, advice, in_words, memory_of
 from longtake.models.video.memory import FilmSizes
+from longtake.models.video.text_setting import TextSetting
 from longtake.models.vlm.memory import WatchSizes
 from longtake.streaming import StreamError
 
@@ -42,13 +43,15 @@ def doctor(options: argparse.Namespace) -> int:
     Raises:
         StreamError: there is no such device or model folder, or a setting does not fit.
     """
+    text = TextSetting(options.text_encoder, options.offload)
+    text.check()
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     for title, lines in (
         ("machine", _machine(device, dtype)),
         ("kernels", _kernels(device, dtype)),
         ("video", _video()),
-        ("models", _models(options, device, dtype)),
+        ("models", _models(options, text, device, dtype)),
     ):
         print(title)
         for line in lines:
@@ -96,14 +99,16 @@ def _video() -> Iterator[str]:
     yield f"cameras: {', '.join(found) or 'none that the system lists'}"
 
 
-def _models(options: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+def _models(
+    options: argparse.Namespace, text: TextSetting, device: torch.device, dtype: torch.dtype
+) -> Iterator[str]:
     if options.model is not None:
-        sizes = _changed(sizes_in(options.model, device, dtype), options)
+        sizes = _changed(sizes_in(options.model, device, dtype, text), options)
         yield from _report(str(options.model), str(options.model), sizes, device)
         return
     for model in known_models():
         try:
-            known = sizes_of_known(model, device, dtype)
+            known = sizes_of_known(model, device, dtype, text)
             if known is None:
                 continue
             sizes = _changed(known, options)
@@ -118,6 +123,8 @@ def _report(name: str, title: str, sizes: Sizes, device: torch.device) -> Iterat
     free, need = memory_of(device).free, sizes.need
     yield f"{title}: {_settings(sizes)}"
     yield f"  {need}"
+    if isinstance(sizes, FilmSizes) and sizes.beside.parts:
+        yield f"  and of the machine's memory {sizes.beside}, for prompts that are not known yet"
     if need.total > free:
         yield f"  does not fit in {in_words(free)}: {advice(sizes, free)}"
         return
@@ -147,7 +154,10 @@ def _settings(sizes: Sizes) -> str:
     if isinstance(sizes, FilmSizes):
         config = sizes.config
         picture = f"{config.width}x{config.height}, window {config.window}, sink {config.sink}"
-        return f"{picture}, {_name(sizes.dtype)}"
+        setting = sizes.setting
+        text = f", text encoder in {setting.precision}" if setting.precision else ""
+        text += ", text encoder offloaded" if setting.offload else ""
+        return f"{picture}, {_name(sizes.dtype)}{text}"
     assert isinstance(sizes, WatchSizes)
     return f"{sizes.settings.vision_seconds:g} s of memory, {_name(sizes.dtype)}"
 

@@ -26,7 +26,25 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="multiply in 8 bits: half the memory, and faster on many machines; films differ a "
         "little",
     )
+    _add_text(parser)
     add_device(parser)
+
+
+def _add_text(parser: argparse.ArgumentParser) -> None:
+    """How the text encoder is kept."""
+    parser.add_argument(
+        "--text-encoder",
+        choices=["bf16", "int8", "nf4"],
+        help="its precision: 8 or 4 bits (by bitsandbytes) take less memory, films differ a little "
+        "(default: --dtype)",
+    )
+    parser.add_argument(
+        "--offload",
+        choices=["text", "text-once"],
+        help="text: the text encoder is not in the GPU's memory; it is loaded into the machine's "
+        "for the first prompt that is not known from before, and encodes there, in seconds. "
+        "text-once: the same, and it is let go of after each",
+    )
 
 
 def model_arguments(options: argparse.Namespace) -> dict[str, Any]:
@@ -38,6 +56,8 @@ def model_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "lora": options.lora,
         "lora_scale": options.lora_scale,
         "quantize": options.quantize,
+        "text_encoder": options.text_encoder,
+        "offload": options.offload,
     }
 
 
@@ -82,6 +102,7 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=_size, metavar="WxH", help="of the pictures, in pixels")
     parser.add_argument("--window", type=int, help="newest latent frames remembered")
     parser.add_argument("--sink", type=int, help="latent frames from the start never forgotten")
+    _add_text(parser)
     add_device(parser)
 
 

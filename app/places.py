@@ -7,6 +7,13 @@ import sys
 from pathlib import Path
 
 
+def user_cache() -> Path:
+    """Longtake's folder for what can be made anew; it need not be there."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "longtake"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longtake"
+
+
 def user_data() -> Path:
     """Longtake's folder among the user's data; it need not be there."""
     if sys.platform == "darwin":

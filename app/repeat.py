@@ -62,8 +62,9 @@ def command_line(take: StoredTake) -> tuple[str, list[str]]:
         remarks.append(f"it was made on {device}, which generate does not offer")
     if conditions.get("dtype") in _DTYPES:
         words += ["--dtype", _DTYPES[conditions["dtype"]]]
-    if conditions.get("quantize") == "int8":
-        words += ["--quantize", "int8"]
+    for field in ("quantize", "text_encoder", "offload"):
+        if value := conditions.get(field):
+            words += [f"--{field.replace('_', '-')}", value]
     return shlex.join(["python", "launch.py", "generate", *words]), remarks
 
 

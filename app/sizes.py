@@ -11,6 +11,7 @@ from longtake.models.memory import Sizes
 from longtake.models.video.load import film_sizes
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import StreamingConfig
+from longtake.models.video.text_setting import TextCount, TextSetting
 from longtake.models.video.transformer import TransformerConfig
 from longtake.models.video.wan_codec import WanCodec
 from longtake.models.vlm.folder import is_captioner
@@ -20,40 +21,52 @@ from longtake.models.vlm.memory import ChatSizes, Parameters, WatchSizes
 from longtake.models.vlm.settings import Settings
 
 
-def sizes_in(folder: Path, device: torch.device, dtype: torch.dtype) -> Sizes:
-    """Of a model folder.
+def sizes_in(
+    folder: Path, device: torch.device, dtype: torch.dtype, text: TextSetting | None = None
+) -> Sizes:
+    """Of a model folder; ``text`` is how a text encoder is kept.
 
     Raises:
         StreamError: ``bad_model``: it is none.
     """
     if is_captioner(folder):
         return watch_sizes(folder, device, dtype)
-    return film_sizes(folder, dtype)
+    return film_sizes(folder, dtype, device, text)
 
 
-def sizes_of_known(model: Known, device: torch.device, dtype: torch.dtype) -> Sizes | None:
-    """Of a model that is known; None for a part, which does nothing alone.
+def sizes_of_known(
+    model: Known, device: torch.device, dtype: torch.dtype, text: TextSetting | None = None
+) -> Sizes | None:
+    """Of a model that is known, as :func:`sizes_in`; None for a part, which does nothing alone.
 
     Raises:
         StreamError: ``bad_model``: it is here, and broken.
     """
     if model.bundled or (model.captioner and not model.missing()):
-        return sizes_in(model.folder, device, dtype)
+        return sizes_in(model.folder, device, dtype, text)
     if model.film:
-        return _film(model.film, dtype)
+        return _film(model.film, device, dtype, text or TextSetting())
     return _captioner(model.captioner, device, dtype) if model.captioner else None
 
 
-def _film(name: str, dtype: torch.dtype) -> FilmSizes:
+def _film(name: str, device: torch.device, dtype: torch.dtype, text: TextSetting) -> FilmSizes:
     # It takes a second to load, and its defaults are Wan 2.1's codec.
     from diffusers import AutoencoderKLWan  # noqa: PLC0415
 
     sizes = sizes_of(name)
     with torch.device("meta"):
         codec = WanCodec(AutoencoderKLWan())
-    weights = {part: count * dtype.itemsize for part, count in sizes["parameters"].items()}
-    transformer = TransformerConfig(**sizes["transformer"])
-    return FilmSizes(transformer, codec, StreamingConfig(**sizes["streaming"]), dtype, weights)
+    parameters = sizes["parameters"]
+    return FilmSizes(
+        TransformerConfig(**sizes["transformer"]),
+        codec,
+        StreamingConfig(**sizes["streaming"]),
+        dtype,
+        {part: parameters[part] * dtype.itemsize for part in ("transformer", "vae")},
+        TextCount(**parameters["text_encoder"]),
+        text,
+        on_gpu=device.type != "cpu",
+    )
 
 
 def _captioner(name: str, device: torch.device, dtype: torch.dtype) -> WatchSizes:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from longtake.models.video.load import load_generator
+from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec
 from longtake.training.codec import save_codec
 from longtake.training.denoiser import Denoiser, save_denoiser
@@ -26,6 +27,7 @@ def unpack(model: Path, config: Path, out: Path) -> None:
     generator = load_generator(model, torch.device("cpu"), torch.float32)
     if not isinstance(generator.codec, TinyCodec):
         raise TypeError(f"a {type(generator.codec).__name__} was not trained here")
+    assert isinstance(generator.text_encoder, TextEncoder)
     denoiser = Denoiser(generator.transformer, generator.text_encoder.model)
     save_denoiser(denoiser, json.loads(config.read_text()), out / "teacher")
     save_codec(generator.codec, generator.codec.config, out / "codec")

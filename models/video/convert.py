@@ -17,15 +17,11 @@ from longtake.kernels import bind
 from longtake.models.checkpoints import REFETCH
 from longtake.models.folder import lack, misfit, write_json, write_shards
 from longtake.models.quantization import quantize
-from longtake.models.video.load import (
-    INT8,
-    empty_codec,
-    empty_text_encoder,
-    empty_transformer,
-)
+from longtake.models.video.load import INT8, empty_codec, empty_transformer
 from longtake.models.video.lora import LoRA
 from longtake.models.video.parts import PARTS, Part, find_parts
 from longtake.models.video.settings import StreamingConfig
+from longtake.models.video.text_load import empty_text_encoder
 from longtake.models.video.wan_codec import WanCodec
 from longtake.streaming import StreamError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -18,7 +18,7 @@ from longtake.models.video.film_state import FilmState
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import Settings, StreamingConfig, check_event
-from longtake.models.video.text import TextEncoder, add_prompt
+from longtake.models.video.text import PromptEncoder, add_prompt
 from longtake.models.video.transformer import SelfAttention, WanTransformer
 from longtake.models.video.transition import Transition
 from longtake.streaming import Event, InputFrame, Spec, Step, StreamError, Tensors
@@ -43,7 +43,7 @@ class VideoGenerator:
         self,
         transformer: WanTransformer,
         codec: VideoCodec,
-        text_encoder: TextEncoder,
+        text_encoder: PromptEncoder,
         config: StreamingConfig,
         kernels: Kernels,
         device: torch.device,
@@ -71,7 +71,7 @@ class VideoGenerator:
         self.check(Event("prompt", prompt))
         settings = self.defaults
         cache = self._new_cache(settings)
-        embeddings = self.text_encoder([prompt])
+        embeddings = self._read([prompt])
         text = self.transformer.encode_text(embeddings)
         return FilmState(seed, settings, (prompt,), embeddings, text, cache, self.codec.start())
 
@@ -118,7 +118,7 @@ class VideoGenerator:
             if event.value == state.prompts[-1] and state.transition is None:
                 return
             state.prompts = add_prompt(state.prompts, event.value, self.config.prompts)
-            target = self.text_encoder(state.prompts)
+            target = self._read(state.prompts)
             # Before the first chunk there is nothing that it could take over from.
             chunks = event.transition if state.chunk else 0
             state.transition = Transition(state.embeddings, target, state.chunk, chunks)
@@ -172,7 +172,7 @@ class VideoGenerator:
         cache = self._new_cache(replace(settings, **values["cache_sizes"]))
         cache.load(group("cache"), values["cache"])
         history = {int(frame): latent for frame, latent in group("history").items()}
-        embeddings, transition = self.text_encoder(values["prompts"]), None
+        embeddings, transition = self._read(values["prompts"]), None
         if values["transition"]:
             start = group("transition")["start"]
             transition = Transition(start, embeddings, **values["transition"])
@@ -300,6 +300,10 @@ class VideoGenerator:
         given = latents.to(self.dtype), timesteps, state.text
         flow: Tensor = self.transformer(*given, attention or state.cache)
         return flow.float()
+
+    def _read(self, prompts: Sequence[str]) -> Tensor:
+        """Embeddings, wherever and in whatever precision the text encoder is."""
+        return self.text_encoder(prompts).to(self.device, self.dtype)
 
     def _noise(self, state: FilmState, step: int) -> Tensor:
         config, spatial = self.config, self.codec.spatial

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import nn
-from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.kernels import Kernels, bind, implementations
 from longtake.models.folder import (
@@ -28,7 +26,9 @@ from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.lora import LoRA
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import StreamingConfig
-from longtake.models.video.text import TextEncoder
+from longtake.models.video.text import PromptEncoder, TextEncoder
+from longtake.models.video.text_load import count_text, load_text_encoder
+from longtake.models.video.text_setting import TextSetting
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
 from longtake.models.video.transformer import TransformerConfig, WanTransformer
 from longtake.models.video.wan_codec import WanCodec
@@ -36,7 +36,7 @@ from longtake.streaming import StreamError
 
 # Says how the stored weights are to be read; ours alone, so other tools refuse it by name.
 INT8 = {"quant_method": "longtake_int8", "scale": "per output channel"}
-_WEIGHTS = ("text_encoder", "transformer", "vae")
+_WEIGHTS = ("transformer", "vae")
 
 
 def load_generator(
@@ -47,6 +47,8 @@ def load_generator(
     lora: LoRA | None = None,
     *,
     int8: bool = False,
+    text: TextSetting | None = None,
+    prompts: Path | None = None,
 ) -> VideoGenerator:
     """Load every part of a folder.
 
@@ -59,13 +61,18 @@ def load_generator(
         lora: merged into the transformer's weights as they are loaded.
         int8: whether the transformer's blocks compute in int8, see :class:`.WanTransformer`; it
             does not matter how the folder stores its weights.
+        text: how the text encoder is kept.
+        prompts: folder for embeddings of prompts, of a text encoder that is offloaded.
 
     Raises:
         StreamError: ``bad_model``: what is missing, unknown or unfit, named; ``bad_lora``: it was
             trained for another model; ``no_memory``: it would not fit, with the arithmetic and what
-            would; ``bad_setting``: int8 is asked for where nothing makes it fast.
+            would; ``bad_setting``: int8 is asked for where nothing makes it fast, or the text
+            encoder cannot be kept so.
     """
-    sizes = film_sizes(folder, dtype)
+    text = text or TextSetting()
+    text.check()
+    sizes = film_sizes(folder, dtype, device, text)
     config, kernels = sizes.config, bind(device, dtype, overrides)
     if int8:
         _check_int8(kernels, device, overrides or {})
@@ -73,18 +80,25 @@ def load_generator(
         transformer = _transformer(folder / "transformer", kernels, dtype, lora, int8=int8)
         transformer = transformer.to(device)
         codec = _codec(folder / "vae", sizes.codec, device, dtype)
-        text_encoder = _text_encoder(folder, config.text_length, device, dtype)
+        text_encoder = load_text_encoder(folder, config.text_length, text, device, dtype, prompts)
     if misfit := _misfit(config, transformer, codec, text_encoder):
         raise StreamError("bad_model", f"{folder}: {misfit}", "its parts are of different models")
     return VideoGenerator(transformer, codec, text_encoder, config, kernels, device, dtype)
 
 
-def film_sizes(folder: Path, dtype: torch.dtype) -> FilmSizes:
+def film_sizes(
+    folder: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    text: TextSetting | None = None,
+) -> FilmSizes:
     """What a folder's films will take in memory; no weights are read.
 
     Args:
         folder: as in :func:`load_generator`.
         dtype: as there.
+        device: as there.
+        text: as there.
 
     Raises:
         StreamError: ``bad_model``: what is missing, unknown or unfit, named.
@@ -99,6 +113,9 @@ def film_sizes(folder: Path, dtype: torch.dtype) -> FilmSizes:
         read_config(folder / "streaming.json", StreamingConfig),
         dtype,
         {part: weight_bytes(folder / part, dtype) for part in _WEIGHTS},
+        count_text(folder / "text_encoder"),
+        text or TextSetting(),
+        on_gpu=device.type != "cpu",
     )
 
 
@@ -148,14 +165,6 @@ def empty_codec(folder: Path, kind: object) -> TinyCodec | WanCodec:
     raise StreamError("bad_model", problem, hint)
 
 
-def empty_text_encoder(folder: Path) -> UMT5EncoderModel:
-    """The encoder that ``config.json`` of a part's folder describes, on the meta device."""
-    path = folder / "config.json"
-    settings = read_json(path)
-    with taking(path), torch.device("meta"):
-        return UMT5EncoderModel(UMT5Config(**settings))
-
-
 def _transformer(
     folder: Path, kernels: Kernels, dtype: torch.dtype, lora: LoRA | None, *, int8: bool
 ) -> WanTransformer:
@@ -176,26 +185,14 @@ def _codec(folder: Path, empty: VideoCodec, device: torch.device, dtype: torch.d
     return codec.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _text_encoder(
-    folder: Path, length: int, device: torch.device, dtype: torch.dtype
-) -> TextEncoder:
-    part = folder / "text_encoder"
-    model = load_weights(empty_text_encoder(part), part, dtype)
-    model.tie_weights()
-    path = folder / "tokenizer" / "tokenizer.json"
-    with taking(path):
-        tokenizer = Tokenizer.from_file(str(path))
-    return TextEncoder(model.to(device), tokenizer, length)
-
-
 def _misfit(
     config: StreamingConfig,
     transformer: WanTransformer,
     codec: VideoCodec,
-    text_encoder: TextEncoder,
+    text_encoder: PromptEncoder,
 ) -> str | None:
     """Which parts do not fit each other, or None."""
-    sizes, text = transformer.config, text_encoder.model.config
+    sizes, text = transformer.config, text_encoder.config
     if not sizes.in_channels == sizes.out_channels == codec.channels:
         channels = f"{sizes.in_channels} in and {sizes.out_channels} out"
         return f"the transformer has {channels}, the codec's latents {codec.channels} channels"

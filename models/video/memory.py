@@ -11,10 +11,12 @@ from longtake.models.memory import Alternative, Need
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.kv_cache import CacheSettings
 from longtake.models.video.settings import StreamingConfig
+from longtake.models.video.text_setting import TextCount, TextSetting
 from longtake.models.video.transformer import TransformerConfig
 
 # Activations as wide as the model that a block holds beside its feed-forward part.
 _STREAMS = 4
+OFFLOAD = "--offload text"
 _FLOAT32 = torch.float32.itemsize
 
 
@@ -27,7 +29,10 @@ class FilmSizes:
         codec: only asked for its sizes, so it may be on the meta device.
         config: the picture's size, the window and the sink.
         dtype: of the loaded weights.
-        weights: bytes of each loaded part.
+        weights: bytes of each loaded part but the text encoder.
+        text: weights of the text encoder; None counts none.
+        setting: how it is kept.
+        on_gpu: whether the device has memory of its own, so that what is offloaded is not in it.
     """
 
     transformer: TransformerConfig
@@ -35,11 +40,21 @@ class FilmSizes:
     config: StreamingConfig
     dtype: torch.dtype
     weights: Mapping[str, int] = field(default_factory=dict)
+    text: TextCount | None = None
+    setting: TextSetting = field(default_factory=TextSetting)
+    on_gpu: bool = False
 
     @property
     def need(self) -> Need:
         """Of the weights and one film."""
-        return Need({**self.weights, **self.session_need.parts})
+        return Need({**self._text(), **self.weights, **self.session_need.parts})
+
+    @property
+    def beside(self) -> Need:
+        """What a text encoder that is offloaded takes of the machine's memory."""
+        if self.text is None or not (self.on_gpu and self.setting.offload):
+            return Need({})
+        return Need({"text_encoder": self.setting.bytes(self.text, self.dtype)})
 
     @property
     def session_need(self) -> Need:
@@ -59,18 +74,32 @@ class FilmSizes:
         )
 
     def alternatives(self) -> Iterator[Alternative]:
-        """Settings that take less, the least change first: smaller windows, then no sink."""
+        """Settings that take less, the least change first.
+
+        The text encoder elsewhere, which costs no frames a second; then smaller windows, then no
+        sink.
+        """
+        base, also = self, ""
+        if self.on_gpu and self._text():
+            base, also = replace(self, setting=replace(self.setting, offload="text")), OFFLOAD
+            yield also, base.need
+            also += " with "
         config = self.config
         for sink in dict.fromkeys((config.sink, 0)):
             for window in range(config.window - 1, config.chunk - 1, -1):
-                less = replace(self, config=replace(config, window=window, sink=sink))
-                yield f"a window of {window} and a sink of {sink} (streaming.json)", less.need
+                less = replace(base, config=replace(config, window=window, sink=sink))
+                yield f"{also}a window of {window} and a sink of {sink} (streaming.json)", less.need
 
     @property
     def token(self) -> tuple[int, int]:
         """Rows and columns of pixels in a token."""
         _, high, wide = self.transformer.patch_size
         return self.codec.spatial * high, self.codec.spatial * wide
+
+    def _text(self) -> Mapping[str, int]:
+        if self.text is None or self.beside.parts:
+            return {}
+        return {"text_encoder": self.setting.bytes(self.text, self.dtype)}
 
     @property
     def _frame_tokens(self) -> int:

@@ -16,6 +16,7 @@ from longtake.app.expected import expected_fps
 from longtake.app.sizes import sizes_of_known
 from longtake.models.memory import Memory
 from longtake.models.video.load import film_sizes
+from longtake.models.video.text_setting import TextSetting
 from longtake.models.vlm.load import watch_sizes
 
 CPU = torch.device("cpu")
@@ -69,7 +70,7 @@ def test_every_model_that_is_known_is_told_of(run, free, monkeypatch, tmp_path):
 
 
 def test_the_settings_count_and_a_smaller_window_that_fits_is_told(run, free, tiny_model):
-    sizes = film_sizes(tiny_model, torch.float32)
+    sizes = film_sizes(tiny_model, torch.float32, CPU)
     config = replace(sizes.config, width=64, height=48, window=40)
     need = replace(sizes, config=config).need
     asked = ("--model", tiny_model, "--window", 40, "--size", "64x48")
@@ -191,3 +192,24 @@ def test_only_what_was_measured_on_this_hardware_is_expected(tmp_path):
     assert expected_fps("longlive", "H100", tmp_path) == ["17.0 (large.json)"]
     assert expected_fps("longlive", "A100", tmp_path) == []
     assert expected_fps("valley", "H100", tmp_path / "nowhere") == []
+
+
+def test_for_a_small_card_the_text_encoder_is_offloaded():
+    gpu, entry = torch.device("cuda"), find_model("longlive")
+    here = sizes_of_known(entry, gpu, torch.bfloat16)
+    assert here.need.parts["text_encoder"] == 2 * 5_680_910_336
+    words, need = next(here.alternatives())
+    assert words == "--offload text"
+    assert here.need.total - need.total == 2 * 5_680_910_336
+    less = sizes_of_known(entry, gpu, torch.bfloat16, TextSetting("nf4"))
+    assert less.need.parts["text_encoder"] / 1e9 == pytest.approx(5.98, abs=0.01)
+    assert "text_encoder" not in need.parts
+
+
+def test_how_the_text_encoder_is_kept_counts(run, tiny_model):
+    whole, half = (
+        run("--model", tiny_model, *more)[1] for more in ((), ("--text-encoder", "bf16"))
+    )
+    assert whole != half
+    assert "text encoder in bf16" in half
+    assert "text encoder offloaded" in run("--model", tiny_model, "--offload", "text")[1]

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from longtake.app import generate
 from longtake.app.cli import main
+from longtake.models.video import text_load
 
 LAUNCH = Path(__file__).parents[2] / "launch.py"
 
@@ -192,3 +193,17 @@ def test_an_interrupted_film_is_playable_and_said_where(options, tmp_path, read_
     read = read_film(film)
     assert read.frames == frames
     assert read.chapters == [(0.0, "a red ball")]
+
+
+def test_the_text_encoder_may_be_offloaded_and_a_known_prompt_needs_none(
+    capsys, options, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    command = [*options, "--prompt", "a red ball", "--seconds", "1", "--json"]
+    command += ["--offload", "text-once"]
+    _, lines, _ = run(capsys, *command)
+    first = json.loads(lines[-1])
+    assert first["conditions"]["offload"] == "text-once"
+    monkeypatch.setattr(text_load, "_model", pytest.fail)
+    _, lines, _ = run(capsys, *command)
+    assert json.loads(lines[-1])["sha256"] == first["sha256"]

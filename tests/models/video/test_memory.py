@@ -29,7 +29,7 @@ def sizes_of(generator):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_cache_and_prompt_are_the_bytes_that_are_loaded(tiny, tiny_model, dtype):
-    need = film_sizes(tiny_model, dtype).need
+    need = film_sizes(tiny_model, dtype, tiny.device).need
     generator = load_generator(tiny_model, tiny.device, dtype)
     state = generator.open("a red ball", 0)
     assert need.parts["transformer"] == nbytes(generator.transformer.parameters())
@@ -43,7 +43,7 @@ def test_weights_cache_and_prompt_are_the_bytes_that_are_loaded(tiny, tiny_model
 
 
 def test_the_bundled_model_is_counted_without_loading_it(tiny):
-    need = film_sizes(GENERATOR, torch.float32).need
+    need = film_sizes(GENERATOR, torch.float32, tiny.device).need
     generator = load_generator(GENERATOR, tiny.device, torch.float32)
     assert need.parts["transformer"] == nbytes(generator.transformer.parameters())
     assert need.parts["cache"] == generator.open("a ball", 0).cache.bytes
@@ -97,7 +97,7 @@ def test_what_wans_codec_carries_is_the_bytes_of_its_state(sizes):
 def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
     tiny, tiny_model, monkeypatch
 ):
-    need = film_sizes(tiny_model, torch.float32).need
+    need = film_sizes(tiny_model, torch.float32, tiny.device).need
     free = need.total - 1
     monkeypatch.setattr(memory, "memory_of", lambda device: Memory(free, 10**9))
     monkeypatch.setattr("longtake.models.video.load.load_weights", pytest.fail)
@@ -109,7 +109,7 @@ def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
 
 
 def test_the_setting_that_would_fit_fits(tiny, tiny_model, tmp_path, monkeypatch):
-    sizes = film_sizes(tiny_model, torch.float32)
+    sizes = film_sizes(tiny_model, torch.float32, tiny.device)
     _, less = list(sizes.alternatives())[1]
     monkeypatch.setattr(memory, "memory_of", lambda device: Memory(less.total, 10**9))
     folder = tmp_path / "model"
