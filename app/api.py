@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from longtake.app.closing import Closing
 from longtake.app.devices import choose_device, choose_dtype
 from longtake.app.places import user_cache
 from longtake.app.probe import probe
+from longtake.app.sizes import changes_of
 from longtake.app.snapshots import read_snapshot
 from longtake.app.start import Start, read_start
 from longtake.app.take import PENDING, Take
@@ -47,6 +48,10 @@ def open_model(
     lora: str | Path | None = None,
     lora_scale: float = 1.0,
     quantize: Literal["int8"] | None = None,
+    size: tuple[int, int] | None = None,
+    chunk: int | None = None,
+    window: int | None = None,
+    sink: int | None = None,
     text_encoder: Precision | None = None,
     offload: Offload | None = None,
 ) -> Model:
@@ -59,12 +64,17 @@ def open_model(
         lora: a LoRA's file or folder, merged into the transformer; see docs/weights.md.
         lora_scale: how much of it, 1 for all.
         quantize: ``int8`` multiplies in 8 bits, in half the memory; films differ a little.
+        size: width and height of the pictures in pixels, whole tokens; the model's, as the three
+            that follow, where it is left out.
+        chunk: latent frames made at a time.
+        window: newest latent frames remembered, the chunk included; a take may change it.
+        sink: latent frames from the start that are never forgotten; a take may change it.
         text_encoder: its precision, see :class:`.TextSetting`; the model's where it is left out.
         offload: where it is, see :class:`.TextSetting`; on the device where it is left out.
 
     Raises:
-        StreamError: the folder or the LoRA does not fit, there is no such device, or it has no
-            fast int8.
+        StreamError: the folder, the LoRA or a size does not fit, there is no such device, or it
+            has no fast int8.
     """
     if quantize not in {None, "int8"}:
         problem = f"quantize is {quantize!r}"
@@ -82,6 +92,7 @@ def open_model(
     engine.start()
     try:
         text = TextSetting(text_encoder, offload)
+        changes = changes_of(size, chunk, window, sink)
         load = partial(
             load_generator,
             path,
@@ -89,10 +100,11 @@ def open_model(
             choose_dtype(dtype, where),
             lora=adapter,
             int8=quantize == "int8",
+            changes=changes,
             text=text,
             prompts=user_cache() / "prompts",
         )
-        return Model(engine.call(load), path, engine, adapter, text)
+        return Model(engine.call(load), path, engine, adapter, text, changes)
     except BaseException:
         engine.stop()
         raise
@@ -107,6 +119,7 @@ class Model(Closing):
         engine: started; the generator was loaded in its worker. Others may share it.
         lora: that was merged into the generator.
         text: how the generator's text encoder is kept.
+        changes: of the folder's ``streaming.json`` that the generator was loaded with.
     """
 
     def __init__(
@@ -116,11 +129,13 @@ class Model(Closing):
         engine: Engine,
         lora: LoRA | None = None,
         text: TextSetting | None = None,
+        changes: Mapping[str, int] | None = None,
     ) -> None:
         self.generator = generator
         self.folder = folder
         self._lora = lora
         self._text = text or TextSetting()
+        self._changes = dict(changes or {})
         self._spelling = Spelling.of(generator.text_encoder.tokenizer)
         self.engine = engine
         # A worker still inside torch when the interpreter ends would abort the process.
@@ -176,9 +191,17 @@ class Model(Closing):
 
     @property
     def about(self) -> dict[str, Any]:
-        """What of a film's making is the model's: its name, its LoRA's and the conditions."""
-        lora = {"lora": str(self._lora)} if self._lora else {}
-        return {"model": self.folder.name, **lora, "conditions": self.conditions}
+        """What of a film's making is the model's: name, LoRA, changed sizes and conditions."""
+        more: dict[str, Any] = {"lora": str(self._lora)} if self._lora else {}
+        if self._changes:
+            more["changes"] = self._changes
+        return {"model": self.folder.name, **more, "conditions": self.conditions}
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """What a film cannot change on its way."""
+        config = self.generator.config
+        return {"width": config.width, "height": config.height, "chunk": config.chunk}
 
     def begin(
         self,
@@ -258,6 +281,10 @@ class Model(Closing):
             StreamError: ``bad_snapshot``: the file is no snapshot, or of another model.
         """
         tensors, note = read_snapshot(Path(path))
+        if (shape := note.get("shape", self.shape)) != self.shape:
+            problem = f"{path} is a film of {_in_words(shape)}, this model makes "
+            hint = "open the model with that size and chunk"
+            raise StreamError("bad_snapshot", problem + _in_words(self.shape), hint)
         then, now = note["conditions"], self.conditions
         for key in sorted(then.keys() | now.keys()):
             if then.get(key) != now.get(key):
@@ -276,6 +303,10 @@ class Model(Closing):
     def close(self) -> None:
         """End every take and the worker."""
         self._stop()
+
+
+def _in_words(shape: Mapping[str, int]) -> str:
+    return f"{shape['width']}x{shape['height']}, {shape['chunk']} latent frames a chunk"
 
 
 def _processor(device: torch.device) -> str:

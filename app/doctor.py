@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 import av
@@ -15,7 +14,7 @@ from longtake.app.camera import cameras
 from longtake.app.catalogue import known_models
 from longtake.app.devices import choose_device, choose_dtype, hardware
 from longtake.app.expected import expected_fps
-from longtake.app.sizes import sizes_in, sizes_of_known
+from longtake.app.sizes import changes_of, sizes_in, sizes_of_known
 from longtake.kernels import bind, implementations
 from longtake.kernels.registry import OPERATIONS
 from longtake.models.memory import Sizes, advice, in_words, memory_of
@@ -136,18 +135,8 @@ def _changed(sizes: Sizes, options: argparse.Namespace) -> Sizes:
     """With the settings that were asked for, where they are for this kind of model."""
     if not isinstance(sizes, FilmSizes):
         return sizes
-    asked = {"window": options.window, "sink": options.sink}
-    if options.size is not None:
-        (width, height), (rows, columns) = options.size, sizes.token
-        if width % columns or height % rows:
-            problem = f"{width}x{height} pixels are no whole number of tokens of {columns}x{rows}"
-            raise StreamError("bad_setting", problem, "choose another size")
-        asked |= {"width": width, "height": height}
-    try:
-        changes = {field: value for field, value in asked.items() if value is not None}
-        return replace(sizes, config=replace(sizes.config, **changes))
-    except ValueError as error:
-        raise StreamError("bad_setting", str(error), "choose another value") from None
+    shape = {name: getattr(options, name) for name in ("size", "chunk", "window", "sink")}
+    return sizes.changed(changes_of(**shape))
 
 
 def _settings(sizes: Sizes) -> str:

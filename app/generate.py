@@ -93,8 +93,7 @@ def _check_seconds(seconds: float) -> float:
 
 def _begin(model: Model, cues: list[Cue], options: argparse.Namespace) -> Take:
     steps = model.affordable_steps() if options.steps == "auto" else options.steps
-    settings = {"steps": steps, "window": options.window, "sink": options.sink}
-    given = {key: value for key, value in settings.items() if value is not None}
+    given = {} if steps is None else {"steps": steps}
     take = model.take(
         cues[0].prompt, seed=options.seed, start=options.start, switch=options.switch, **given
     )

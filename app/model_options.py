@@ -26,8 +26,29 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="multiply in 8 bits: half the memory, and faster on many machines; films differ a "
         "little",
     )
+    _add_shape(parser)
     _add_text(parser)
     add_device(parser)
+
+
+def _add_shape(parser: argparse.ArgumentParser) -> None:
+    """The sizes that a model films with, in place of those of its ``streaming.json``."""
+    parser.add_argument(
+        "--size",
+        type=_size,
+        metavar="WxH",
+        help="of the pictures, in pixels",
+    )
+    parser.add_argument("--chunk", type=int, metavar="N", help="latent frames made at a time")
+    parser.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="newest latent frames remembered, with the chunk",
+    )
+    parser.add_argument(
+        "--sink", type=int, metavar="N", help="latent frames from the start never forgotten"
+    )
 
 
 def _add_text(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +77,10 @@ def model_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "lora": options.lora,
         "lora_scale": options.lora_scale,
         "quantize": options.quantize,
+        "size": options.size,
+        "chunk": options.chunk,
+        "window": options.window,
+        "sink": options.sink,
         "text_encoder": options.text_encoder,
         "offload": options.offload,
     }
@@ -99,9 +124,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 def add_doctor(parser: argparse.ArgumentParser) -> None:
     """Of ``doctor``."""
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="of this model alone")
-    parser.add_argument("--size", type=_size, metavar="WxH", help="of the pictures, in pixels")
-    parser.add_argument("--window", type=int, help="newest latent frames remembered")
-    parser.add_argument("--sink", type=int, help="latent frames from the start never forgotten")
+    _add_shape(parser)
     _add_text(parser)
     add_device(parser)
 

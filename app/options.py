@@ -203,8 +203,6 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         metavar="N|auto",
         help="denoising steps a chunk: fewer are faster; auto tries how many keep up with playback",
     )
-    parser.add_argument("--window", type=int, help="newest latent frames remembered")
-    parser.add_argument("--sink", type=int, help="latent frames from the start never forgotten")
     parser.add_argument(
         "--json", action="store_true", help="print a machine-readable summary as the last line"
     )

@@ -46,6 +46,11 @@ def command_line(take: StoredTake) -> tuple[str, list[str]]:
     if take.model != GENERATOR:
         words += ["--model", str(take.model)]
     settings, changes = _settings(take)
+    shape = dict(take.about.get("changes", {}))
+    if "width" in shape:
+        words += ["--size", f"{shape.pop('width')}x{shape.pop('height')}"]
+    # What the film set itself from its first chunk on goes before what its model was opened with.
+    settings = shape | settings
     words += [word for field, value in settings.items() for word in (f"--{field}", str(value))]
     remarks += changes
     if start := take.about.get("start"):
@@ -54,6 +59,15 @@ def command_line(take: StoredTake) -> tuple[str, list[str]]:
             remarks.append(remark)
     if lora := take.about.get("lora"):
         remarks.append(f"it was made with the LoRA {lora}, which --lora has to give")
+    told, differences = _conditions(take)
+    words, remarks = words + told, remarks + differences
+    return shlex.join(["python", "launch.py", "generate", *words]), remarks
+
+
+def _conditions(take: StoredTake) -> tuple[list[str], list[str]]:
+    """What of the conditions can be asked for, and a remark on what cannot."""
+    words: list[str] = []
+    remarks = []
     conditions = take.about.get("conditions", {})
     device = conditions.get("device", "").partition(":")[0]
     if device in _DEVICES:
@@ -65,7 +79,7 @@ def command_line(take: StoredTake) -> tuple[str, list[str]]:
     for field in ("quantize", "text_encoder", "offload"):
         if value := conditions.get(field):
             words += [f"--{field.replace('_', '-')}", value]
-    return shlex.join(["python", "launch.py", "generate", *words]), remarks
+    return words, remarks
 
 
 def _remarks_on_frames(take: StoredTake) -> list[str]:

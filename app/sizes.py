@@ -21,6 +21,18 @@ from longtake.models.vlm.memory import ChatSizes, Parameters, WatchSizes
 from longtake.models.vlm.settings import Settings
 
 
+def changes_of(
+    size: tuple[int, int] | None = None,
+    chunk: int | None = None,
+    window: int | None = None,
+    sink: int | None = None,
+) -> dict[str, int]:
+    """What was asked for, as :meth:`.FilmSizes.changed` takes it; ``size`` is width and height."""
+    width, height = size or (None, None)
+    asked = {"width": width, "height": height, "chunk": chunk, "window": window, "sink": sink}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
 def sizes_in(
     folder: Path, device: torch.device, dtype: torch.dtype, text: TextSetting | None = None
 ) -> Sizes:

@@ -144,6 +144,7 @@ class Take:
         note = {
             "about": self._about,
             "conditions": self.model.conditions,
+            "shape": self.model.shape,
             "delivered": self._delivered,
             "progress": progress.to_json(),
             "state": values,

@@ -47,6 +47,7 @@ def load_generator(
     lora: LoRA | None = None,
     *,
     int8: bool = False,
+    changes: Mapping[str, int] | None = None,
     text: TextSetting | None = None,
     prompts: Path | None = None,
 ) -> VideoGenerator:
@@ -61,18 +62,21 @@ def load_generator(
         lora: merged into the transformer's weights as they are loaded.
         int8: whether the transformer's blocks compute in int8, see :class:`.WanTransformer`; it
             does not matter how the folder stores its weights.
+        changes: of ``streaming.json``, see :meth:`.FilmSizes.changed`.
         text: how the text encoder is kept.
         prompts: folder for embeddings of prompts, of a text encoder that is offloaded.
 
     Raises:
         StreamError: ``bad_model``: what is missing, unknown or unfit, named; ``bad_lora``: it was
             trained for another model; ``no_memory``: it would not fit, with the arithmetic and what
-            would; ``bad_setting``: int8 is asked for where nothing makes it fast, or the text
-            encoder cannot be kept so.
+            would; ``bad_setting``: int8 is asked for where nothing makes it fast, the text
+            encoder cannot be kept so, or the changes do not fit.
     """
     text = text or TextSetting()
     text.check()
     sizes = film_sizes(folder, dtype, device, text)
+    if changes:
+        sizes = sizes.changed(changes)
     config, kernels = sizes.config, bind(device, dtype, overrides)
     if int8:
         _check_int8(kernels, device, overrides or {})

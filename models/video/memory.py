@@ -10,9 +10,10 @@ import torch
 from longtake.models.memory import Alternative, Need
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.kv_cache import CacheSettings
-from longtake.models.video.settings import StreamingConfig
+from longtake.models.video.settings import MAX_FRAMES, StreamingConfig
 from longtake.models.video.text_setting import TextCount, TextSetting
 from longtake.models.video.transformer import TransformerConfig
+from longtake.streaming import StreamError
 
 # Activations as wide as the model that a block holds beside its feed-forward part.
 _STREAMS = 4
@@ -73,22 +74,50 @@ class FilmSizes:
             }
         )
 
+    def changed(self, changes: Mapping[str, int]) -> FilmSizes:
+        """With some of ``width``, ``height``, ``chunk``, ``window`` and ``sink`` changed.
+
+        Raises:
+            StreamError: ``bad_setting``: they do not fit each other, or the model.
+        """
+        for name in changes.keys() & {"window", "sink"}:
+            if changes[name] > MAX_FRAMES:
+                problem = f"{name} is {changes[name]}"
+                raise StreamError("bad_setting", problem, f"use at most {MAX_FRAMES} latent frames")
+        try:
+            config = replace(self.config, **changes)
+        except ValueError as error:
+            raise StreamError("bad_setting", str(error), "choose another value") from None
+        rows, columns = self.token
+        if config.width % columns or config.height % rows:
+            size = f"{config.width}x{config.height}"
+            problem = f"{size} pixels are no whole number of tokens of {columns}x{rows}"
+            near = f"{_multiple(config.width, columns)}x{_multiple(config.height, rows)}"
+            raise StreamError("bad_setting", problem, f"{near} are, for example")
+        return replace(self, config=config)
+
     def alternatives(self) -> Iterator[Alternative]:
         """Settings that take less, the least change first.
 
         The text encoder elsewhere, which costs no frames a second; then smaller windows, then no
-        sink.
+        sink; then a smaller picture.
         """
         base, also = self, ""
         if self.on_gpu and self._text():
             base, also = replace(self, setting=replace(self.setting, offload="text")), OFFLOAD
             yield also, base.need
-            also += " with "
+            also += " "
         config = self.config
         for sink in dict.fromkeys((config.sink, 0)):
             for window in range(config.window - 1, config.chunk - 1, -1):
                 less = replace(base, config=replace(config, window=window, sink=sink))
-                yield f"{also}a window of {window} and a sink of {sink} (streaming.json)", less.need
+                yield f"{also}--window {window} --sink {sink}", less.need
+        rows, columns = self.token
+        for quarters in (3, 2):
+            width = max(columns, config.width * quarters // 4 // columns * columns)
+            height = max(rows, config.height * quarters // 4 // rows * rows)
+            less = replace(base, config=replace(config, width=width, height=height))
+            yield f"{also}--size {width}x{height}", less.need
 
     @property
     def token(self) -> tuple[int, int]:
@@ -126,3 +155,8 @@ class FilmSizes:
         widths = self.transformer.ffn_dim * (2 * _FLOAT32 + narrow)
         widths += _STREAMS * self.transformer.dim * itemsize
         return frames * self._frame_tokens * widths
+
+
+def _multiple(size: int, part: int) -> int:
+    """The nearest whole number of parts, at least one."""
+    return max(1, round(size / part)) * part

@@ -81,7 +81,7 @@ def test_the_settings_count_and_a_smaller_window_that_fits_is_told(run, free, ti
     free(need.total - 1)
     out = run(*asked)[1]
     assert "    does not fit in " in out
-    assert ": a window of 39 and a sink of 2 (streaming.json) would fit" in out
+    assert ": --window 39 --sink 2 would fit" in out
     assert "frames a second" not in out
 
 

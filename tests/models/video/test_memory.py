@@ -105,7 +105,7 @@ def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
         load_generator(tiny_model, tiny.device, torch.float32)
     assert caught.value.code == "no_memory"
     assert f"{tiny_model} needs {need}" in caught.value.message
-    assert "a window of 3 and a sink of 2 (streaming.json) would fit" in caught.value.hint
+    assert "--window 3 --sink 2 would fit" in caught.value.hint
 
 
 def test_the_setting_that_would_fit_fits(tiny, tiny_model, tmp_path, monkeypatch):
@@ -120,3 +120,19 @@ def test_the_setting_that_would_fit_fits(tiny, tiny_model, tmp_path, monkeypatch
     write_json(folder / "streaming.json", read_json(tiny_model / "streaming.json") | {"window": 2})
     generator = load_generator(folder, tiny.device, torch.float32)
     assert generator.open("a ball", 0).cache.bytes == less.parts["cache"]
+
+
+def test_changes_are_those_of_the_config(tiny, tiny_model):
+    sizes = film_sizes(tiny_model, torch.float32, tiny.device)
+    changes = {"width": 64, "height": 48, "chunk": 3, "window": 6, "sink": 1}
+    changed = sizes.changed(changes)
+    assert changed.config == replace(sizes.config, **changes)
+    assert changed == replace(sizes, config=changed.config)
+
+
+def test_a_smaller_picture_is_the_last_resort(tiny, tiny_model):
+    sizes = film_sizes(tiny_model, torch.float32, tiny.device)
+    sizes = sizes.changed({"width": 64, "height": 48})
+    words = [words for words, _ in sizes.alternatives()]
+    assert words[-2:] == ["--size 48x32", "--size 32x16"]
+    assert all(less.total < sizes.need.total for _, less in sizes.alternatives())

@@ -231,5 +231,5 @@ def test_on_a_gpu_what_is_offloaded_is_counted_beside(tiny_model):
     words, need = next(here.alternatives())
     assert (words, need) == ("--offload text", there.need)
     words, need = list(here.alternatives())[1]
-    assert words == "--offload text with a window of 3 and a sink of 2 (streaming.json)"
+    assert words == "--offload text --window 3 --sink 2"
     assert need == replace(there, config=replace(there.config, window=3)).need
