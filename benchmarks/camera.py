@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ class StreamCamera:
 
     def __init__(self, model: Model, **settings: int | str) -> None:
         self.model = model
-        self.settings = settings
+        self.settings: dict[str, Any] = settings
         self.chunk_frames = model.generator.spec.chunk_units
 
     def shoot(self, scripts: Sequence[Script], chunks: int, seed: int) -> Iterator[Tensor]:

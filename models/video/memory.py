@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -85,7 +86,8 @@ class FilmSizes:
                 problem = f"{name} is {changes[name]}"
                 raise StreamError("bad_setting", problem, f"use at most {MAX_FRAMES} latent frames")
         try:
-            config = replace(self.config, **changes)
+            fields: dict[str, Any] = dict(changes)
+            config = replace(self.config, **fields)
         except ValueError as error:
             raise StreamError("bad_setting", str(error), "choose another value") from None
         rows, columns = self.token
