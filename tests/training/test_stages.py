@@ -271,6 +271,10 @@ def test_the_reader_is_asked_only_for_what_a_caption_says() -> None:
     assert films.mean() > 0.5
     assert single[scenes].mean() > 0.4
     assert single[~scenes].sum(1).mean() < 3
+    # Of films a part is overruled by a later prompt; what is said but once never is.
+    assert not captions.overruled[::2].any()
+    assert 0.05 < captions.overruled[1::2].float().mean() < 0.4
+    assert (captions.targets[captions.overruled] != UNASKED).all()
     again = draw_captions(400, 48, 0.0, 1)
     assert all(torch.equal(a, b) for a, b in zip(*map(vars_of, (captions, again)), strict=True))
 

@@ -65,6 +65,8 @@ def caption(
         companion=_beside(scene, named, rng),
         camera=_pick(rng, w.CAMERAS[scene["camera"]]) if "camera" in named else "",
     )
+    # Nothing begins with "and".
+    text = re.sub(r"^and\b", "with", text)
     return _clean(_terse(text) if bare else text)
 
 

@@ -157,6 +157,13 @@ ORDERS: Phrases = (
     "there is {thing} {doing} {place} {sky} {companion}, {camera}",
     "we see {thing} {doing} {place} {companion} {sky}, {camera}",
     "{thing} {companion}, {doing} {place}, {sky}, {camera}",
+    "{companion}, {thing} {does} {place} {sky}, {camera}",
+    "{companion} there is {thing} {place}, {doing}, {sky}, {camera}",
+    "{doing}, {thing} {companion} {place} {sky}, {camera}",
+    "{place} is {thing} {companion}, {doing}, {sky}, {camera}",
+    "{place} {sky}, {camera}, {thing} {companion} {does}",
+    "{camera}, {sky} {place} we see {thing} {doing} {companion}",
+    "{sky}, {place}, {thing} {companion}, {doing}, {camera}",
 )
 HELD_OUT_ORDERS: Phrases = (
     "{place}, {thing} {does} {sky} {companion}, {camera}",
