@@ -101,6 +101,13 @@ class VideoGenerator:
         """Memory that a film takes, at the window and the sink that it begins with."""
         return FilmSizes(self.transformer.config, self.codec, self.config, self.dtype).session_need
 
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens in a latent frame."""
+        pixels = self.codec.spatial
+        _, high, wide = self.transformer.config.patch_size
+        return self.config.height // (pixels * high), self.config.width // (pixels * wide)
+
     @tells_of_memory
     @torch.inference_mode()
     def open(self, prompt: str, seed: int) -> FilmState:
@@ -345,14 +352,11 @@ class VideoGenerator:
             del state.history[frame]
 
     def _new_cache(self, settings: Settings) -> KVCache:
-        config = self.config
-        pixels = self.codec.spatial
-        _, high, wide = self.transformer.config.patch_size
-        grid = (config.height // (pixels * high), config.width // (pixels * wide))
-        sizes = CacheSettings(
-            settings.sink, settings.window, config.chunk, config.positions, config.radial
-        )
-        return KVCache(self.transformer.config, sizes, grid, self.kernels, self.device, self.dtype)
+        chunk, positions = self.config.chunk, self.config.positions
+        window = (settings.sink, settings.window)
+        sizes = CacheSettings(*window, chunk, positions, self.config.radial)
+        where = (self.device, self.dtype)
+        return KVCache(self.transformer.config, sizes, self.token_grid, self.kernels, *where)
 
 
 def _newest_run(frames: list[int], most: int) -> list[int]:
