@@ -14,13 +14,18 @@ from longtake.kernels import Kernels
 from longtake.models.memory import Need, tells_of_memory
 from longtake.models.video import sampler
 from longtake.models.video.codec import VideoCodec
+from longtake.models.video.conditions import Modulation
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import Settings, StreamingConfig, check_event
 from longtake.models.video.text import TextEncoder, add_prompt
+from longtake.models.video.transfer import Outlet, to_device
 from longtake.models.video.transformer import SelfAttention, TextKV, WanTransformer
 from longtake.models.video.transition import Transition
 from longtake.streaming import Event, InputFrame, Spec, Step, Tensors
+
+MODULATIONS = 64
+"""That are kept: a few for each number of steps that films of late were made with."""
 
 
 @dataclass
@@ -95,6 +100,8 @@ class VideoGenerator:
         self.dtype = dtype
         self.spec = Spec(config.rate, config.chunk * codec.temporal, config.chunk)
         self.defaults = Settings(config.steps, config.sink, config.window)
+        self.outlet = Outlet(device)
+        self._modulations: dict[tuple[float, int], Modulation] = {}
 
     @property
     def session_need(self) -> Need:
@@ -218,6 +225,9 @@ class VideoGenerator:
                 if key.startswith(f"{name}/")
             }
 
+        # Where decoding runs, which is where their memory is taken again.
+        with self.outlet.decoding():
+            decoder = self.codec.load(group("decoder"), values["decoder"])
         settings = Settings(**values["settings"])
         cache = self._new_cache(replace(settings, **values["cache_sizes"]))
         cache.load(group("cache"), values["cache"])
@@ -235,7 +245,7 @@ class VideoGenerator:
             embeddings=embeddings,
             text=self.transformer.encode_text(embeddings),
             cache=cache,
-            decoder=self.codec.load(group("decoder"), values["decoder"]),
+            decoder=decoder,
             chunk=values["chunk"],
             frame=values["frame"],
             origin=values["origin"],
@@ -261,12 +271,17 @@ class VideoGenerator:
                 fresh = self._noise(state, index + 1)
                 latents = sampler.renoise(latents, fresh, levels[index + 1])
             yield Step()
-        # Decoded before the cache is written, so that a viewer sees the chunk a forward sooner.
-        decoder = state.decoder
+        # Decoded before the cache is written, so that a viewer sees the chunk a forward sooner; or,
+        # on a device that does both at a time, waited for when both have been started.
+        decoder, sent = state.decoder, []
         for latent in latents.split(1, dim=2):
-            pictures, decoder = self.codec.decode(latent.to(self.dtype), decoder)
-            yield Step(media=_as_media(pictures))
-        self._flow(state, latents, 0.0)
+            with self.outlet.decoding():
+                pictures, decoder = self.codec.decode(latent.to(self.dtype), decoder)
+                sent.append(self.outlet.send(pictures))
+            yield Step(media=() if self.outlet.runs_beside else sent.pop().media())
+        self._write_keys(state, latents)
+        for late in sent:
+            yield Step(media=late.media())
         # From here on nothing fails: the state moves from one boundary to the next at once.
         state.cache.commit()
         state.decoder = decoder
@@ -322,28 +337,38 @@ class VideoGenerator:
         groups = [list(g) for _, g in groupby(frames, lambda f: f // chunk if causal else 0)]
         for index, group in enumerate(groups):
             state.cache.stage(group)
-            self._flow(state, torch.cat([state.history[frame] for frame in group], 2), 0.0)
+            self._write_keys(state, torch.cat([state.history[frame] for frame in group], 2))
             upcoming = len(groups[index + 1]) if index + 1 < len(groups) else None
             state.cache.commit(upcoming)
             yield Step()
 
     def _flow(
-        self,
-        state: FilmState,
-        latents: Tensor,
-        sigma: float,
-        attention: SelfAttention | None = None,
+        self, state: FilmState, latents: Tensor, sigma: float, attention: SelfAttention
     ) -> Tensor:
-        timesteps = torch.full((1, latents.shape[2]), 1000 * sigma, device=self.device)
-        given = latents.to(self.dtype), timesteps, state.text
-        flow: Tensor = self.transformer(*given, attention or state.cache)
-        return flow.float()
+        modulation = self._modulation(sigma, latents.shape[2])
+        given = (latents.to(self.dtype), modulation, state.text, attention)
+        return self.transformer.flow(*given).float()
+
+    def _write_keys(self, state: FilmState, latents: Tensor) -> None:
+        """Make clean latents the staged frames of the cache, under the prompt in force."""
+        modulation = self._modulation(0.0, latents.shape[2])
+        self.transformer.remember(latents.to(self.dtype), modulation, state.text, state.cache)
+
+    def _modulation(self, sigma: float, frames: int) -> Modulation:
+        """The same for every chunk, so it is kept."""
+        if (sigma, frames) not in self._modulations:
+            if len(self._modulations) == MODULATIONS:
+                self._modulations.clear()
+            timesteps = torch.full((1, frames), 1000 * sigma, device=self.device)
+            made = self.transformer.modulation(timesteps, self.dtype)
+            self._modulations[sigma, frames] = made
+        return self._modulations[sigma, frames]
 
     def _noise(self, state: FilmState, step: int) -> Tensor:
         config, spatial = self.config, self.codec.spatial
         channels = self.transformer.config.in_channels
         shape = (1, channels, config.chunk, config.height // spatial, config.width // spatial)
-        return sampler.noise(shape, state.seed, state.chunk, step).to(self.device)
+        return to_device(sampler.noise(shape, state.seed, state.chunk, step), self.device)
 
     def _remember(self, state: FilmState, frames: range, latents: Tensor) -> None:
         state.history.update(zip(frames, latents.split(1, 2), strict=True))
@@ -363,11 +388,3 @@ def _newest_run(frames: list[int], most: int) -> list[int]:
     """The newest frames, at most so many, back to the first gap (a resize may have left one)."""
     run = [frame for back, frame in enumerate(reversed(frames)) if frame + back == frames[-1]]
     return run[:most][::-1]
-
-
-def _as_media(pictures: Tensor) -> tuple[tuple[Tensor, int], ...]:
-    """[1, time, 3, H, W] in [0, 1] -> one item of uint8 frames, or none."""
-    if not pictures.shape[1]:
-        return ()
-    frames = pictures[0].float().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    return ((frames.contiguous().cpu(), frames.shape[0]),)

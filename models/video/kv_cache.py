@@ -19,6 +19,7 @@ from torch import Tensor
 from longtake.kernels import BlockMap, Kernels
 from longtake.models.video.radial import RadialSettings, radial_map
 from longtake.models.video.rope import RotaryEmbedding
+from longtake.models.video.transfer import to_device
 from longtake.models.video.transformer import Norms, SelfAttention, TransformerConfig
 from longtake.streaming import Budget, Rule, Span
 
@@ -85,7 +86,10 @@ class KVCache:
         self.budget = Budget({"frame": Rule(settings.sink, settings.window)})
         self._kernels = kernels
         self._grid = grid
-        self._rope = RotaryEmbedding(config.attention_head_dim)
+        # On the device, as to be made on the host and copied takes longer than a denoising step's
+        # kernels take to be started; a Mac's has no float64.
+        where = torch.device("cpu") if device.type == "mps" else device
+        self._rope = RotaryEmbedding(config.attention_head_dim, where)
         self._frame_tokens = grid[0] * grid[1]
         head = (config.num_attention_heads, config.attention_head_dim)
 
@@ -100,7 +104,7 @@ class KVCache:
         self._staged: list[int] = []
         self._staged_slots: list[int] = []
         self._written = torch.empty(0, dtype=torch.int64)
-        self._read: slice | list[int] = []
+        self._read: slice | Tensor = slice(0)
         self._blocks: BlockMap | None = None
         self._rotation = torch.empty(0)
 
@@ -129,10 +133,11 @@ class KVCache:
         if len(free) < len(staged):
             raise ValueError(f"{len(staged)} frames do not fit in {len(free)} free slots")
         self._staged, self._staged_slots = staged, free[: len(staged)]
-        self._written = torch.tensor(self._staged_slots, device=self._keys.device)
+        self._written = self._indices(self._staged_slots)
         taken = sorted(set(range(len(self._table))) - set(free[len(self._staged) :]))
         # In the common case a slice, which reads without a copy.
-        self._read = slice(len(taken)) if taken == list(range(len(taken))) else taken
+        first = taken == list(range(len(taken)))
+        self._read = slice(len(taken)) if first else self._indices(taken)
         held = self.frames
         positions = self._positions(held + self._staged)
         self._rotate_sinks(held[: self.settings.sink], positions)
@@ -154,21 +159,31 @@ class KVCache:
         radial = self.settings.radial
         return self.dense if radial and step < radial.dense_steps else self
 
+    def write(self, layer: int, k: Tensor, v: Tensor, norms: Norms) -> None:
+        """Overwrite the staged slots of one layer; what is attended to is of no interest."""
+        # Keys in the place of queries: rotated in vain, which no one notices.
+        self._put(layer, k, k, v, norms._replace(q=norms.k))
+
     def _attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms, blocks: BlockMap | None
     ) -> Tensor:
-        ops = self._kernels
+        turned = self._put(layer, q, k, v, norms)
         keys, values = self._keys[layer], self._values[layer]
+        if blocks is not None:
+            return self._kernels.block_attention(turned, keys, values, blocks)
+        seen = (each[:, self._read].flatten(1, 2) for each in (keys, values))
+        return self._kernels.attention(turned, *seen)
+
+    def _put(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
+        """Write keys and values; gives the rotated queries."""
+        ops = self._kernels
         first = len(self.frames)
         if first < self.settings.sink:
             raw = k.unflatten(1, (len(self._staged), -1))[:, : self.settings.sink - first]
             sinks = self._raw_sinks[layer][:, first : first + raw.shape[1]]
             sinks.copy_(ops.rms_norm(raw.flatten(-2), norms.k, norms.eps).view_as(sinks))
-        turned = ops.norm_rope_write(q, k, v, *norms, self._rotation, keys, values, self._written)
-        if blocks is not None:
-            return ops.block_attention(turned, keys, values, blocks)
-        seen = (each[:, self._read].flatten(1, 2) for each in (keys, values))
-        return ops.attention(turned, *seen)
+        keys, values = self._keys[layer], self._values[layer]
+        return ops.norm_rope_write(q, k, v, *norms, self._rotation, keys, values, self._written)
 
     def commit(self, upcoming: int | None = None) -> None:
         """Make the staged frames part of the cache and free what the budget lets go.
@@ -236,7 +251,10 @@ class KVCache:
         chunk, tokens = self.settings.chunk, self._frame_tokens
         made = radial_map(self._staged, slots, sinks, chunk, tokens, self.settings.radial)
         device = self._keys.device
-        return BlockMap(made.keys.to(device), made.counts.to(device), made.size)
+        return BlockMap(to_device(made.keys, device), to_device(made.counts, device), made.size)
+
+    def _indices(self, slots: list[int]) -> Tensor:
+        return to_device(torch.tensor(slots), self._keys.device)
 
     def _rotations(self, positions: list[int]) -> Tensor:
         return self._rope(positions, *self._grid).to(self._keys.device)

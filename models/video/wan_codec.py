@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longtake.models.video.transfer import Constant
+
 
 @dataclass
 class WanDecoderState:
@@ -39,6 +41,8 @@ class WanCodec:
         self.temporal: int = 2 ** sum(config.temperal_downsample)
         self.spatial: int = 2 ** (len(config.dim_mult) - 1)
         self.channels: int = config.z_dim
+        self._mean = Constant(tuple(config.latents_mean))
+        self._std = Constant(tuple(config.latents_std))
 
     def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
         """Derived from the sizes; see :class:`.VideoCodec`."""
@@ -88,7 +92,7 @@ class WanCodec:
         state = state or self.start()
         features = list(state.features)
         first = features[0] is None
-        raw = self.vae.post_quant_conv(self._denormalise(latents))
+        raw = self.vae.post_quant_conv(latents * self._std.like(latents) + self._mean.like(latents))
         frames = []
         for index in range(raw.shape[2]):
             out = self.vae.decoder(
@@ -120,11 +124,3 @@ class WanCodec:
             for index, value in enumerate(values["features"])
         ]
         return WanDecoderState(features)
-
-    def _denormalise(self, latents: Tensor) -> Tensor:
-        config = self.vae.config
-        mean, std = (
-            torch.tensor(each, dtype=latents.dtype, device=latents.device).view(-1, 1, 1, 1)
-            for each in (config.latents_mean, config.latents_std)
-        )
-        return latents * std + mean
