@@ -84,7 +84,7 @@ class Subject:
         """With the folder's own decoder, or with none."""
         if self.folder is not None:
             return load_generator(self.folder, self.device, self.dtype, int8=int8)
-        kernels = bind(self.device, self.dtype)
+        kernels = bind(self.device, self.dtype, self.shape.measured(self.device, self.dtype))
         return random_generator(self.shape, kernels, self.device, self.dtype, int8=int8)
 
     def decoders(self, generator: VideoGenerator) -> dict[str, VideoCodec]:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.app.catalogue import sizes_of
-from longtake.kernels import Kernels
+from longtake.kernels import Kernels, fastest_attention
 from longtake.models.quantization import SCALE_SUFFIX, quantize
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.generator import VideoGenerator
+from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
@@ -41,6 +42,11 @@ class Shape:
     streaming: StreamingConfig
     tiny_decoder: TinyCodecConfig
     wan_vae: dict[str, Any] = field(default_factory=dict)
+
+    def measured(self, device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+        """The attention that the loader would choose."""
+        sizes = FilmSizes(self.transformer, NoDecoder(), self.streaming, dtype)
+        return fastest_attention(sizes.attention_shape, device, dtype)
 
 
 def wan_shape() -> Shape:

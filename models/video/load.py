@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import UMT5Config, UMT5EncoderModel
 
-from longtake.kernels import Kernels, bind, implementations
+from longtake.kernels import Kernels, bind, fastest_attention, implementations
 from longtake.models.folder import (
     load_weights,
     read_config,
@@ -66,7 +66,9 @@ def load_generator(
             would; ``bad_setting``: int8 is asked for where nothing makes it fast.
     """
     sizes = film_sizes(folder, dtype)
-    config, kernels = sizes.config, bind(device, dtype, overrides)
+    config = sizes.config
+    measured = fastest_attention(sizes.attention_shape, device, dtype)
+    kernels = bind(device, dtype, {**measured, **(overrides or {})})
     if int8:
         _check_int8(kernels, device, overrides or {})
     with making_room(folder, sizes, device):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from longtake.kernels import AttentionShape
 from longtake.models.memory import Alternative, Need
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.kv_cache import CacheSettings
@@ -71,6 +72,17 @@ class FilmSizes:
         """Rows and columns of pixels in a token."""
         _, high, wide = self.transformer.patch_size
         return self.codec.spatial * high, self.codec.spatial * wide
+
+    @property
+    def attention_shape(self) -> AttentionShape:
+        """Of self-attention over a full cache."""
+        config, sizes = self.config, self.transformer
+        return AttentionShape(
+            config.chunk * self._frame_tokens,
+            (config.sink + config.window) * self._frame_tokens,
+            sizes.num_attention_heads,
+            sizes.attention_head_dim,
+        )
 
     @property
     def _frame_tokens(self) -> int:
