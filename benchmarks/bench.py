@@ -35,6 +35,7 @@ from longtake.kernels import bind
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.generator import FilmState, VideoGenerator
 from longtake.models.video.load import load_generator
+from longtake.models.video.recorded import describe
 from longtake.models.video.tiny_codec import TinyCodec
 from longtake.streaming import Event
 
@@ -300,6 +301,8 @@ def described(generator: VideoGenerator, subject: Subject, seconds: float) -> di
         "streaming": asdict(config),
         "shapes": asdict(shapes),
         "kernels": dict(generator.kernels.names),
+        "forwards": describe(generator.recorder()),
+        "decoding": "beside the transformer" if generator.outlet.runs_beside else "in its turn",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from longtake.models.video.codec import VideoCodec
 from longtake.models.video.conditions import Modulation
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.memory import FilmSizes
+from longtake.models.video.recorded import Forward, RecordedForwards, recorder_for
 from longtake.models.video.settings import Settings, StreamingConfig, check_event
 from longtake.models.video.text import TextEncoder, add_prompt
 from longtake.models.video.transfer import Outlet, to_device
@@ -40,6 +42,7 @@ class FilmState:
         text: their keys and values.
         cache: self-attention's.
         decoder: the codec's state.
+        forwards: what runs the transformer.
         chunk: index of the next chunk.
         frame: number of the next latent frame.
         origin: number of the first latent frame since the start or the last flush.
@@ -57,6 +60,7 @@ class FilmState:
     text: TextKV
     cache: KVCache
     decoder: Any
+    forwards: RecordedForwards
     chunk: int = 0
     frame: int = 0
     origin: int = 0
@@ -101,6 +105,7 @@ class VideoGenerator:
         self.spec = Spec(config.rate, config.chunk * codec.temporal, config.chunk)
         self.defaults = Settings(config.steps, config.sink, config.window)
         self.outlet = Outlet(device)
+        self.recorder = partial(recorder_for, device)
         self._modulations: dict[tuple[float, int], Modulation] = {}
 
     @property
@@ -124,7 +129,8 @@ class VideoGenerator:
         cache = self._new_cache(settings)
         embeddings = self.text_encoder([prompt])
         text = self.transformer.encode_text(embeddings)
-        return FilmState(seed, settings, (prompt,), embeddings, text, cache, self.codec.start())
+        parts = (embeddings, text, cache, self.codec.start(), RecordedForwards(self.recorder()))
+        return FilmState(seed, settings, (prompt,), *parts)
 
     def check(self, event: Event) -> None:
         """Refuse an unknown field or an unfit value; see :func:`.check_event`."""
@@ -246,6 +252,7 @@ class VideoGenerator:
             text=self.transformer.encode_text(embeddings),
             cache=cache,
             decoder=decoder,
+            forwards=RecordedForwards(self.recorder()),
             chunk=values["chunk"],
             frame=values["frame"],
             origin=values["origin"],
@@ -297,7 +304,11 @@ class VideoGenerator:
         """
         assert state.transition is not None
         state.embeddings = state.transition.at(state.chunk)
-        state.text = self.transformer.encode_text(state.embeddings)
+        text = self.transformer.encode_text(state.embeddings)
+        # Where it was, as recorded forwards read it there.
+        for kept, new in zip(state.text, text, strict=True):
+            kept[0].copy_(new[0])
+            kept[1].copy_(new[1])
         if state.transition.is_over(state.chunk):
             state.transition = None
         if state.settings.switch == "recache" and state.pending is None:
@@ -345,14 +356,22 @@ class VideoGenerator:
     def _flow(
         self, state: FilmState, latents: Tensor, sigma: float, attention: SelfAttention
     ) -> Tensor:
-        modulation = self._modulation(sigma, latents.shape[2])
-        given = (latents.to(self.dtype), modulation, state.text, attention)
-        return self.transformer.flow(*given).float()
+        forward = partial(self.transformer.flow, text=state.text, attention=attention)
+        name = "flow" if attention is state.cache else "dense flow"
+        flow = self._forward(state, name, forward, latents, sigma)
+        assert flow is not None
+        return flow.float()
 
     def _write_keys(self, state: FilmState, latents: Tensor) -> None:
         """Make clean latents the staged frames of the cache, under the prompt in force."""
-        modulation = self._modulation(0.0, latents.shape[2])
-        self.transformer.remember(latents.to(self.dtype), modulation, state.text, state.cache)
+        forward = partial(self.transformer.remember, text=state.text, memory=state.cache)
+        self._forward(state, "remember", forward, latents, 0.0)
+
+    def _forward(
+        self, state: FilmState, name: str, forward: Forward, latents: Tensor, sigma: float
+    ) -> Tensor | None:
+        inputs = (latents.to(self.dtype), self._modulation(sigma, latents.shape[2]))
+        return state.forwards(name, forward, *inputs, state.text, state.cache)
 
     def _modulation(self, sigma: float, frames: int) -> Modulation:
         """The same for every chunk, so it is kept."""

@@ -103,10 +103,14 @@ class KVCache:
         self._sink_positions: list[int] = []
         self._staged: list[int] = []
         self._staged_slots: list[int] = []
-        self._written = torch.empty(0, dtype=torch.int64)
+        # Of the staged frames, from the start: recorded forwards read them where they were.
+        self._written_all = torch.zeros(settings.slots, dtype=torch.int64, device=device)
+        pairs = (settings.slots * self._frame_tokens, config.attention_head_dim // 2, 2)
+        self._rotation_all = torch.zeros(pairs, device=device)
+        self._written, self._rotation = self._written_all[:0], self._rotation_all[:0]
         self._read: slice | Tensor = slice(0)
         self._blocks: BlockMap | None = None
-        self._rotation = torch.empty(0)
+        self._map_all: BlockMap | None = None
 
     @property
     def frames(self) -> list[int]:
@@ -117,6 +121,16 @@ class KVCache:
     def bytes(self) -> int:
         """Memory taken, whatever is held."""
         return self._keys.nbytes + self._values.nbytes + self._raw_sinks.nbytes
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether a chunk is staged that fills the cache.
+
+        Then every forward runs the same operations on the same memory, whatever the chunk.
+        """
+        full = isinstance(self._read, slice) and self._read.stop == self.settings.slots
+        filled = len(self.frames) >= self.settings.sink
+        return full and filled and len(self._staged) == self.settings.chunk
 
     def stage(self, frames: Iterable[int]) -> None:
         """Choose slots and positions for frames to come; what was staged before is forgotten.
@@ -133,7 +147,8 @@ class KVCache:
         if len(free) < len(staged):
             raise ValueError(f"{len(staged)} frames do not fit in {len(free)} free slots")
         self._staged, self._staged_slots = staged, free[: len(staged)]
-        self._written = self._indices(self._staged_slots)
+        self._written = self._written_all[: len(staged)]
+        self._written.copy_(self._indices(self._staged_slots))
         taken = sorted(set(range(len(self._table))) - set(free[len(self._staged) :]))
         # In the common case a slice, which reads without a copy.
         first = taken == list(range(len(taken)))
@@ -141,7 +156,8 @@ class KVCache:
         held = self.frames
         positions = self._positions(held + self._staged)
         self._rotate_sinks(held[: self.settings.sink], positions)
-        self._rotation = self._rotations(positions[len(held) :])
+        self._rotation = self._rotation_all[: len(staged) * self._frame_tokens]
+        self._rotation.copy_(self._rotations(positions[len(held) :]))
         self._blocks = self._map(held)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
@@ -250,8 +266,14 @@ class KVCache:
         sinks = (held + self._staged)[: self.settings.sink]
         chunk, tokens = self.settings.chunk, self._frame_tokens
         made = radial_map(self._staged, slots, sinks, chunk, tokens, self.settings.radial)
-        device = self._keys.device
-        return BlockMap(to_device(made.keys, device), to_device(made.counts, device), made.size)
+        if self._map_all is None:
+            rows = len(made.counts) // len(self._staged) * len(slots)
+            keys = made.keys.new_zeros((rows, made.keys.shape[1]), device=self._keys.device)
+            self._map_all = BlockMap(keys, keys.new_zeros(rows), made.size)
+        kept = BlockMap(*(each[: len(made.counts)] for each in self._map_all[:2]), made.size)
+        kept.keys.copy_(to_device(made.keys, self._keys.device))
+        kept.counts.copy_(to_device(made.counts, self._keys.device))
+        return kept
 
     def _indices(self, slots: list[int]) -> Tensor:
         return to_device(torch.tensor(slots), self._keys.device)

@@ -37,6 +37,7 @@ def test_the_toy_is_measured_whole_and_part_by_part(tmp_path):
     settings = result["settings"]
     assert settings["kernels"] == dict(bind(CPU, torch.float32).names)
     assert settings["streaming"]["chunk"] == 2
+    assert "CUDA graphs need an NVIDIA GPU" in settings["forwards"]
     assert {"dit_fps", "e2e_fps", "text encoder", "cold"} <= result["counted"].keys()
 
 
