@@ -27,7 +27,8 @@ from longtake.app.recording import Recording
 from longtake.app.snapshots import read_snapshot, write_snapshot
 from longtake.app.stored import read_take
 from longtake.models.folder import folder_digest
-from longtake.models.video.generator import FilmState, VideoGenerator
+from longtake.models.video.film import FilmState
+from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.load import load_generator
 from longtake.models.video.lora import LoRA, read_lora
 from longtake.models.video.spelling import Spelling

@@ -33,7 +33,8 @@ from longtake.benchmarks.random_model import (
 from longtake.benchmarks.report import show, write_result
 from longtake.kernels import bind
 from longtake.models.video.codec import VideoCodec
-from longtake.models.video.generator import FilmState, VideoGenerator
+from longtake.models.video.film import FilmState
+from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.load import load_generator
 from longtake.models.video.recorded import describe
 from longtake.models.video.tiny_codec import TinyCodec

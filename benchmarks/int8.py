@@ -23,7 +23,8 @@ from torch import Tensor
 
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
 from longtake.benchmarks.report import show, write_result
-from longtake.models.video.generator import FilmState, VideoGenerator
+from longtake.models.video.film import FilmState
+from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.load import load_generator
 from longtake.weights import GENERATOR
 

@@ -100,6 +100,7 @@ _ONE_CALL = ("rms_norm", "gated_add", "gelu")
 _TRITON = {
     "block_attention": "triton_attention",
     "block_attention_int8": "triton_attention",
+    "rope": "triton_rope",
     "layer_norm": "triton_rows",
     "modulate": "triton_rows",
     "gated_layer_norm": "triton_rows",

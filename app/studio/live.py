@@ -23,7 +23,7 @@ from longtake.app.studio.failures import failure
 from longtake.app.studio.outgoing import Item, Outgoing
 from longtake.app.studio.watching import LiveWatch
 from longtake.app.takes import TakesFolder
-from longtake.models.video.generator import FilmState
+from longtake.models.video.film import FilmState
 from longtake.streaming import (
     Applied,
     Boundary,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import groupby
 from typing import Any, Literal
@@ -16,58 +16,19 @@ from longtake.models.memory import Need, tells_of_memory
 from longtake.models.video import sampler
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.conditions import Modulation
+from longtake.models.video.film import FilmState
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.recorded import Forward, RecordedForwards, recorder_for
 from longtake.models.video.settings import Settings, StreamingConfig, check_event
 from longtake.models.video.text import TextEncoder, add_prompt
 from longtake.models.video.transfer import Outlet, to_device
-from longtake.models.video.transformer import SelfAttention, TextKV, WanTransformer
+from longtake.models.video.transformer import SelfAttention, WanTransformer
 from longtake.models.video.transition import Transition
 from longtake.streaming import Event, InputFrame, Spec, Step, Tensors
 
 MODULATIONS = 64
 """That are kept: a few for each number of steps that films of late were made with."""
-
-
-@dataclass
-class FilmState:
-    """All that changes while a film is made.
-
-    Attributes:
-        seed: of its noise.
-        settings: in force.
-        prompts: that are read together, oldest first; the last is in force, or taking over.
-        embeddings: in force: the prompts', or on the way to them, [1, text_tokens, text_dim].
-        text: their keys and values.
-        cache: self-attention's.
-        decoder: the codec's state.
-        forwards: what runs the transformer.
-        chunk: index of the next chunk.
-        frame: number of the next latent frame.
-        origin: number of the first latent frame since the start or the last flush.
-        history: clean latents by frame number, [1, channels, 1, h, w] each: the first ``sink``
-            and the last ``sink + window`` since the origin.
-        transition: to the newest prompt, until a chunk has begun under it alone.
-        pending: what to do to the cache before the next chunk.
-        work: the chunk being made, suspended between two forwards.
-    """
-
-    seed: int
-    settings: Settings
-    prompts: tuple[str, ...]
-    embeddings: Tensor
-    text: TextKV
-    cache: KVCache
-    decoder: Any
-    forwards: RecordedForwards
-    chunk: int = 0
-    frame: int = 0
-    origin: int = 0
-    history: dict[int, Tensor] = field(default_factory=dict)
-    transition: Transition | None = None
-    pending: Literal["recache", "resize", "flush"] | None = None
-    work: Iterator[Step] | None = None
 
 
 class VideoGenerator:
@@ -269,13 +230,13 @@ class VideoGenerator:
         config = self.config
         frames = range(state.frame, state.frame + config.chunk)
         levels = sampler.sigmas(state.settings.steps, config.shift)
-        latents = self._noise(state, 0)
+        latents = self._noise(state, state.chunk, 0) if state.noise is None else state.noise
         state.cache.stage(frames)
         for index, sigma in enumerate(levels):
             flow = self._flow(state, latents, sigma, state.cache.at_step(index))
             latents = sampler.clean(latents, flow, sigma)
             if index + 1 < len(levels):
-                fresh = self._noise(state, index + 1)
+                fresh = self._noise(state, state.chunk, index + 1)
                 latents = sampler.renoise(latents, fresh, levels[index + 1])
             yield Step()
         # Decoded before the cache is written, so that a viewer sees the chunk a forward sooner; or,
@@ -287,11 +248,13 @@ class VideoGenerator:
                 sent.append(self.outlet.send(pictures))
             yield Step(media=() if self.outlet.runs_beside else sent.pop().media())
         self._write_keys(state, latents)
+        # Drawn while the device is busy: when the frames are there, it may have nothing to do.
+        ahead = self._noise(state, state.chunk + 1, 0) if sent else None
         for late in sent:
             yield Step(media=late.media())
         # From here on nothing fails: the state moves from one boundary to the next at once.
         state.cache.commit()
-        state.decoder = decoder
+        state.decoder, state.noise = decoder, ahead
         self._remember(state, frames, latents)
         state.frame += config.chunk
         state.chunk += 1
@@ -383,11 +346,11 @@ class VideoGenerator:
             self._modulations[sigma, frames] = made
         return self._modulations[sigma, frames]
 
-    def _noise(self, state: FilmState, step: int) -> Tensor:
+    def _noise(self, state: FilmState, chunk: int, step: int) -> Tensor:
         config, spatial = self.config, self.codec.spatial
         channels = self.transformer.config.in_channels
         shape = (1, channels, config.chunk, config.height // spatial, config.width // spatial)
-        return to_device(sampler.noise(shape, state.seed, state.chunk, step), self.device)
+        return to_device(sampler.noise(shape, state.seed, chunk, step), self.device)
 
     def _remember(self, state: FilmState, frames: range, latents: Tensor) -> None:
         state.history.update(zip(frames, latents.split(1, 2), strict=True))

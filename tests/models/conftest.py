@@ -15,7 +15,8 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.kernels import Kernels, bind
 from longtake.kernels.registry import OPERATIONS
-from longtake.models.video.generator import FilmState, StreamingConfig, VideoGenerator
+from longtake.models.video.film import FilmState
+from longtake.models.video.generator import StreamingConfig, VideoGenerator
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.radial import radial_map
 from longtake.models.video.text import TextEncoder

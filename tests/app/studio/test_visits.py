@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from longtake.app import wire
-from longtake.models.video.generator import FilmState
+from longtake.models.video.film import FilmState
 
 CHUNK = 8
 
