@@ -319,7 +319,9 @@ class VideoGenerator:
     def _flow(
         self, state: FilmState, latents: Tensor, sigma: float, attention: SelfAttention
     ) -> Tensor:
-        forward = partial(self.transformer.flow, text=state.text, attention=attention)
+        def forward(latents: Tensor, modulation: Modulation) -> Tensor:
+            return self.transformer.flow(latents, modulation, state.text, attention)
+
         name = "flow" if attention is state.cache else "dense flow"
         flow = self._forward(state, name, forward, latents, sigma)
         assert flow is not None
@@ -327,7 +329,10 @@ class VideoGenerator:
 
     def _write_keys(self, state: FilmState, latents: Tensor) -> None:
         """Make clean latents the staged frames of the cache, under the prompt in force."""
-        forward = partial(self.transformer.remember, text=state.text, memory=state.cache)
+
+        def forward(latents: Tensor, modulation: Modulation) -> None:
+            self.transformer.remember(latents, modulation, state.text, state.cache)
+
         self._forward(state, "remember", forward, latents, 0.0)
 
     def _forward(

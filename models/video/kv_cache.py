@@ -270,7 +270,8 @@ class KVCache:
             rows = len(made.counts) // len(self._staged) * len(slots)
             keys = made.keys.new_zeros((rows, made.keys.shape[1]), device=self._keys.device)
             self._map_all = BlockMap(keys, keys.new_zeros(rows), made.size)
-        kept = BlockMap(*(each[: len(made.counts)] for each in self._map_all[:2]), made.size)
+        rows = len(made.counts)
+        kept = BlockMap(self._map_all.keys[:rows], self._map_all.counts[:rows], made.size)
         kept.keys.copy_(to_device(made.keys, self._keys.device))
         kept.counts.copy_(to_device(made.counts, self._keys.device))
         return kept
