@@ -22,6 +22,7 @@ COMMANDS = {
     "models": ("longtake.app.list_models", "list_models"),
     "convert": ("longtake.app.convert", "convert"),
     "doctor": ("longtake.app.doctor", "doctor"),
+    "bench": ("longtake.benchmarks.bench", "bench"),
 }
 """Where each is run, but for ``generate``, which is told when it all began."""
 

@@ -1,4 +1,4 @@
-"""The command line's options about models: which one, ``models`` and ``doctor``."""
+"""The command line's options about models: which one, ``models``, ``doctor`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -126,6 +126,37 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="of this model alone")
     _add_shape(parser)
     _add_text(parser)
+    add_device(parser)
+
+
+def add_bench(parser: argparse.ArgumentParser) -> None:
+    """Of ``bench``."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="default: random weights in the shape of Wan 2.1 1.3B, at 832x480",
+    )
+    what.add_argument(
+        "--toy", action="store_true", help="random weights in a shape that measures nothing"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="of video for each number (default: 60)"
+    )
+    parser.add_argument(
+        "--kernels",
+        type=int,
+        default=200,
+        metavar="N",
+        help="calls that each kernel is the median of; 0 leaves kernels out (default: 200)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="default: docs/results/bench_cpu.json, or _cuda",
+    )
     add_device(parser)
 
 

@@ -6,7 +6,13 @@ import argparse
 from contextlib import suppress
 from pathlib import Path
 
-from longtake.app.model_options import add_device, add_doctor, add_model, add_models
+from longtake.app.model_options import (
+    add_bench,
+    add_device,
+    add_doctor,
+    add_model,
+    add_models,
+)
 
 # Seconds; nobody waits for longer than four months.
 LONGEST = 10_000_000
@@ -70,6 +76,15 @@ def parser() -> argparse.ArgumentParser:
             help="say what this machine can do, and which models fit on it",
             description="Say what this machine is, which kernels and codecs it has, and which "
             "models fit on it, with which setting.",
+        )
+    )
+    add_bench(
+        commands.add_parser(
+            "bench",
+            help="measure how fast films are made here, as a whole and part by part",
+            description="Measure how fast films are made on this machine: the transformer alone, "
+            "decoding alone, both together, the first frame, a new prompt, every kernel. Writes "
+            "JSON that says what was counted.",
         )
     )
     return top

@@ -67,7 +67,7 @@ from longtake.training.valley.world import (
 )
 from longtake.weights import GENERATOR, JUDGE
 
-MODULE = "longtake.benchmarks.bundled"
+PROGRAM = "-m longtake.benchmarks.bundled"
 FILMS = 200
 SHARES = {
     "codec": 0.64,
@@ -289,8 +289,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
             metrics |= PARTS[name](bench)
             seconds = round(time.perf_counter() - began)
             weights = model.conditions["weights"]
-            parts[name] = origin(MODULE, device) | {"weights": weights, "seconds": seconds}
-            write_result(options.out, MODULE, device, metrics, parts=parts)
+            parts[name] = origin(PROGRAM, device) | {"weights": weights, "seconds": seconds}
+            write_result(options.out, PROGRAM, device, metrics, parts=parts)
             print(f"{name}: {seconds} s", flush=True)
     result = json.loads(options.out.read_text("utf-8"))
     pictures = [bench.picture(name) for name in ("films", "switches", "ablation")]

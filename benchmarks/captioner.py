@@ -56,7 +56,7 @@ from longtake.training.valley.script import Scripts, draw_scripts
 from longtake.training.valley.world import RATE
 from longtake.weights import CAPTIONER, GENERATOR, JUDGE
 
-MODULE = "longtake.benchmarks.captioner"
+PROGRAM = "-m longtake.benchmarks.captioner"
 SECONDS = 60
 """Length of a clip of the valley."""
 SHORT = 6
@@ -264,8 +264,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metrics |= measured
         seconds = round(time.perf_counter() - began)
         made = {"weights": weights, "clips": options.clips, "seconds": seconds}
-        parts[name] = origin(MODULE, device) | made
-        write_result(options.out, MODULE, device, metrics, parts=parts)
+        parts[name] = origin(PROGRAM, device) | made
+        write_result(options.out, PROGRAM, device, metrics, parts=parts)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def main() -> None:
         for key in ("fps", "first_frame_s", "switch_s", "load_s", "peak_memory_mb"):
             metrics[name + key] = statistics.median(film[key] for film in films)
     metrics |= memory_growth(options.minutes)
-    write_result(options.out, "longtake.benchmarks.film", torch.device("cpu"), metrics)
+    write_result(options.out, "-m longtake.benchmarks.film", torch.device("cpu"), metrics)
     show(metrics)
 
 

@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dtype = choose_dtype(options.dtype, device)
     metrics = measure(options.model, device, dtype, options.chunks, options.seed)
     out = options.out or Path(f"docs/results/int8_{device.type}.json")
-    write_result(out, "longtake.benchmarks.int8", device, metrics)
+    write_result(out, "-m longtake.benchmarks.int8", device, metrics)
     show(metrics)
 
 

@@ -312,7 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with torch.inference_mode():
         metrics = measure(SHAPES[name], device, dtype, options.repeats, side)
     out = options.out or Path(f"docs/results/kernels_{device.type}.json")
-    write_result(out, "longtake.benchmarks.kernels", device, metrics, shapes=name)
+    write_result(out, "-m longtake.benchmarks.kernels", device, metrics, shapes=name)
     show(metrics)
 
 

@@ -15,18 +15,18 @@ import torch
 from longtake.app.devices import hardware
 
 
-def origin(module: str, device: torch.device) -> dict[str, Any]:
+def origin(program: str, device: torch.device) -> dict[str, Any]:
     """What made a result: ``hardware``, ``versions``, ``command``; see :func:`write_result`."""
     return {
         "hardware": hardware(device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        "command": shlex.join(["python", *program.split(), *sys.argv[1:]]),
     }
 
 
 def write_result(
     path: Path,
-    module: str,
+    program: str,
     device: torch.device,
     metrics: Mapping[str, float],
     **more: object,
@@ -35,13 +35,13 @@ def write_result(
 
     Args:
         path: the file, replaced at once; its folder is made if need be.
-        module: whose ``python -m`` command, with this process's arguments, made it.
+        program: that Python ran with this process's arguments: ``-m longtake.benchmarks.film``.
         device: measured on.
         metrics: numbers by name.
         more: JSON-like values to be written beside them.
     """
     rounded = {name: round(value, 4) for name, value in metrics.items()}
-    result = {**origin(module, device), "metrics": rounded, **more}
+    result = {**origin(program, device), "metrics": rounded, **more}
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside it first: whoever stops a benchmark half-way keeps what was measured before.
     half = path.with_suffix(".part")

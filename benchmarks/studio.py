@@ -158,7 +158,7 @@ def main() -> None:
         watched(url, options.browser) as page,
     ):
         metrics = change_prompts(page, options.changes) | play(page, server, options.minutes)
-    write_result(options.out, "longtake.benchmarks.studio", torch.device("cpu"), metrics)
+    write_result(options.out, "-m longtake.benchmarks.studio", torch.device("cpu"), metrics)
     show(metrics)
 
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from longtake.kernels.choice import AttentionShape, fastest_attention
 from longtake.kernels.reference import BlockMap, Quantized
 from longtake.kernels.registry import Implementation, Kernels, bind, implementations
 
-__all__ = ["BlockMap", "Implementation", "Kernels", "Quantized", "bind", "implementations"]
+__all__ = [
+    "AttentionShape",
+    "BlockMap",
+    "Implementation",
+    "Kernels",
+    "Quantized",
+    "bind",
+    "fastest_attention",
+    "implementations",
+]

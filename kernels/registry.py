@@ -57,7 +57,8 @@ class Implementation:
     Attributes:
         operation: the name of a field of :class:`Kernels`.
         name: unique within the operation, e.g. ``"cpu"``.
-        module: of this package; it has a function of the operation's name.
+        module: of this package.
+        function: in the module; of the operation's name where it is not given.
         devices: the device types it runs on; empty means any.
         dtypes: the dtypes of activations it runs on; empty means any.
         library: that has to be installed, if any.
@@ -66,6 +67,7 @@ class Implementation:
     operation: str
     name: str
     module: str
+    function: str | None = None
     devices: tuple[str, ...] = ()
     dtypes: tuple[torch.dtype, ...] = ()
     library: str | None = None
@@ -74,7 +76,7 @@ class Implementation:
     def run(self) -> Callable[..., Any]:
         """The function itself; its module is imported only now, as its library may be missing."""
         module = import_module(f"longtake.kernels.{self.module}")
-        function: Callable[..., Any] = getattr(module, self.operation)
+        function: Callable[..., Any] = getattr(module, self.function or self.operation)
         return function
 
     def refusal(self, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -98,6 +100,7 @@ _ONE_CALL = ("rms_norm", "gated_add", "gelu")
 _TRITON = {
     "block_attention": "triton_attention",
     "block_attention_int8": "triton_attention",
+    "rope": "triton_rope",
     "layer_norm": "triton_rows",
     "modulate": "triton_rows",
     "gated_layer_norm": "triton_rows",
@@ -110,6 +113,7 @@ _TRITON = {
     "gelu_int8": "triton_rows",
     "int8_linear": "triton_gemm",
 }
+_HALVES = (torch.bfloat16, torch.float16)
 # Later entries win where they can run; the reference always can.
 _IMPLEMENTATIONS = (
     *(Implementation(op, "reference", "reference") for op in OPERATIONS),
@@ -118,6 +122,11 @@ _IMPLEMENTATIONS = (
         for op in OPERATIONS
         if op not in _REFERENCE_ONLY
     ),
+    *(
+        Implementation("attention", name, "sdpa", name, ("cuda",), _HALVES)
+        for name in ("cudnn", "flash")
+    ),
+    Implementation("attention", "efficient", "sdpa", "efficient", ("cuda",)),
     Implementation("attention", "sdpa", "cpu", devices=("cuda", "mps")),
     # It asks the host what is seen, which a GPU that is to run ahead cannot wait for.
     Implementation("block_attention", "sdpa", "cpu", devices=("mps",)),

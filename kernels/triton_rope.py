@@ -1,4 +1,4 @@
-"""A Triton kernel between projections and attention: norm, rotation, cache write."""
+"""Triton kernels between projections and attention: norm, rotation, cache write."""
 
 from __future__ import annotations
 
@@ -49,6 +49,26 @@ def _norm_rope_write(
 
 
 @triton.jit
+def _rope(
+    x: tl.tensor,
+    rotation: tl.tensor,
+    out: tl.tensor,
+    tokens: int,
+    channels: int,
+    HEAD: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """One token, all heads."""
+    row = tl.program_id(0).to(tl.int64)
+    channel = tl.arange(0, BLOCK)
+    inside = channel < channels
+    at = row * channels + channel
+    turns = tl.load(rotation + row % tokens * HEAD + channel % HEAD, inside, 0.0)
+    turned = _rotated(tl.load(x + at, inside, 0.0).to(tl.float32), turns, BLOCK)
+    tl.store(out + at, turned.to(out.dtype.element_ty), inside)
+
+
+@triton.jit
 def _turned(
     x: tl.tensor,
     weight: tl.tensor,
@@ -62,10 +82,28 @@ def _turned(
     wide = tl.load(x, inside, 0.0).to(tl.float32)
     normed = wide * tl.rsqrt(tl.sum(wide * wide, 0) / channels + eps)
     normed *= tl.load(weight, inside, 0.0).to(tl.float32)
-    real, imaginary = tl.split(tl.reshape(normed, (BLOCK // 2, 2)))
+    return _rotated(normed, turns, BLOCK)
+
+
+@triton.jit
+def _rotated(x: tl.tensor, turns: tl.tensor, BLOCK: tl.constexpr) -> tl.tensor:
+    """Pairs of channels as complex numbers, times the turns."""
+    real, imaginary = tl.split(tl.reshape(x, (BLOCK // 2, 2)))
     cos, sin = tl.split(tl.reshape(turns, (BLOCK // 2, 2)))
     pairs = tl.join(real * cos - imaginary * sin, real * sin + imaginary * cos)
     return tl.reshape(pairs, (BLOCK,))
+
+
+def rope(x: Tensor, rotation: Tensor) -> Tensor:
+    """See :func:`reference.rope`."""
+    batch, tokens, heads, head_dim = x.shape
+    channels = heads * head_dim
+    out = torch.empty(x.shape, device=x.device, dtype=x.dtype)
+    sizes = _sizes(channels)
+    _rope[(batch * tokens,)](
+        x.contiguous(), rotation, out, tokens, channels, HEAD=head_dim, **sizes
+    )
+    return out
 
 
 def norm_rope_write(
@@ -90,7 +128,6 @@ def norm_rope_write(
     if not keys[0, 0].is_contiguous() or keys.stride() != values.stride():
         raise ValueError("keys and values have to lie alike, the tokens of a slot one by one")
     out = torch.empty(q.shape, device=q.device, dtype=q.dtype)
-    block = triton.next_power_of_2(channels)
     _norm_rope_write[(batch * tokens, 2)](
         q.contiguous(),
         k.contiguous(),
@@ -109,7 +146,11 @@ def norm_rope_write(
         channels,
         eps,
         HEAD=head_dim,
-        BLOCK=block,
-        num_warps=min(max(block // 512, 1), 16),
+        **_sizes(channels),
     )
     return out
+
+
+def _sizes(channels: int) -> dict[str, int]:
+    block = triton.next_power_of_2(channels)
+    return {"BLOCK": block, "num_warps": min(max(block // 512, 1), 16)}

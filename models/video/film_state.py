@@ -10,6 +10,7 @@ from torch import Tensor
 
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.kv_cache import KVCache
+from longtake.models.video.recorded import RecordedForwards
 from longtake.models.video.settings import Settings
 from longtake.models.video.transformer import TextKV
 from longtake.models.video.transition import Transition
@@ -28,6 +29,7 @@ class FilmState:
         text: their keys and values.
         cache: self-attention's.
         decoder: the codec's state.
+        forwards: what runs the transformer.
         chunk: index of the next chunk.
         frame: number of the next latent frame.
         origin: number of the first latent frame since the start or the last flush.
@@ -37,6 +39,7 @@ class FilmState:
             chunks of them, [1, channels, frames, h, w]; None once there are no more.
         transition: to the newest prompt, until a chunk has begun under it alone.
         pending: what to do to the cache before the next chunk.
+        noise: of the next chunk's first step, where it was drawn ahead.
         work: the chunk being made, suspended between two forwards.
     """
 
@@ -47,6 +50,7 @@ class FilmState:
     text: TextKV
     cache: KVCache
     decoder: Any
+    forwards: RecordedForwards
     chunk: int = 0
     frame: int = 0
     origin: int = 0
@@ -54,6 +58,7 @@ class FilmState:
     start: Tensor | None = None
     transition: Transition | None = None
     pending: Literal["recache", "resize", "flush"] | None = None
+    noise: Tensor | None = None
     work: Iterator[Step] | None = None
 
     def save(self, codec: VideoCodec) -> tuple[Tensors, dict[str, Any]]:

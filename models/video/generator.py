@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -14,14 +15,20 @@ from longtake.kernels import Kernels
 from longtake.models.memory import Need, tells_of_memory
 from longtake.models.video import sampler
 from longtake.models.video.codec import VideoCodec
+from longtake.models.video.conditions import Modulation
 from longtake.models.video.film_state import FilmState
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.memory import FilmSizes
+from longtake.models.video.recorded import Forward, RecordedForwards, recorder_for
 from longtake.models.video.settings import Settings, StreamingConfig, check_event
 from longtake.models.video.text import PromptEncoder, add_prompt
+from longtake.models.video.transfer import Outlet, to_device
 from longtake.models.video.transformer import SelfAttention, WanTransformer
 from longtake.models.video.transition import Transition
 from longtake.streaming import Event, InputFrame, Spec, Step, StreamError, Tensors
+
+MODULATIONS = 64
+"""That are kept: a few for each number of steps that films of late were made with."""
 
 
 class VideoGenerator:
@@ -58,11 +65,21 @@ class VideoGenerator:
         self.dtype = dtype
         self.spec = Spec(config.rate, config.chunk * codec.temporal, config.chunk)
         self.defaults = Settings(config.steps, config.sink, config.window)
+        self.outlet = Outlet(device)
+        self.recorder = partial(recorder_for, device)
+        self._modulations: dict[tuple[float, int], Modulation] = {}
 
     @property
     def session_need(self) -> Need:
         """Memory that a film takes, at the window and the sink that it begins with."""
         return FilmSizes(self.transformer.config, self.codec, self.config, self.dtype).session_need
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens in a latent frame."""
+        pixels = self.codec.spatial
+        _, high, wide = self.transformer.config.patch_size
+        return self.config.height // (pixels * high), self.config.width // (pixels * wide)
 
     @tells_of_memory
     @torch.inference_mode()
@@ -73,7 +90,8 @@ class VideoGenerator:
         cache = self._new_cache(settings)
         embeddings = self._read([prompt])
         text = self.transformer.encode_text(embeddings)
-        return FilmState(seed, settings, (prompt,), embeddings, text, cache, self.codec.start())
+        parts = (embeddings, text, cache, self.codec.start(), RecordedForwards(self.recorder()))
+        return FilmState(seed, settings, (prompt,), *parts)
 
     def start_frames(self, chunks: int) -> int:
         """Pictures that fill a film's first chunks, ``chunks`` of them."""
@@ -168,6 +186,9 @@ class VideoGenerator:
                 if key.startswith(f"{name}/")
             }
 
+        # Where decoding runs, which is where their memory is taken again.
+        with self.outlet.decoding():
+            decoder = self.codec.load(group("decoder"), values["decoder"])
         settings = Settings(**values["settings"])
         cache = self._new_cache(replace(settings, **values["cache_sizes"]))
         cache.load(group("cache"), values["cache"])
@@ -185,7 +206,8 @@ class VideoGenerator:
             embeddings=embeddings,
             text=self.transformer.encode_text(embeddings),
             cache=cache,
-            decoder=self.codec.load(group("decoder"), values["decoder"]),
+            decoder=decoder,
+            forwards=RecordedForwards(self.recorder()),
             chunk=values["chunk"],
             frame=values["frame"],
             origin=values["origin"],
@@ -207,15 +229,22 @@ class VideoGenerator:
             latents = yield from self._denoised(state)
         else:
             latents = state.start[:, :, : config.chunk]
-        # Decoded before the cache is written, so that a viewer sees the chunk a forward sooner.
-        decoder = state.decoder
+        # Decoded before the cache is written, so that a viewer sees the chunk a forward sooner; or,
+        # on a device that does both at a time, waited for when both have been started.
+        decoder, sent = state.decoder, []
         for latent in latents.split(1, dim=2):
-            pictures, decoder = self.codec.decode(latent.to(self.dtype), decoder)
-            yield Step(media=_as_media(pictures))
-        self._flow(state, latents, 0.0)
+            with self.outlet.decoding():
+                pictures, decoder = self.codec.decode(latent.to(self.dtype), decoder)
+                sent.append(self.outlet.send(pictures))
+            yield Step(media=() if self.outlet.runs_beside else sent.pop().media())
+        self._write_keys(state, latents)
+        # Drawn while the device is busy: when the frames are there, it may have nothing to do.
+        ahead = self._noise(state, state.chunk + 1, 0) if sent else None
+        for late in sent:
+            yield Step(media=late.media())
         # From here on nothing fails: the state moves from one boundary to the next at once.
         state.cache.commit()
-        state.decoder = decoder
+        state.decoder, state.noise = decoder, ahead
         self._remember(state, frames, latents)
         if state.start is not None:
             rest = state.start[:, :, config.chunk :]
@@ -226,12 +255,12 @@ class VideoGenerator:
     def _denoised(self, state: FilmState) -> Generator[Step, None, Tensor]:
         """A chunk's clean latents, from noise; yields after each forward."""
         levels = sampler.sigmas(state.settings.steps, self.config.shift)
-        latents = self._noise(state, 0)
+        latents = self._noise(state, state.chunk, 0) if state.noise is None else state.noise
         for index, sigma in enumerate(levels):
             flow = self._flow(state, latents, sigma, state.cache.at_step(index))
             latents = sampler.clean(latents, flow, sigma)
             if index + 1 < len(levels):
-                fresh = self._noise(state, index + 1)
+                fresh = self._noise(state, state.chunk, index + 1)
                 latents = sampler.renoise(latents, fresh, levels[index + 1])
             yield Step()
         return latents
@@ -244,7 +273,11 @@ class VideoGenerator:
         """
         assert state.transition is not None
         state.embeddings = state.transition.at(state.chunk)
-        state.text = self.transformer.encode_text(state.embeddings)
+        text = self.transformer.encode_text(state.embeddings)
+        # Where it was, as recorded forwards read it there.
+        for kept, new in zip(state.text, text, strict=True):
+            kept[0].copy_(new[0])
+            kept[1].copy_(new[1])
         if state.transition.is_over(state.chunk):
             state.transition = None
         if state.settings.switch == "recache" and state.pending is None:
@@ -284,32 +317,55 @@ class VideoGenerator:
         groups = [list(g) for _, g in groupby(frames, lambda f: f // chunk if causal else 0)]
         for index, group in enumerate(groups):
             state.cache.stage(group)
-            self._flow(state, torch.cat([state.history[frame] for frame in group], 2), 0.0)
+            self._write_keys(state, torch.cat([state.history[frame] for frame in group], 2))
             upcoming = len(groups[index + 1]) if index + 1 < len(groups) else None
             state.cache.commit(upcoming)
             yield Step()
 
     def _flow(
-        self,
-        state: FilmState,
-        latents: Tensor,
-        sigma: float,
-        attention: SelfAttention | None = None,
+        self, state: FilmState, latents: Tensor, sigma: float, attention: SelfAttention
     ) -> Tensor:
-        timesteps = torch.full((1, latents.shape[2]), 1000 * sigma, device=self.device)
-        given = latents.to(self.dtype), timesteps, state.text
-        flow: Tensor = self.transformer(*given, attention or state.cache)
+        def forward(latents: Tensor, modulation: Modulation) -> Tensor:
+            return self.transformer.flow(latents, modulation, state.text, attention)
+
+        name = "flow" if attention is state.cache else "dense flow"
+        flow = self._forward(state, name, forward, latents, sigma)
+        assert flow is not None
         return flow.float()
 
     def _read(self, prompts: Sequence[str]) -> Tensor:
         """Embeddings, wherever and in whatever precision the text encoder is."""
         return self.text_encoder(prompts).to(self.device, self.dtype)
 
-    def _noise(self, state: FilmState, step: int) -> Tensor:
+    def _write_keys(self, state: FilmState, latents: Tensor) -> None:
+        """Make clean latents the staged frames of the cache, under the prompt in force."""
+
+        def forward(latents: Tensor, modulation: Modulation) -> None:
+            self.transformer.remember(latents, modulation, state.text, state.cache)
+
+        self._forward(state, "remember", forward, latents, 0.0)
+
+    def _forward(
+        self, state: FilmState, name: str, forward: Forward, latents: Tensor, sigma: float
+    ) -> Tensor | None:
+        inputs = (latents.to(self.dtype), self._modulation(sigma, latents.shape[2]))
+        return state.forwards(name, forward, *inputs, state.text, state.cache)
+
+    def _modulation(self, sigma: float, frames: int) -> Modulation:
+        """The same for every chunk, so it is kept."""
+        if (sigma, frames) not in self._modulations:
+            if len(self._modulations) == MODULATIONS:
+                self._modulations.clear()
+            timesteps = torch.full((1, frames), 1000 * sigma, device=self.device)
+            made = self.transformer.modulation(timesteps, self.dtype)
+            self._modulations[sigma, frames] = made
+        return self._modulations[sigma, frames]
+
+    def _noise(self, state: FilmState, chunk: int, step: int) -> Tensor:
         config, spatial = self.config, self.codec.spatial
         channels = self.transformer.config.in_channels
         shape = (1, channels, config.chunk, config.height // spatial, config.width // spatial)
-        return sampler.noise(shape, state.seed, state.chunk, step).to(self.device)
+        return to_device(sampler.noise(shape, state.seed, chunk, step), self.device)
 
     def _remember(self, state: FilmState, frames: range, latents: Tensor) -> None:
         state.history.update(zip(frames, latents.split(1, 2), strict=True))
@@ -318,25 +374,14 @@ class VideoGenerator:
             del state.history[frame]
 
     def _new_cache(self, settings: Settings) -> KVCache:
-        config = self.config
-        pixels = self.codec.spatial
-        _, high, wide = self.transformer.config.patch_size
-        grid = (config.height // (pixels * high), config.width // (pixels * wide))
-        sizes = CacheSettings(
-            settings.sink, settings.window, config.chunk, config.positions, config.radial
-        )
-        return KVCache(self.transformer.config, sizes, grid, self.kernels, self.device, self.dtype)
+        chunk, positions = self.config.chunk, self.config.positions
+        window = (settings.sink, settings.window)
+        sizes = CacheSettings(*window, chunk, positions, self.config.radial)
+        where = (self.device, self.dtype)
+        return KVCache(self.transformer.config, sizes, self.token_grid, self.kernels, *where)
 
 
 def _newest_run(frames: list[int], most: int) -> list[int]:
     """The newest frames, at most so many, back to the first gap (a resize may have left one)."""
     run = [frame for back, frame in enumerate(reversed(frames)) if frame + back == frames[-1]]
     return run[:most][::-1]
-
-
-def _as_media(pictures: Tensor) -> tuple[tuple[Tensor, int], ...]:
-    """[1, time, 3, H, W] in [0, 1] -> one item of uint8 frames, or none."""
-    if not pictures.shape[1]:
-        return ()
-    frames = pictures[0].float().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    return ((frames.contiguous().cpu(), frames.shape[0]),)

@@ -19,6 +19,7 @@ from torch import Tensor
 from longtake.kernels import BlockMap, Kernels
 from longtake.models.video.radial import RadialSettings, radial_map
 from longtake.models.video.rope import RotaryEmbedding
+from longtake.models.video.transfer import to_device
 from longtake.models.video.transformer import Norms, SelfAttention, TransformerConfig
 from longtake.streaming import Budget, Rule, Span
 
@@ -85,7 +86,10 @@ class KVCache:
         self.budget = Budget({"frame": Rule(settings.sink, settings.window)})
         self._kernels = kernels
         self._grid = grid
-        self._rope = RotaryEmbedding(config.attention_head_dim)
+        # On the device, as to be made on the host and copied takes longer than a denoising step's
+        # kernels take to be started; a Mac's has no float64.
+        where = torch.device("cpu") if device.type == "mps" else device
+        self._rope = RotaryEmbedding(config.attention_head_dim, where)
         self._frame_tokens = grid[0] * grid[1]
         head = (config.num_attention_heads, config.attention_head_dim)
 
@@ -99,10 +103,14 @@ class KVCache:
         self._sink_positions: list[int] = []
         self._staged: list[int] = []
         self._staged_slots: list[int] = []
-        self._written = torch.empty(0, dtype=torch.int64)
-        self._read: slice | list[int] = []
+        # Of the staged frames, from the start: recorded forwards read them where they were.
+        self._written_all = torch.zeros(settings.slots, dtype=torch.int64, device=device)
+        pairs = (settings.slots * self._frame_tokens, config.attention_head_dim // 2, 2)
+        self._rotation_all = torch.zeros(pairs, device=device)
+        self._written, self._rotation = self._written_all[:0], self._rotation_all[:0]
+        self._read: slice | Tensor = slice(0)
         self._blocks: BlockMap | None = None
-        self._rotation = torch.empty(0)
+        self._map_all: BlockMap | None = None
 
     @property
     def frames(self) -> list[int]:
@@ -113,6 +121,16 @@ class KVCache:
     def bytes(self) -> int:
         """Memory taken, whatever is held."""
         return self._keys.nbytes + self._values.nbytes + self._raw_sinks.nbytes
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether a chunk is staged that fills the cache.
+
+        Then every forward runs the same operations on the same memory, whatever the chunk.
+        """
+        full = isinstance(self._read, slice) and self._read.stop == self.settings.slots
+        filled = len(self.frames) >= self.settings.sink
+        return full and filled and len(self._staged) == self.settings.chunk
 
     def stage(self, frames: Iterable[int]) -> None:
         """Choose slots and positions for frames to come; what was staged before is forgotten.
@@ -129,14 +147,17 @@ class KVCache:
         if len(free) < len(staged):
             raise ValueError(f"{len(staged)} frames do not fit in {len(free)} free slots")
         self._staged, self._staged_slots = staged, free[: len(staged)]
-        self._written = torch.tensor(self._staged_slots, device=self._keys.device)
+        self._written = self._written_all[: len(staged)]
+        self._written.copy_(self._indices(self._staged_slots))
         taken = sorted(set(range(len(self._table))) - set(free[len(self._staged) :]))
         # In the common case a slice, which reads without a copy.
-        self._read = slice(len(taken)) if taken == list(range(len(taken))) else taken
+        first = taken == list(range(len(taken)))
+        self._read = slice(len(taken)) if first else self._indices(taken)
         held = self.frames
         positions = self._positions(held + self._staged)
         self._rotate_sinks(held[: self.settings.sink], positions)
-        self._rotation = self._rotations(positions[len(held) :])
+        self._rotation = self._rotation_all[: len(staged) * self._frame_tokens]
+        self._rotation.copy_(self._rotations(positions[len(held) :]))
         self._blocks = self._map(held)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
@@ -154,21 +175,31 @@ class KVCache:
         radial = self.settings.radial
         return self.dense if radial and step < radial.dense_steps else self
 
+    def write(self, layer: int, k: Tensor, v: Tensor, norms: Norms) -> None:
+        """Overwrite the staged slots of one layer; what is attended to is of no interest."""
+        # Keys in the place of queries: rotated in vain, which no one notices.
+        self._put(layer, k, k, v, norms._replace(q=norms.k))
+
     def _attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms, blocks: BlockMap | None
     ) -> Tensor:
-        ops = self._kernels
+        turned = self._put(layer, q, k, v, norms)
         keys, values = self._keys[layer], self._values[layer]
+        if blocks is not None:
+            return self._kernels.block_attention(turned, keys, values, blocks)
+        seen = (each[:, self._read].flatten(1, 2) for each in (keys, values))
+        return self._kernels.attention(turned, *seen)
+
+    def _put(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
+        """Write keys and values; gives the rotated queries."""
+        ops = self._kernels
         first = len(self.frames)
         if first < self.settings.sink:
             raw = k.unflatten(1, (len(self._staged), -1))[:, : self.settings.sink - first]
             sinks = self._raw_sinks[layer][:, first : first + raw.shape[1]]
             sinks.copy_(ops.rms_norm(raw.flatten(-2), norms.k, norms.eps).view_as(sinks))
-        turned = ops.norm_rope_write(q, k, v, *norms, self._rotation, keys, values, self._written)
-        if blocks is not None:
-            return ops.block_attention(turned, keys, values, blocks)
-        seen = (each[:, self._read].flatten(1, 2) for each in (keys, values))
-        return ops.attention(turned, *seen)
+        keys, values = self._keys[layer], self._values[layer]
+        return ops.norm_rope_write(q, k, v, *norms, self._rotation, keys, values, self._written)
 
     def commit(self, upcoming: int | None = None) -> None:
         """Make the staged frames part of the cache and free what the budget lets go.
@@ -235,8 +266,18 @@ class KVCache:
         sinks = (held + self._staged)[: self.settings.sink]
         chunk, tokens = self.settings.chunk, self._frame_tokens
         made = radial_map(self._staged, slots, sinks, chunk, tokens, self.settings.radial)
-        device = self._keys.device
-        return BlockMap(made.keys.to(device), made.counts.to(device), made.size)
+        if self._map_all is None:
+            rows = len(made.counts) // len(self._staged) * len(slots)
+            keys = made.keys.new_zeros((rows, made.keys.shape[1]), device=self._keys.device)
+            self._map_all = BlockMap(keys, keys.new_zeros(rows), made.size)
+        rows = len(made.counts)
+        kept = BlockMap(self._map_all.keys[:rows], self._map_all.counts[:rows], made.size)
+        kept.keys.copy_(to_device(made.keys, self._keys.device))
+        kept.counts.copy_(to_device(made.counts, self._keys.device))
+        return kept
+
+    def _indices(self, slots: list[int]) -> Tensor:
+        return to_device(torch.tensor(slots), self._keys.device)
 
     def _rotations(self, positions: list[int]) -> Tensor:
         return self._rope(positions, *self._grid).to(self._keys.device)

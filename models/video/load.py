@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from longtake.kernels import Kernels, bind, implementations
+from longtake.kernels import Kernels, bind, fastest_attention, implementations
 from longtake.models.folder import (
     load_weights,
     read_config,
@@ -77,7 +77,9 @@ def load_generator(
     sizes = film_sizes(folder, dtype, device, text)
     if changes:
         sizes = sizes.changed(changes)
-    config, kernels = sizes.config, bind(device, dtype, overrides)
+    config = sizes.config
+    measured = fastest_attention(sizes.attention_shape, device, dtype)
+    kernels = bind(device, dtype, {**measured, **(overrides or {})})
     if int8:
         _check_int8(kernels, device, overrides or {})
     with making_room(folder, sizes, device):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from longtake.kernels import AttentionShape
 from longtake.models.memory import Alternative, Need
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.kv_cache import CacheSettings
@@ -131,6 +132,17 @@ class FilmSizes:
         if self.text is None or self.beside.parts:
             return {}
         return {"text_encoder": self.setting.bytes(self.text, self.dtype)}
+
+    @property
+    def attention_shape(self) -> AttentionShape:
+        """Of self-attention over a full cache."""
+        config, sizes = self.config, self.transformer
+        return AttentionShape(
+            config.chunk * self._frame_tokens,
+            (config.sink + config.window) * self._frame_tokens,
+            sizes.num_attention_heads,
+            sizes.attention_head_dim,
+        )
 
     @property
     def _frame_tokens(self) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from longtake.models.video.transfer import to_device
+
 
 class RotaryEmbedding:
     """Rotations for tokens laid out frame by frame, row by row (Wan 2.1).
@@ -16,13 +18,17 @@ class RotaryEmbedding:
     Args:
         head_dim: channels of one attention head; its pairs are split over (t, h, w) as Wan does:
             a third each to height and width, rounded down, the rest to time.
+        device: of the tables; it has to have float64.
         theta: the base of the geometric series of frequencies.
     """
 
-    def __init__(self, head_dim: int, theta: float = 10_000.0) -> None:
+    def __init__(
+        self, head_dim: int, device: torch.device | None = None, theta: float = 10_000.0
+    ) -> None:
         space = 2 * (head_dim // 6)
+        self.device = device or torch.device("cpu")
         self.frequencies = tuple(
-            theta ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+            theta ** (-torch.arange(0, dim, 2, dtype=torch.float64, device=self.device) / dim)
             for dim in (head_dim - 2 * space, space, space)
         )
 
@@ -37,7 +43,8 @@ class RotaryEmbedding:
         Returns:
             float32, [frames * height * width, head_dim / 2, 2].
         """
-        axes = (torch.tensor(frames), torch.arange(height), torch.arange(width))
+        space = (torch.arange(size, device=self.device) for size in (height, width))
+        axes = (to_device(torch.tensor(frames), self.device), *space)
         t, h, w = (
             torch.outer(position.double(), frequency)
             for position, frequency in zip(axes, self.frequencies, strict=True)

@@ -8,13 +8,15 @@ result is that of coding the whole clip at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from longtake.models.video.transfer import Constant
 
 
 @dataclass(frozen=True)
@@ -190,8 +192,8 @@ class TinyCodec(nn.Module):
         channels = config.latent_channels
         mean = config.latents_mean or (0.0,) * channels
         std = config.latents_std or (1.0,) * channels
-        # Tuples, not buffers: they belong to the config, not to the state dict.
-        self._mean, self._std = mean, std
+        # No buffers: they belong to the config, not to the state dict.
+        self._mean, self._std = Constant(mean), Constant(std)
 
     @property
     def temporal(self) -> int:
@@ -239,8 +241,7 @@ class TinyCodec(nn.Module):
         batch, memory = frames.shape[0], [] if memory is None else memory
         x = F.pixel_unshuffle(frames.flatten(0, 1), self.config.patch_size)
         latents = _run(self.encoder, x, batch, memory).unflatten(0, (batch, -1)).transpose(1, 2)
-        mean, std = (self._statistic(each, latents) for each in (self._mean, self._std))
-        normalised: Tensor = (latents - mean) / std
+        normalised: Tensor = (latents - self._mean.like(latents)) / self._std.like(latents)
         return normalised
 
     def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
@@ -279,7 +280,7 @@ class TinyCodec(nn.Module):
         """
         state = state or self.start()
         batch = latents.shape[0]
-        raw = latents * self._statistic(self._std, latents) + self._statistic(self._mean, latents)
+        raw = latents * self._std.like(latents) + self._mean.like(latents)
         memory = list(state.memory)
         x = _run(self.decoder, raw.transpose(1, 2).flatten(0, 1), batch, memory)
         frames = F.pixel_shuffle(x, self.config.patch_size).clamp(0, 1)
@@ -296,9 +297,6 @@ class TinyCodec(nn.Module):
         """The state that :meth:`save` gave."""
         memory = [tensors[f"memory.{index}"] for index in range(len(tensors))]
         return DecoderState(memory, values["trim"])
-
-    def _statistic(self, values: Sequence[float], like: Tensor) -> Tensor:
-        return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1, 1)
 
 
 def _run(layers: nn.Sequential, x: Tensor, batch: int, memory: list[Tensor]) -> Tensor:

@@ -16,10 +16,10 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from longtake.kernels import Kernels, Quantized
 from longtake.models.quantization import Int8Linear
+from longtake.models.video.conditions import Conditions, Modulation, timestep_sinusoid
 
 TextKV = Sequence[tuple[Tensor, Tensor]]
 """For each layer the prompt's keys and values, both [batch, text_tokens, heads, head_dim]."""
@@ -94,6 +94,14 @@ class SelfAttention(Protocol):
         Returns:
             [batch, tokens, heads, head_dim].
         """
+        ...
+
+
+class Memory(SelfAttention, Protocol):
+    """One that keeps keys and values from forward to forward."""
+
+    def write(self, layer: int, k: Tensor, v: Tensor, norms: Norms) -> None:
+        """Norm, rotate and keep, without attending; the arguments are those of a call."""
         ...
 
 
@@ -220,14 +228,13 @@ class _Block(nn.Module):
 
         Args:
             x: [batch, frames, tokens of a frame, dim].
-            modulation: [batch, frames, 6, dim], before the block's own table is added.
+            modulation: this block's, [batch, frames, 6, dim].
             text_kv: this layer's keys and values of the prompt.
             layer: this block's index.
             attention: the owner of self-attention's keys.
         """
         ops, feeding, own, cross = self.kernels, self.precision, self.attn1, self.attn2
-        table = (self.scale_shift_table.float() + modulation.float()).to(x.dtype)
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = table.unsqueeze(-2).unbind(2)
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = modulation.unsqueeze(-2).unbind(2)
         frames = x.shape[1:3]
 
         h = feeding.modulate(x, shift, scale, self.eps)
@@ -245,30 +252,15 @@ class _Block(nn.Module):
         x, h = feeding.added_modulate(x, y, ffn_shift, ffn_scale, self.eps)
         return ops.gated_add(x, self.ffn(h), ffn_gate)
 
-
-class _MLP(nn.Module):
-    def __init__(self, inputs: int, dim: int) -> None:
-        super().__init__()
-        self.linear_1 = nn.Linear(inputs, dim)
-        self.linear_2 = nn.Linear(dim, dim)
-
-
-class _Conditions(nn.Module):
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.time_embedder = _MLP(config.freq_dim, config.dim)
-        self.time_proj = nn.Linear(config.dim, 6 * config.dim)
-        self.text_embedder = _MLP(config.text_dim, config.dim)
-
-    def time(self, sinusoid: Tensor) -> tuple[Tensor, Tensor]:
-        mlp = self.time_embedder
-        embedding = mlp.linear_2(F.silu(mlp.linear_1(sinusoid)))
-        return embedding, self.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
-
-    def text(self, embeddings: Tensor) -> Tensor:
-        mlp = self.text_embedder
-        out: Tensor = mlp.linear_2(F.gelu(mlp.linear_1(embeddings), approximate="tanh"))
-        return out
+    def write(self, x: Tensor, modulation: Tensor, layer: int, memory: Memory) -> None:
+        """As a forward, up to where keys and values are kept."""
+        shift, scale, *_ = modulation.unsqueeze(-2).unbind(2)
+        h = self.precision.modulate(x, shift, scale, self.eps)
+        k, v = (
+            _heads(linear(h).flatten(1, 2), self.attn1.heads)
+            for linear in (self.attn1.to_k, self.attn1.to_v)
+        )
+        memory.write(layer, k, v, self.attn1.norms)
 
 
 class WanTransformer(nn.Module):
@@ -288,7 +280,7 @@ class WanTransformer(nn.Module):
         self.patch_embedding = nn.Conv3d(
             config.in_channels, config.dim, config.patch_size, config.patch_size
         )
-        self.condition_embedder = _Conditions(config)
+        self.condition_embedder = Conditions(config.dim, config.freq_dim, config.text_dim)
         precision = _Precision.of(kernels, int8=int8)
         blocks = [_Block(config, kernels, precision) for _ in range(config.num_layers)]
         self.blocks: Sequence[_Block] = nn.ModuleList(blocks)  # type: ignore[assignment]
@@ -320,34 +312,51 @@ class WanTransformer(nn.Module):
         Returns:
             The flow, shaped as ``latents`` with ``out_channels``.
         """
-        # In training under autocast the residual stream stays as precise as the latents.
-        x = self.patch_embedding(latents).to(latents.dtype)
-        rows, columns = x.shape[-2:]
-        x = x.flatten(3).permute(0, 2, 3, 1)
-        sinusoid = timestep_sinusoid(timesteps, self.config.freq_dim).to(x.dtype)
-        embedding, modulation = self.condition_embedder.time(sinusoid)
+        modulation = self.modulation(timesteps, latents.dtype)
+        return self.flow(latents, modulation, text, attention)
+
+    def modulation(self, timesteps: Tensor, dtype: torch.dtype) -> Modulation:
+        """What frames at these timesteps are modulated by.
+
+        Args:
+            timesteps: as in :meth:`forward`.
+            dtype: of the latents.
+        """
+        sinusoid = timestep_sinusoid(timesteps, self.config.freq_dim).to(dtype)
+        embedding, projected = self.condition_embedder.time(sinusoid)
+        head = self.scale_shift_table.float() + embedding.float().unsqueeze(2)
+        blocks = [
+            (block.scale_shift_table.float() + projected.float()).to(dtype) for block in self.blocks
+        ]
+        return Modulation(blocks, head.to(dtype))
+
+    def flow(
+        self, latents: Tensor, modulation: Modulation, text: TextKV, attention: SelfAttention
+    ) -> Tensor:
+        """:meth:`forward` where the modulation is at hand."""
+        x, rows, columns = self._tokens(latents)
         for layer, block in enumerate(self.blocks):
-            x = block(x, modulation, text[layer], layer, attention)
-        table = (self.scale_shift_table.float() + embedding.float().unsqueeze(2)).to(x.dtype)
-        shift, scale = table.unsqueeze(-2).unbind(2)
+            x = block(x, modulation.blocks[layer], text[layer], layer, attention)
+        shift, scale = modulation.head.unsqueeze(-2).unbind(2)
         out = self.proj_out(self.kernels.modulate(x, shift, scale, self.config.eps))
         return _unpatchify(out, rows, columns, self.config)
 
+    def remember(
+        self, latents: Tensor, modulation: Modulation, text: TextKV, memory: Memory
+    ) -> None:
+        """A forward for what the memory keeps of it: nothing after the last layer's keys is run."""
+        x, _, _ = self._tokens(latents)
+        last = len(self.blocks) - 1
+        for layer, block in enumerate(self.blocks[:last]):
+            x = block(x, modulation.blocks[layer], text[layer], layer, memory)
+        self.blocks[last].write(x, modulation.blocks[last], last, memory)
 
-def timestep_sinusoid(timesteps: Tensor, dim: int) -> Tensor:
-    """Sinusoidal embedding, cosines first.
-
-    Args:
-        timesteps: any shape.
-        dim: even.
-
-    Returns:
-        float32, [*timesteps.shape, dim].
-    """
-    half = dim // 2
-    exponent = torch.arange(half, dtype=torch.float32, device=timesteps.device) / half
-    angles = timesteps.float().unsqueeze(-1) * torch.exp(-math.log(10_000.0) * exponent)
-    return torch.cat((angles.cos(), angles.sin()), -1)
+    def _tokens(self, latents: Tensor) -> tuple[Tensor, int, int]:
+        """[batch, frames, rows * columns, dim], and the rows and columns."""
+        # In training under autocast the residual stream stays as precise as the latents.
+        x = self.patch_embedding(latents).to(latents.dtype)
+        rows, columns = x.shape[-2:]
+        return x.flatten(3).permute(0, 2, 3, 1), rows, columns
 
 
 def _unpatchify(x: Tensor, rows: int, columns: int, config: TransformerConfig) -> Tensor:

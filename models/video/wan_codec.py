@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longtake.models.video.transfer import Constant
+
 
 @dataclass
 class WanDecoderState:
@@ -40,6 +42,8 @@ class WanCodec:
         self.spatial: int = 2 ** (len(config.dim_mult) - 1)
         self.channels: int = config.z_dim
         self.encodes = True
+        self._mean = Constant(tuple(config.latents_mean))
+        self._std = Constant(tuple(config.latents_std))
 
     def frames_of(self, latents: int) -> int:
         """The first latent holds a single frame."""
@@ -48,8 +52,7 @@ class WanCodec:
     def encode_clip(self, frames: Tensor) -> Tensor:
         """The encoder's means, normalised; see :class:`.VideoCodec`."""
         raw = self.vae.encode(frames.transpose(1, 2) * 2 - 1).latent_dist.mode()
-        mean, std = self._statistics(raw)
-        latents: Tensor = (raw - mean) / std
+        latents: Tensor = (raw - self._mean.like(raw)) / self._std.like(raw)
         return latents
 
     def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
@@ -100,8 +103,7 @@ class WanCodec:
         state = state or self.start()
         features = list(state.features)
         first = features[0] is None
-        mean, std = self._statistics(latents)
-        raw = self.vae.post_quant_conv(latents * std + mean)
+        raw = self.vae.post_quant_conv(latents * self._std.like(latents) + self._mean.like(latents))
         frames = []
         for index in range(raw.shape[2]):
             out = self.vae.decoder(
@@ -133,12 +135,3 @@ class WanCodec:
             for index, value in enumerate(values["features"])
         ]
         return WanDecoderState(features)
-
-    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of each channel of the raw latents."""
-        config = self.vae.config
-        mean, std = (
-            torch.tensor(each, dtype=like.dtype, device=like.device).view(-1, 1, 1, 1)
-            for each in (config.latents_mean, config.latents_std)
-        )
-        return mean, std

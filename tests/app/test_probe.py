@@ -29,7 +29,9 @@ def test_a_step_and_the_rest_are_told_apart(tiny_model, monkeypatch):
 
         return forward
 
-    monkeypatch.setattr(generator.transformer, "forward", counted(generator.transformer.forward))
+    for name in ("flow", "remember"):
+        whole = counted(getattr(generator.transformer, name))
+        monkeypatch.setattr(generator.transformer, name, whole)
     measured = probe(generator, now=lambda: clock[0])
     assert measured.step == pytest.approx(1.0)
     assert measured.fixed == pytest.approx(1.0)  # the clean pass

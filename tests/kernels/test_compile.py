@@ -44,6 +44,7 @@ for quantize in (False, True):
     flags = {"ADD": True, "GATED": True, "MODULATE": True, "QUANTIZE": quantize, "BLOCK": 2048}
     check(triton_rows._norm, flags, out="*i8" if quantize else "*bf16")
 check(triton_rows._activate, {"GELU": True, "BLOCK": 16384}, out="*i8")
+check(triton_rope._rope, {"HEAD": 128, "BLOCK": 2048})
 check(triton_rope._norm_rope_write, {"HEAD": 128, "BLOCK": 2048})
 tile = {"INPUTS": 1536, "ROWS": 128, "COLUMNS": 128, "DEPTH": 128, "GROUP": 8}
 for int8 in (False, True):

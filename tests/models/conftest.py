@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partialmethod
 from types import SimpleNamespace
 
 import pytest
@@ -267,6 +268,22 @@ def make_transformer() -> Callable[..., WanTransformer]:
         return model.eval().requires_grad_(requires_grad=False)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def wrap_forwards() -> Callable[..., None]:
+    """Puts a function around every forward of every transformer, whatever it is for.
+
+    It gets the method and its arguments: the transformer, the latents, their modulation and more.
+    """
+
+    def wrap(patch: pytest.MonkeyPatch, around: Callable[..., object]) -> None:
+        for name in ("flow", "remember"):
+            real = getattr(WanTransformer, name)
+            wrapped = partialmethod(lambda self, real, *given: around(real, self, *given), real)
+            patch.setattr(WanTransformer, name, wrapped)
+
+    return wrap
 
 
 @pytest.fixture(scope="session")

@@ -156,11 +156,11 @@ def test_a_film_that_runs_out_of_memory_ends_and_the_others_go_on(make_generator
         other = engine.open(generator, "two", 0, horizon=100.0)
         forward, states = type(generator)._flow, []
 
-        def flow(self, state, latents, sigma):
+        def flow(self, state, latents, sigma, attention):
             states.append(state)
             if state.prompts == ("one",) and state.chunk == 1:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return forward(self, state, latents, sigma)
+            return forward(self, state, latents, sigma, attention)
 
         monkeypatch.setattr(type(generator), "_flow", flow)
         with pytest.raises(StreamError) as caught:

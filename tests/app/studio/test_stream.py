@@ -315,7 +315,7 @@ def test_a_take_that_runs_out_of_memory_is_told_so_and_the_server_lives_on(
     client.open()
     client.frame(CHUNK)
 
-    def fail(state, latents, sigma):
+    def fail(state, latents, sigma, attention):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
     with monkeypatch.context() as patch:

@@ -177,14 +177,24 @@ def test_wan_codec_gives_one_frame_then_four_a_latent(film, make_generator):
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_a_step_is_one_forward_and_the_last_is_the_boundary(steps, make_generator, monkeypatch):
+def test_a_step_is_one_forward_and_the_last_is_the_boundary(
+    steps, make_generator, wrap_forwards, monkeypatch
+):
     generator = make_generator(steps=steps)
-    forwards = []
-    monkeypatch.setattr(
-        WanTransformer,
-        "forward",
-        lambda self, latents, times, *rest: forwards.append(times[0, 0].item()) or latents,
-    )
+    times, forwards = {}, []
+    modulation = WanTransformer.modulation
+
+    def noted(self, timesteps, dtype):
+        made = modulation(self, timesteps, dtype)
+        times[made.head.data_ptr()] = timesteps[0, 0].item()
+        return made
+
+    def forward(_, transformer, latents, modulation, *rest):
+        forwards.append(times[modulation.head.data_ptr()])
+        return latents
+
+    monkeypatch.setattr(WanTransformer, "modulation", noted)
+    wrap_forwards(monkeypatch, forward)
     state = generator.open("one", 1)
     for _ in range(2):
         kinds = []
@@ -290,12 +300,11 @@ def test_far_film_equals_a_near_one(film, make_generator):
     ids=str,
 )
 def test_failed_forward_leaves_the_film_at_its_last_boundary(
-    chunk, event, forwards, film, make_generator, run_chunk, monkeypatch
+    chunk, event, forwards, film, make_generator, run_chunk, wrap_forwards, monkeypatch
 ):
     """With two steps a chunk has three forwards; a recache is one more, before them."""
     events = [(chunk, *event)] if event else []
     expected = film(chunks=chunk + 2, events=events)
-    real = WanTransformer.forward
     for failing in range(1, forwards + 1):
         generator = make_generator()
         state = generator.open("one", 1)
@@ -304,14 +313,14 @@ def test_failed_forward_leaves_the_film_at_its_last_boundary(
             generator.apply(state, Event(*event))
         calls = []
 
-        def forward(*args, calls=calls, failing=failing):
+        def forward(real, *args, calls=calls, failing=failing):
             out = real(*args)
             calls.append(args)
             if len(calls) == failing:
                 raise MemoryError("the card is full")
             return out
 
-        monkeypatch.setattr(WanTransformer, "forward", forward)
+        wrap_forwards(monkeypatch, forward)
         with pytest.raises(StreamError, match="ran out"):
             run_chunk(generator, state)
         monkeypatch.undo()
@@ -421,7 +430,8 @@ def test_memory_of_a_film_neither_grows_nor_moves(film, make_generator):
 def test_any_order_of_events_leaves_the_cache_sound(data, sinks, film, make_generator):
     """The sinks, then a run without a gap up to the newest frame, all in the room there is."""
     generator = make_generator(steps=1, chunk=2, sink=2, window=4, sinks=sinks, recache="causal")
-    generator.transformer.forward = lambda latents, *_: latents  # only the books are looked at
+    # Only the books are looked at.
+    generator.transformer.flow = generator.transformer.remember = lambda latents, *_: latents
     state = generator.open("one", 1)
     event = st.one_of(
         st.tuples(st.just("prompt"), st.sampled_from(["one", "two", "three"])),

@@ -345,3 +345,30 @@ def test_cleared_cache_equals_a_new_one(transformer, text, make_cache, make_late
 def test_impossible_sizes_are_refused(change, named):
     with pytest.raises(ValueError, match=named):
         replace(CacheSettings(1, 3, 3), **change)
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 6])
+def test_remembering_writes_what_a_whole_forward_writes_and_stops_there(
+    chunks, kernels, make_transformer, make_cache, make_latents, make_text
+):
+    transformer = make_transformer(kernels)
+    text = make_text(transformer)
+    settings = CacheSettings(sink=2, window=4, chunk=2)
+    caches = [make_cache(transformer, settings) for _ in range(2)]
+    for index in range(chunks):
+        for cache in caches:
+            add(transformer, cache, make_latents(2, seed=index), [2 * index, 2 * index + 1], text)
+    whole, stopped = caches
+    for cache in caches:
+        cache.stage([2 * chunks, 2 * chunks + 1])
+    latents = make_latents(2, seed=99)
+    run(transformer, whole, latents, 0, text)
+    # Beyond the last layer's keys there is nothing that it could use.
+    last = transformer.blocks[-1]
+    for unused in (last.attn1.to_q, last.attn1.to_out[0], last.ffn.net[2], transformer.proj_out):
+        unused.weight.fill_(torch.nan)
+    last.forward = None
+    modulation = transformer.modulation(torch.zeros(1, 2), latents.dtype)
+    transformer.remember(latents, modulation, text, stopped)
+    for name, tensor in stopped.save()[0].items():
+        assert torch.equal(tensor, whole.save()[0][name]), name

@@ -55,7 +55,7 @@ def test_what_follows_is_made_with_the_pictures_as_clean_context(
     )
     twin.forward(latents, range(3), 0, state.text, commit=True)
     run_chunk(generator, state)
-    noise = generator._noise(state, 0)
+    noise = generator._noise(state, state.chunk, 0)
     clean = noise - twin.forward(noise, range(3, 6), 1000.0, state.text)
     run_chunk(generator, state)
     made = torch.cat([state.history[frame] for frame in range(3, 6)], 2)

@@ -11,11 +11,8 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from longtake.models.folder import load_weights, read_config
-from longtake.models.video.transformer import (
-    TransformerConfig,
-    WanTransformer,
-    timestep_sinusoid,
-)
+from longtake.models.video.conditions import timestep_sinusoid
+from longtake.models.video.transformer import TransformerConfig, WanTransformer
 
 # Heads, head_dim, layers, channels in and out, patch, grid of tokens, frames, cross_attn_norm.
 SHAPES = [

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from longtake.models.video.transformer import WanTransformer
 from longtake.streaming import Event, StreamError
 
 
@@ -84,7 +83,7 @@ def test_the_same_events_make_the_same_bytes_and_others_do_not(make):
     [("recache", [3, 4, 4, 4, 3]), ("keep", [3, 3, 3, 3, 3]), ("flush", [3, 3, 3, 3, 3])],
 )
 def test_what_is_remembered_follows_at_every_chunk_where_it_is_run_again(
-    switch, forwards, make_generator, run_chunk, monkeypatch
+    switch, forwards, make_generator, run_chunk, wrap_forwards, monkeypatch
 ):
     """Two denoising forwards a chunk and one that remembers it; the recache is one more."""
     generator = make_generator()
@@ -93,8 +92,7 @@ def test_what_is_remembered_follows_at_every_chunk_where_it_is_run_again(
     for _ in range(3):
         run_chunk(generator, state)
     calls, origins = [], []
-    real = WanTransformer.forward
-    monkeypatch.setattr(WanTransformer, "forward", lambda *args: calls.append(1) or real(*args))
+    wrap_forwards(monkeypatch, lambda real, *args: calls.append(1) or real(*args))
     counts = []
     for chunk in range(5):
         if chunk == 1:
@@ -136,15 +134,14 @@ def test_a_film_saved_on_the_way_continues_with_the_same_bytes(
 
 @pytest.mark.parametrize("failing", [1, 2, 3, 4])
 def test_a_forward_that_fails_on_the_way_is_done_again(
-    failing, make, make_generator, run_chunk, monkeypatch
+    failing, make, make_generator, run_chunk, wrap_forwards, monkeypatch
 ):
     expected = make(EVENTS, chunks=6)
     generator = make_generator()
     state = generator.open("one", 1)
     calls = []
-    real = WanTransformer.forward
 
-    def forward(*args):
+    def forward(real, *args):
         calls.append(1)
         if len(calls) == failing:
             raise MemoryError("the card is full")
@@ -156,7 +153,7 @@ def test_a_forward_that_fails_on_the_way_is_done_again(
         if chunk in {4, 5}:  # on the way, and at its end
             calls.clear()
             with monkeypatch.context() as patch:
-                patch.setattr(WanTransformer, "forward", forward)
+                wrap_forwards(patch, forward)
                 with pytest.raises(StreamError, match="ran out"):
                     run_chunk(generator, state)
         assert torch.equal(run_chunk(generator, state), expected[chunk])

@@ -1,0 +1,115 @@
+"""The command `bench`, end to end at toy size."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from longtake.app.cli import main
+from longtake.benchmarks import bench, random_model
+from longtake.kernels import bind
+from longtake.models.video.generator import VideoGenerator
+from longtake.models.video.tiny_codec import TinyCodec
+from longtake.models.video.transformer import WanTransformer
+from longtake.models.video.wan_codec import WanCodec
+
+CPU = torch.device("cpu")
+SMALL = ["--device", "cpu", "--dtype", "fp32", "--seconds", "0.5"]
+
+
+def result_of(out, *options):
+    assert main(["bench", *SMALL, *options, "--out", str(out)]) == 0
+    return json.loads(out.read_text())
+
+
+def test_the_toy_is_measured_whole_and_part_by_part(tmp_path):
+    result = result_of(tmp_path / "bench.json", "--toy", "--kernels", "1")
+    assert result.keys() == {*("hardware", "versions", "command", "metrics", "settings", "counted")}
+    assert result["command"].startswith("python launch.py ")
+    metrics = result["metrics"]
+    wanted = {"dit_fps_fp32", "dit_fps_int8", "e2e_fps_tiny_decoder", "e2e_fps_wan_vae"}
+    wanted |= {"int8_memory_ratio", "switch_cost_chunks", "first_frame_s", "int8_linear_speedup"}
+    wanted |= {"decode_chunk_ms_wan_vae", "cold_first_chunk_s_fp32", "ceiling_tflops"}
+    assert wanted <= metrics.keys()
+    assert all(value > 0 for name, value in metrics.items() if "_fps" in name or "_ms" in name)
+    settings = result["settings"]
+    assert settings["kernels"] == dict(bind(CPU, torch.float32).names)
+    assert settings["streaming"]["chunk"] == 2
+    assert "CUDA graphs need an NVIDIA GPU" in settings["forwards"]
+    assert {"dit_fps", "e2e_fps", "text encoder", "cold"} <= result["counted"].keys()
+
+
+def test_a_folder_is_measured_with_its_own_decoder(tiny_model, tmp_path):
+    result = result_of(tmp_path / "bench.json", "--model", str(tiny_model), "--kernels", "0")
+    metrics = result["metrics"]
+    assert {"dit_fps_fp32", "e2e_fps_tiny_decoder", "int8_memory_ratio"} <= metrics.keys()
+    assert not [name for name in metrics if "wan_vae" in name or "ceiling" in name]
+    assert result["settings"]["model"] == "tiny"
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path, capsys):
+    assert main(["bench", "--model", str(tmp_path / "none")]) == 2
+    assert "there is no model folder" in capsys.readouterr().err
+
+
+def test_the_full_shape_is_wan_1_3b_with_longlives_cache():
+    shape = random_model.wan_shape()
+    with torch.device("meta"):
+        transformer = WanTransformer(shape.transformer, bind(CPU, torch.float32))
+    assert sum(parameter.numel() for parameter in transformer.parameters()) == 1_418_996_800
+    config = shape.streaming
+    assert (config.height, config.width, config.chunk, config.steps) == (480, 832, 3, 4)
+    assert (config.sink, config.window) == (3, 9)
+    assert (shape.tiny_decoder.temporal, shape.tiny_decoder.spatial) == (4, 8)
+
+
+@pytest.fixture
+def toy() -> VideoGenerator:
+    shape, kernels = random_model.toy_shape(), bind(CPU, torch.float32)
+    return random_model.random_generator(shape, kernels, CPU, torch.float32, int8=False)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("tiny_decoder", TinyCodec), ("wan_vae", WanCodec)])
+def test_random_weights_make_films_with_either_decoder(toy, name, kind):
+    codec = random_model.random_decoder(random_model.toy_shape(), name, CPU, torch.float32)
+    assert isinstance(codec, kind)
+    film = random_model.with_decoder(toy, codec)
+    state = film.open(bench.PROMPT, 1)
+    frames = []
+    while not (step := film.step(state)).boundary:
+        frames += [payload for payload, _ in step.media]
+    made = torch.cat(frames)
+    # Wan's first latent is one frame; of two latents that makes five.
+    assert made.shape == (5, 32, 32, 3)
+    assert film.transformer is toy.transformer
+
+
+def test_a_film_without_a_decoder_has_no_frames_and_the_same_latents(toy):
+    codec = random_model.random_decoder(
+        random_model.toy_shape(), "tiny_decoder", CPU, torch.float32
+    )
+    films = [toy, random_model.with_decoder(toy, codec)]
+    states = [film.open(bench.PROMPT, 1) for film in films]
+    for film, state in zip(films, states, strict=True):
+        bench.take(bench.laps(film, state), 3)
+    silent, loud = (state.history for state in states)
+    assert silent.keys() == loud.keys()
+    assert all(torch.equal(silent[frame], loud[frame]) for frame in silent)
+
+
+def test_best_settings_are_chosen_over_precisions():
+    metrics = {
+        "e2e_fps_wan_vae_bf16": 10.0,
+        "e2e_fps_wan_vae_int8": 12.0,
+        "first_frame_s_wan_vae_bf16": 0.5,
+        "first_frame_s_wan_vae_int8": 0.4,
+        "switch_cost_chunks_bf16": 0.7,
+        "switch_cost_chunks_int8": 0.6,
+    }
+    assert bench.best(metrics, "bf16") == {
+        "e2e_fps_wan_vae": 12.0,
+        "first_frame_s": 0.4,
+        "switch_cost_chunks": 0.7,
+    }
