@@ -19,7 +19,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from longtake.app.api import open_model
 from longtake.benchmarks.beside import film_beside
 from longtake.benchmarks.camera import StreamCamera
 from longtake.benchmarks.hours import MEGABYTE, STREAMS
+from longtake.benchmarks.photos import sample_photos
 from longtake.benchmarks.report import origin, show, write_result
 from longtake.models.folder import folder_digest
 from longtake.models.vlm.captioner import Captioner
@@ -47,7 +47,7 @@ from longtake.training.caption_metrics import (
 from longtake.training.caption_metrics import show as show_frames
 from longtake.training.judge import load_judge
 from longtake.training.metrics import chunks_in, draw_rows, plain_scripts
-from longtake.training.pictures import PHOTOS, Bank, draw_bank, photo_bank
+from longtake.training.pictures import Bank, draw_bank, photo_bank
 from longtake.training.valley.captions import values_of
 from longtake.training.valley.hearing import Listener, marks
 from longtake.training.valley.questions import ABOUT_PAST
@@ -169,15 +169,6 @@ def measure_worlds(bench: Bench) -> dict[str, float]:
     return {"out_of_world": (others + metrics["in_world"]) / 2, **metrics}
 
 
-def sample_photos() -> list[Path]:
-    """Photographs that installed packages ship; none where none is installed."""
-    spec = find_spec("gradio")
-    if spec is None or spec.origin is None:
-        return []
-    folder = Path(spec.origin).parent / "media_assets" / "images"
-    return sorted(path for path in folder.glob("*") if path.suffix in PHOTOS)
-
-
 def measure_speed(bench: Bench) -> dict[str, float]:
     """Frames a second that it could watch, everything but rendering counted."""
     captioner, settings = bench.captioner, bench.captioner.settings
@@ -239,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     weights = folder_digest(options.model)
     bench = Bench(captioner, options.model, options.clips, options.beside, options.seed)
     for name in options.only:
-        began, more = time.perf_counter(), {"clips": options.clips}
+        began = time.perf_counter()
+        more: dict[str, Any] = {"clips": options.clips}
         if stream := STREAMS.get(name):
             seconds, memory = round(3600 * options.hours), MEGABYTE * options.memory
             watched = stream(captioner, seconds, options.seed, memory)
@@ -248,6 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found = PARTS[name](bench)
         if name == "beside":
             more = {"beside_seconds": options.beside}
+        if name == "worlds":
+            more |= {"photos": [photo.name for photo in sample_photos()]}
         # Of what never came up, as the clauses of one who is silent, there is no share.
         measured = {key: value for key, value in found.items() if math.isfinite(value)}
         show(measured)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from longtake.benchmarks import captioner, hours
+from longtake.benchmarks import captioner, hours, photos
 from longtake.models.vlm.captioner import Captioner, WatchState
 from longtake.models.vlm.load import load_captioner
 from longtake.training.witness import (
@@ -48,6 +49,26 @@ def test_a_model_that_learned_nothing_knows_no_world(folder: Path, tmp_path: Pat
     # It never says that it does not know one.
     assert metrics["out_of_world"] == 0.5
     assert metrics["in_world"] == 1
+
+
+def test_photographs_of_packages_are_another_world(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / "seventh" / "images"
+    shipped.mkdir(parents=True)
+    (shipped.parent / "__init__.py").touch()
+    for name, size in (("lake.png", (200, 150)), ("icon.png", (64, 64))):
+        Image.new("RGB", size, "navy").save(shipped / name)
+    Image.new("RGBA", (200, 200)).save(shipped / "logo.png")
+    (shipped / "again.png").write_bytes((shipped / "lake.png").read_bytes())
+    (shipped / "torn.jpg").write_bytes(b"no picture")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(photos, "SHIPPED", {"seventh": ("images",), "not_installed": ("",)})
+    out = tmp_path / "captioner.json"
+    metrics = run(folder, out, "--only", "worlds")
+    assert metrics["out_of_world_photos"] == 0
+    # Each once, without icons, logos and what is none.
+    assert json.loads(out.read_text())["parts"]["worlds"]["photos"] == ["again.png"]
 
 
 def test_parts_that_are_not_run_again_are_kept(folder: Path, tmp_path: Path) -> None:
