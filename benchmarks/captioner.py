@@ -219,6 +219,22 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def _measure(
+    name: str, bench: Bench, options: argparse.Namespace
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """The metrics of a part, and what of its making is written beside them."""
+    if stream := STREAMS.get(name):
+        seconds, memory = round(3600 * options.hours), MEGABYTE * options.memory
+        watched = stream(bench.captioner, seconds, bench.seed, memory)
+        return watched.metrics, watched.about | {"memory_mb": options.memory}
+    made: dict[str, Any] = {"clips": bench.clips}
+    if name == "beside":
+        made = {"beside_seconds": bench.beside}
+    elif name == "worlds":
+        made |= {"photos": [photo.name for photo in sample_photos()]}
+    return PARTS[name](bench), made
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure part after part; each is written at once, over what it gave before."""
     options = parser().parse_args(arguments)
@@ -231,17 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bench = Bench(captioner, options.model, options.clips, options.beside, options.seed)
     for name in options.only:
         began = time.perf_counter()
-        more: dict[str, Any] = {"clips": options.clips}
-        if stream := STREAMS.get(name):
-            seconds, memory = round(3600 * options.hours), MEGABYTE * options.memory
-            watched = stream(captioner, seconds, options.seed, memory)
-            found, more = watched.metrics, watched.about | {"memory_mb": options.memory}
-        else:
-            found = PARTS[name](bench)
-        if name == "beside":
-            more = {"beside_seconds": options.beside}
-        if name == "worlds":
-            more |= {"photos": [photo.name for photo in sample_photos()]}
+        found, more = _measure(name, bench, options)
         # Of what never came up, as the clauses of one who is silent, there is no share.
         measured = {key: value for key, value in found.items() if math.isfinite(value)}
         show(measured)
