@@ -273,7 +273,7 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantization",
         choices=["8bit", "4bit"],
-        help="keep the model in fewer bits, on an NVIDIA GPU",
+        help="keep the model in fewer bits, by bitsandbytes: slower, in less memory",
     )
     add_device(parser)
 

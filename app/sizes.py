@@ -17,7 +17,7 @@ from longtake.models.video.wan_codec import WanCodec
 from longtake.models.vlm.folder import is_captioner
 from longtake.models.vlm.frames import FrameProcessor
 from longtake.models.vlm.load import watch_sizes
-from longtake.models.vlm.memory import ChatSizes, Parameters, WatchSizes
+from longtake.models.vlm.memory import QUANTIZING, ChatSizes, Parameters, WatchSizes
 from longtake.models.vlm.settings import Settings
 
 
@@ -95,5 +95,5 @@ def _captioner(name: str, device: torch.device, dtype: torch.dtype) -> WatchSize
         ChatSizes(**sizes["chat"]),
         dtype,
         Parameters(**sizes["parameters"]),
-        on_gpu=device.type == "cuda",
+        quantizable=device.type in QUANTIZING,
     )

@@ -16,18 +16,19 @@ if __name__ == "__main__":
 import argparse
 import json
 import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from longtake.app.api import open_model
+from longtake.benchmarks.beside import film_beside
 from longtake.benchmarks.camera import StreamCamera
+from longtake.benchmarks.hours import MEGABYTE, STREAMS
+from longtake.benchmarks.photos import sample_photos
 from longtake.benchmarks.report import origin, show, write_result
 from longtake.models.folder import folder_digest
 from longtake.models.vlm.captioner import Captioner
@@ -36,19 +37,17 @@ from longtake.training.caption_metrics import (
     Marked,
     Shares,
     mark_elsewhere,
-    mark_now,
     mark_recall,
     mark_renders,
     recognised,
     rendered_rounds,
     speak,
-    story_of,
     watch,
 )
 from longtake.training.caption_metrics import show as show_frames
 from longtake.training.judge import load_judge
 from longtake.training.metrics import chunks_in, draw_rows, plain_scripts
-from longtake.training.pictures import PHOTOS, Bank, draw_bank, photo_bank
+from longtake.training.pictures import Bank, draw_bank, photo_bank
 from longtake.training.valley.captions import values_of
 from longtake.training.valley.hearing import Listener, marks
 from longtake.training.valley.questions import ABOUT_PAST
@@ -74,11 +73,15 @@ FAST_ROUNDS = 40
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured, and how much: `clips` of each kind, and one stream of `hours`."""
+    """What is measured, and how much: `clips` of each kind, `beside` seconds with a generator.
+
+    `folder`: of the captioner.
+    """
 
     captioner: Captioner
+    folder: Path
     clips: int
-    hours: float
+    beside: float
     seed: int
 
     @property
@@ -166,15 +169,6 @@ def measure_worlds(bench: Bench) -> dict[str, float]:
     return {"out_of_world": (others + metrics["in_world"]) / 2, **metrics}
 
 
-def sample_photos() -> list[Path]:
-    """Photographs that installed packages ship; none where none is installed."""
-    spec = find_spec("gradio")
-    if spec is None or spec.origin is None:
-        return []
-    folder = Path(spec.origin).parent / "media_assets" / "images"
-    return sorted(path for path in folder.glob("*") if path.suffix in PHOTOS)
-
-
 def measure_speed(bench: Bench) -> dict[str, float]:
     """Frames a second that it could watch, everything but rendering counted."""
     captioner, settings = bench.captioner, bench.captioner.settings
@@ -192,34 +186,9 @@ def measure_speed(bench: Bench) -> dict[str, float]:
     return {"caption_fps_alone": FAST_ROUNDS * settings.round_frames / spent}
 
 
-def measure_hours(bench: Bench) -> dict[str, float]:
-    """One stream for hours, on a virtual clock: what gets worse, slower or bigger."""
-    captioner, seconds = bench.captioner, round(3600 * bench.hours)
-    script = draw_scripts(1, seconds, bench.draw(), held_out=True, still=0).to(bench.device)
-    story, listener, state = story_of(script, 0), Listener(), captioner.open("", bench.seed)
-    early = range(min(60, seconds // 4), min(660, seconds // 2))
-    late = range(seconds // 2, seconds)
-    right = {early: Shares(), late: Shares()}
-    spent: dict[range, list[float]] = {early: [], late: []}
-    held: dict[range, int] = {}
-    for second, frames in enumerate(rendered_rounds(script, seconds, captioner.settings.fps)):
-        show_frames(captioner, state, second, frames)
-        began = time.perf_counter()
-        listener.hear(speak(captioner, state))
-        # A forward sees, one reads, and one finds each token.
-        cost = (time.perf_counter() - began) / (2 + len(state.context.turns[-1].words))
-        for span in (early, late):
-            if second in span:
-                spent[span].append(cost)
-                held[span] = state.cache.bytes
-                for name, good in mark_now(story, listener, second).items():
-                    right[span].add(name, good)
-    captioner.close(state)
-    return {
-        "caption_hour2_delta": right[late].share() - right[early].share(),
-        "hour2_memory_ratio": held[late] / held[early],
-        "hour2_time_ratio": statistics.median(spent[late]) / statistics.median(spent[early]),
-    }
+def measure_beside(bench: Bench) -> dict[str, float]:
+    """Frames a second by the clock on the wall, while a live film is made on the same engine."""
+    return film_beside(bench.folder, bench.device.type, bench.beside, bench.seed)
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, float]]] = {
@@ -228,7 +197,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "recall": measure_recall,
     "worlds": measure_worlds,
     "speed": measure_speed,
-    "hours": measure_hours,
+    "beside": measure_beside,
 }
 
 
@@ -238,11 +207,32 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--model", type=Path, default=CAPTIONER, help="default: the bundled one")
     result.add_argument("--out", type=Path, default=Path("docs/results/captioner.json"))
     result.add_argument("--clips", type=int, default=60, help="clips in each part")
-    result.add_argument("--hours", type=float, default=2, help="length of the long stream")
-    result.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts")
+    result.add_argument("--hours", type=float, default=2, help="length of the long streams")
+    result.add_argument(
+        "--memory", type=int, default=1000, help="MB that the stream that forgets nothing may fill"
+    )
+    result.add_argument("--beside", type=float, default=60, help="seconds beside a generator")
+    names = [*PARTS, *STREAMS]
+    result.add_argument("--only", nargs="+", choices=names, default=names, help="some parts")
     result.add_argument("--seed", type=int, default=1)
     result.add_argument("--device", default="cpu")
     return result
+
+
+def _measure(
+    name: str, bench: Bench, options: argparse.Namespace
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """The metrics of a part, and what of its making is written beside them."""
+    if stream := STREAMS.get(name):
+        seconds, memory = round(3600 * options.hours), MEGABYTE * options.memory
+        watched = stream(bench.captioner, seconds, bench.seed, memory)
+        return watched.metrics, watched.about | {"memory_mb": options.memory}
+    made: dict[str, Any] = {"clips": bench.clips}
+    if name == "beside":
+        made = {"beside_seconds": bench.beside}
+    elif name == "worlds":
+        made |= {"photos": [photo.name for photo in sample_photos()]}
+    return PARTS[name](bench), made
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -254,16 +244,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = torch.device(options.device)
     captioner = load_captioner(options.model, device, torch.float32)
     weights = folder_digest(options.model)
-    bench = Bench(captioner, options.clips, options.hours, options.seed)
+    bench = Bench(captioner, options.model, options.clips, options.beside, options.seed)
     for name in options.only:
         began = time.perf_counter()
+        found, more = _measure(name, bench, options)
         # Of what never came up, as the clauses of one who is silent, there is no share.
-        found = PARTS[name](bench)
         measured = {key: value for key, value in found.items() if math.isfinite(value)}
         show(measured)
         metrics |= measured
-        seconds = round(time.perf_counter() - began)
-        made = {"weights": weights, "clips": options.clips, "seconds": seconds}
+        made = {"weights": weights, "seconds": round(time.perf_counter() - began), **more}
         parts[name] = origin(PROGRAM, device) | made
         write_result(options.out, PROGRAM, device, metrics, parts=parts)
 

@@ -28,6 +28,18 @@ STAGES = (
 """The logs of the bundled model's stages, in their order."""
 CHECKED = ("teacher", "teacher_again", "student", "tune")
 """Of these what was measured right after it."""
+STREAMS = {
+    "hours": "ours",
+    "hours_unbounded": "nothing evicted, until memory ends",
+    "hours_sinkless": "a window without sinks",
+}
+"""Parts of the captioner's result that have a course, and what they are called."""
+COURSE = {
+    "accuracy": "attributes right",
+    "token_ms": "ms a token",
+    "memory_mb": "MB remembered",
+}
+"""What a course has for every minute."""
 
 
 def line_chart(
@@ -82,6 +94,31 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     return figure
 
 
+def courses(streams: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """A panel for each measure of `COURSE`, in it a line over the minutes of each stream.
+
+    Times and memory are on a logarithmic scale; a stream that ends before the others has a cross
+    at its end.
+    """
+    figure = Figure(figsize=(7.2, 6.6), dpi=DPI, layout="constrained")
+    longest = max(len(course["accuracy"]) for course in streams.values())
+    for place, (key, label) in enumerate(COURSE.items(), 1):
+        axes = figure.add_subplot(len(COURSE), 1, place)
+        _plain(axes)
+        for (name, course), colour in zip(streams.items(), COLOURS, strict=False):
+            values = course[key]
+            axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=1.2, label=name)
+            if len(values) < longest:
+                axes.plot(len(values), values[-1], "x", color=colour)
+        axes.set_ylabel(label)
+        if key != "accuracy":
+            axes.set_yscale("log")
+        if place == 1:
+            axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    axes.set_xlabel("minutes of video")
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG; its folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +163,11 @@ def draw(folder: Path) -> None:
         for name, check in checks.items()
     }
     save(bars(stages, "right, of what was asked for"), folder / "training_stages.png")
+    parts = json.loads((folder / "captioner.json").read_text())["parts"]
+    if streams := {
+        label: parts[name]["course"] for name, label in STREAMS.items() if name in parts
+    }:
+        save(courses(streams), folder / "captioner_hours.png")
     metrics = json.loads((folder / "bundled.json").read_text())["metrics"]
     found = {name: metrics[f"adherence_{name}"] for name in NAMES}
     series = {"held-out scenes, in new words": found | {"mean": metrics["adherence"]}}

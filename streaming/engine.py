@@ -21,6 +21,7 @@ from longtake.streaming.errors import StreamError
 from longtake.streaming.events import Event, InputFrame, Media, Step, Tensors
 from longtake.streaming.lanes import INPUT_CAPACITY, InputLane
 from longtake.streaming.model import State, StreamModel
+from longtake.streaming.scheduler import Scheduler
 from longtake.streaming.session import Progress, Session, Status
 
 OUTBOX_ITEMS = 16
@@ -29,7 +30,7 @@ Result = TypeVar("Result")
 
 
 class Engine:
-    """Interleaves sessions on one device, one step at a time, earliest deadline first.
+    """Interleaves sessions on one device, one step at a time; see :class:`.Scheduler`.
 
     Use it as a context manager for a worker thread, or call :meth:`run_once` yourself.
     """
@@ -37,6 +38,7 @@ class Engine:
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.RLock())
         self._sessions: list[Session[Any]] = []
+        self._scheduler = Scheduler()
         self._requests: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -226,7 +228,7 @@ class Engine:
     def _schedule(self) -> tuple[Session[Any] | None, float | None]:
         """The session to run now, or else the seconds until one becomes due."""
         self._sessions = [session for session in self._sessions if session.state is not None]
-        best: Session[Any] | None = None
+        ready: list[Session[Any]] = []
         delay: float | None = None
         for session in self._sessions:
             try:
@@ -239,9 +241,9 @@ class Engine:
                 continue
             if wait > 0:
                 delay = wait if delay is None else min(delay, wait)
-            elif best is None or _urgency(session) < _urgency(best):
-                best = session
-        return best, delay
+            else:
+                ready.append(session)
+        return self._scheduler.choose(ready), delay
 
     def _wait_before(self, session: Session[Any]) -> float | None:
         """Seconds until a session's next step should be run; None where it cannot run yet."""
@@ -289,6 +291,7 @@ class Engine:
 
     def _postprocess(self, session: Session[Any], step: Step, began: float) -> None:
         now = time.monotonic()
+        self._scheduler.spent(session, now - began)
         progress = session.progress
         for payload, units in step.media:
             session.outbox.put(Media(payload, units, progress.units, progress.chunk))
@@ -307,11 +310,6 @@ class Engine:
             session.ready_since = None
         if session.status is Status.CLOSED:
             session.free()
-
-
-def _urgency(session: Session[Any]) -> tuple[float, float]:
-    """Earliest deadline first; among equals, whoever has waited longest."""
-    return session.clock.deadline(session.time), session.last_run
 
 
 def _answer(function: Callable[[], Any], request: Future[Any]) -> None:

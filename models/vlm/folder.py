@@ -6,12 +6,13 @@ import json
 import re
 from pathlib import Path
 
-from longtake.models.folder import read_json
+from longtake.models.folder import REFETCH, read_json
 from longtake.streaming import StreamError
 
 MODEL_TYPE = "qwen2_5_vl"
 FILES = ("config.json", "tokenizer.json")
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+WEIGHTS_FILES = ("model.safetensors", "model.safetensors.index.json")
 HUB_NAME = r"\w[\w.-]*/\w[\w.-]*"
 KINDS_HINT = "give a Qwen2.5-VL folder, or its name on the Hugging Face hub"
 
@@ -46,9 +47,15 @@ def _check_files(folder: Path) -> None:
         if not (folder / name).exists():
             raise StreamError("bad_model", f"{folder} lacks {name}", KINDS_HINT)
     kind = read_json(folder / "config.json").get("model_type")
+    if kind is None:
+        problem = f"{folder / 'config.json'} does not say of which model it is"
+        raise StreamError("bad_model", problem, KINDS_HINT)
     if kind != MODEL_TYPE:
         raise StreamError("bad_model", f"{folder} holds a {kind}, no Qwen2.5-VL", KINDS_HINT)
     if not any((folder / name).exists() for name in PROCESSOR_FILES):
         raise StreamError("bad_model", f"{folder} lacks {PROCESSOR_FILES[0]}", KINDS_HINT)
     if not any(folder.glob("*.safetensors")):
         raise StreamError("bad_model", f"{folder} holds no .safetensors file", KINDS_HINT)
+    if not any((folder / name).exists() for name in WEIGHTS_FILES):
+        problem = f"{folder} lacks {WEIGHTS_FILES[1]}, which says what is in which file"
+        raise StreamError("bad_model", problem, REFETCH)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,20 @@ from longtake.models.memory import making_room
 from longtake.models.vlm.captioner import Captioner
 from longtake.models.vlm.folder import KINDS_HINT, PROCESSOR_FILES, check_source
 from longtake.models.vlm.frames import FrameProcessor
-from longtake.models.vlm.memory import ChatSizes, Parameters, Quantization, WatchSizes
+from longtake.models.vlm.memory import (
+    QUANTIZING,
+    ChatSizes,
+    Parameters,
+    Quantization,
+    WatchSizes,
+)
 from longtake.models.vlm.network import Network
 from longtake.models.vlm.settings import Settings
 from longtake.models.vlm.turns import Template
 from longtake.streaming import StreamError
+
+# Made for weights that are spread as these are (QLoRA, section 3).
+FOUR_BITS = "nf4"
 
 
 def load_captioner(
@@ -98,7 +108,7 @@ def _sizes(
         dtype,
         Parameters.of(folder),
         quantization,
-        on_gpu=device.type == "cuda",
+        quantizable=device.type in QUANTIZING,
     )
 
 
@@ -125,9 +135,30 @@ def _check_quantization(quantization: str, device: torch.device) -> None:
     if find_spec("bitsandbytes") is None or find_spec("accelerate") is None:
         problem = f"{quantization} needs bitsandbytes and accelerate"
         raise StreamError("bad_setting", problem, "pip install bitsandbytes accelerate")
-    if device.type != "cuda":
-        problem = f"{quantization} by bitsandbytes runs on an NVIDIA GPU, not on {device.type}"
+    if device.type not in QUANTIZING:
+        served = " or ".join(QUANTIZING)
+        problem = f"{quantization} by bitsandbytes runs on {served}, not on {device.type}"
         raise StreamError("bad_setting", problem, "leave the quantization out")
+    # It would tell of its casts in a line for every layer and token.
+    getLogger("bitsandbytes").setLevel(ERROR)
+    try:
+        _try_quantization(quantization, device)
+    except Exception as error:  # libraries that are missing, instructions that are
+        reason = " ".join(str(error).split())[:200]
+        problem = f"{quantization} by bitsandbytes does not work on this {device.type} ({reason})"
+        hint = "leave the quantization out, or pip install --upgrade bitsandbytes"
+        raise StreamError("bad_setting", problem, hint) from None
+
+
+def _try_quantization(quantization: str, device: torch.device) -> None:
+    """Multiply by a tiny quantised matrix; raises whatever bitsandbytes does where it cannot."""
+    from bitsandbytes import nn  # noqa: PLC0415 (it is optional)
+
+    if quantization == "8bit":
+        layer = nn.Linear8bitLt(64, 64, has_fp16_weights=False)
+    else:
+        layer = nn.Linear4bit(64, 64, quant_type=FOUR_BITS)
+    layer.to(device)(torch.ones(1, 64, device=device))
 
 
 def _settings(folder: Path, changes: Mapping[str, Any]) -> Settings:
@@ -164,7 +195,8 @@ def _model(
 
     more: dict[str, Any] = {}
     if quantization:
-        bits = {f"load_in_{quantization}": True, "bnb_4bit_compute_dtype": dtype}
+        four = {"bnb_4bit_compute_dtype": dtype, "bnb_4bit_quant_type": FOUR_BITS}
+        bits = {f"load_in_{quantization}": True, **four}
         more = {"quantization_config": BitsAndBytesConfig(**bits), "device_map": {"": device}}
     with taking(folder), _quietly(logging):
         model, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(

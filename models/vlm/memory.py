@@ -18,10 +18,12 @@ from longtake.models.vlm.settings import Settings
 from longtake.models.vlm.turns import Grid, Template
 
 Quantization = Literal["8bit", "4bit"]
+# Devices that bitsandbytes computes on.
+QUANTIZING = ("cuda", "cpu")
 
 # Tokens by which a turn may be longer than the one at hand: its times get more digits.
 LONGER_TIMES = 16
-# Of bitsandbytes: 4 bits, and a float32 scale for 64 of them.
+# Of bitsandbytes: NF4's 4 bits, and a float32 scale for 64 of them.
 _QUANTIZED_BYTES: dict[Quantization, float] = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 # What it leaves as it is though it is a matrix.
 _UNQUANTIZED = ("embed_tokens", "lm_head")
@@ -104,7 +106,7 @@ class WatchSizes:
         dtype: of the loaded weights, and of what quantised ones compute in.
         parameters: of the weights.
         quantization: of the loaded weights.
-        on_gpu: whether they could be quantised.
+        quantizable: whether they could be quantised.
     """
 
     config: Any
@@ -114,7 +116,7 @@ class WatchSizes:
     dtype: torch.dtype
     parameters: Parameters = Parameters(0, 0)
     quantization: Quantization | None = None
-    on_gpu: bool = False
+    quantizable: bool = False
 
     @property
     def need(self) -> Need:
@@ -133,7 +135,7 @@ class WatchSizes:
         seconds = self.settings.vision_seconds
         while seconds >= self.settings.round_seconds:
             settings = replace(self.settings, vision_seconds=seconds)
-            for kind in (self.quantization, *(smaller if self.on_gpu else ())):
+            for kind in (self.quantization, *(smaller if self.quantizable else ())):
                 words = [f"{kind} quantization"] * (kind != self.quantization)
                 words += [f"{seconds:g} s of memory"] * (seconds != self.settings.vision_seconds)
                 if words:

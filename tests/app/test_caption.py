@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from longtake.app import caption, captions_view
@@ -102,6 +104,35 @@ def test_a_film_with_subtitles(run, film, tmp_path):
         shown = [bytes(packet)[2:].decode() for packet in told.demux(told.streams.subtitles[0])]
     said = [line.text for line in read_transcript(tmp_path / "told.vtt")]
     assert [text for text in shown if text] == said
+
+
+def _shoot_piece(path, start, size):
+    """Two seconds of a broadcast that begin at a time, in frames of a height and a width."""
+    with av.open(str(path), "w", format="mpegts") as film:
+        stream = film.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        for index in range(20):
+            frame = av.VideoFrame.from_ndarray(
+                np.full((*size, 3), 10 * index, np.uint8), format="rgb24"
+            )
+            frame.pts, frame.time_base = round(10 * start) + index, Fraction(1, 10)
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def test_a_file_with_a_gap_and_another_size_is_watched_to_its_end(run, tmp_path):
+    pieces = ((0, (32, 48)), (2, (64, 96)), (9, (64, 96)))
+    film, out = tmp_path / "recorded.ts", tmp_path / "talk.jsonl"
+    film.write_bytes(b"".join(_shoot_piece(tmp_path / "piece.ts", *each) for each in pieces))
+    code, shown, err = run(film, "--out", out)
+    assert code == 0
+    assert not err
+    assert [line.start for line in read_transcript(out)] == [0.0, 1.0, 2.0, 3.0, 9.0, 10.0]
+    told = [row for row in shown if "the picture is now" in row or "nothing to see" in row]
+    assert "96x64" in told[0]
+    assert "nothing to see from 0:04 to 0:09" in told[1]
+    assert len(told) == 2
 
 
 def test_ctrl_c_ends_in_order_with_what_was_said(run, film, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -38,6 +39,31 @@ def test_films_and_openings_have_curves_of_their_own() -> None:
     first, second = plots.curves({"teacher": lines, "judge": plain}).axes
     assert [line.get_ydata().tolist() for line in first.lines] == [[3.0, 5.0], [4.0, 6.0]]
     assert [line.get_ydata().tolist() for line in second.lines] == [[1.0, 1.0]]
+
+
+def test_a_stream_that_ends_early_is_marked_where_it_ends() -> None:
+    long = {name: [1.0, 2.0, 3.0] for name in plots.COURSE}
+    short = {name: [1.0, 4.0] for name in plots.COURSE}
+    panels = plots.courses({"ours": long, "other": short}).axes
+    assert [axes.get_ylabel() for axes in panels] == list(plots.COURSE.values())
+    for axes in panels:
+        drawn = [line.get_xydata().tolist() for line in axes.lines]
+        assert drawn == [[[1, 1], [2, 2], [3, 3]], [[1, 1], [2, 4]], [[2, 4]]]
+
+
+def test_the_long_streams_are_drawn_once_they_are_measured(tmp_path: Path) -> None:
+    results = shutil.copytree(RESULTS, tmp_path / "results")
+    path, chart = results / "captioner.json", results / "captioner_hours.png"
+    result = json.loads(path.read_text())
+    result["parts"] = {}
+    path.write_text(json.dumps(result))
+    chart.unlink(missing_ok=True)
+    plots.draw(results)
+    assert not chart.exists()
+    result["parts"]["hours"] = {"course": {name: [1.0] for name in plots.COURSE}}
+    path.write_text(json.dumps(result))
+    plots.draw(results)
+    assert chart.exists()
 
 
 @pytest.mark.parametrize("name", ["training", "training_stages", "bundled_attributes"])

@@ -12,6 +12,7 @@ import weakref
 import pytest
 
 from longtake.streaming import Engine, Event, InputFrame, Status, StreamError, WallClock
+from longtake.streaming.scheduler import SHARE
 
 CHUNK = 0.5
 STEPS = 3
@@ -137,6 +138,102 @@ def test_two_live_sessions_that_are_too_much_together_slow_down_evenly(
         for session in sessions:
             session.next(timeout=0)
     assert [session.clock.speed for session in sessions] == pytest.approx([CHUNK / 0.6] * 2, 0.1)
+
+
+# --- a share for those without a deadline ---
+
+
+def watch_beside_films(engine, fake_time, fake_model, *, step, films, token, seconds=60.0):
+    """Live films beside a watch that is shown a frame a second: both, and what each was given."""
+    had = {"film": 0.0, "watch": 0.0}
+
+    def pass_time(kind, cost):
+        def note(state):
+            fake_time.advance(cost)
+            had[kind] += cost
+
+        return note
+
+    film_model = fake_model(on_step=pass_time("film", step))
+    shown = [engine.open(film_model, "sea", n, clock=WallClock(fake_time)) for n in range(films)]
+    # A round is twenty steps, the last of which gives all of its second.
+    watcher = fake_model(((),) * 19 + ((1,),), 1.0, 1, on_step=pass_time("watch", token))
+    watch = engine.open(watcher, "look", 9, live_input=True, input_capacity=2)
+    began, fed = fake_time.now, 0
+    while fake_time.now < began + seconds:
+        while fed <= fake_time.now - began:
+            watch.feed(InputFrame(float(fed), b""))
+            fed += 1
+        if not engine.run_once():
+            fake_time.advance(0.001)
+        for session in (*shown, watch):
+            session.next(timeout=0)
+    return shown, watch, fed, had
+
+
+def test_a_watch_does_not_starve_beside_a_film_that_is_too_much_for_the_machine(
+    engine_on_fake_time, fake_time, fake_model
+):
+    # 0.6 s a chunk for half a second of film; a round of 0.8 s each second.
+    (film,), watch, fed, had = watch_beside_films(
+        engine_on_fake_time, fake_time, fake_model, step=0.2, films=1, token=0.04
+    )
+
+    assert had["watch"] / 60 == pytest.approx(SHARE, abs=0.02)
+    # The film slows evenly, by what the watch takes of it and no more.
+    assert film.clock.speed == pytest.approx(CHUNK / 0.6 * (1 - SHARE), rel=0.1)
+    assert film.time / 60 == pytest.approx(CHUNK / 0.6 * (1 - SHARE), rel=0.1)
+    # What was not watched is the oldest, and all of it is counted.
+    watched = round(watch.time)
+    assert watched == pytest.approx(60 * SHARE / 0.8, abs=1)
+    being_watched = not watch.at_boundary
+    assert watch.inputs.dropped == fed - watched - being_watched - len(watch.inputs)
+    assert watch.inputs.take().time >= fed - 2
+
+
+def test_a_watch_that_the_film_leaves_time_for_takes_nothing_from_it(
+    engine_on_fake_time, fake_time, fake_model
+):
+    # 0.3 s for half a second of film, which leaves 0.4 s a second for a round of 0.3 s.
+    (film,), watch, fed, _ = watch_beside_films(
+        engine_on_fake_time, fake_time, fake_model, step=0.1, films=1, token=0.015
+    )
+
+    assert film.clock.speed == 1
+    assert watch.inputs.dropped == 0
+    assert watch.time >= fed - 2
+
+
+def test_two_films_and_a_watch_keep_their_shares(engine_on_fake_time, fake_time, fake_model):
+    films, _, _, had = watch_beside_films(
+        engine_on_fake_time, fake_time, fake_model, step=0.1, films=2, token=0.05
+    )
+
+    assert had["watch"] / 60 == pytest.approx(SHARE, abs=0.02)
+    times = [film.time for film in films]
+    assert max(times) == pytest.approx(min(times), abs=2 * CHUNK)
+
+
+def test_having_had_much_is_not_held_against_an_export_for_long(
+    engine_on_fake_time, fake_time, fake_model
+):
+    engine, turns = engine_on_fake_time, []
+
+    def note(state):
+        fake_time.advance(0.1)
+        turns.append(state.seed)
+
+    engine.open(fake_model(on_step=note), "sea", 2, outbox=10_000)
+    for _ in range(3_000):
+        engine.run_once()
+    film = engine.open(fake_model(on_step=note), "sea", 1, clock=WallClock(fake_time))
+    turns.clear()
+    for _ in range(200):
+        engine.run_once()
+        film.next(timeout=0)
+    # Half a second is: a fifth of the time of 25 steps.
+    assert turns.index(2) <= 26
+    assert turns.count(2) >= SHARE * (200 - 26) - 1
 
 
 # --- memory ---

@@ -268,6 +268,20 @@ def hold_worker(engine):
     return release
 
 
+def test_a_gap_and_another_size_are_told_of_and_the_watch_goes_on(watching_studio):
+    client = watching_studio().visitor()
+    client.ask(wire.Watch)
+    show(client, 0)
+    show(client, 1)
+    said(client, 0.0)
+    for index in (14, 15):
+        show(client, index, payload=jpeg(size=(96, 64)))
+    assert watched(client, "gap").message == "nothing was shown from 0 s to 7 s"
+    assert watched(client, "resized").message == "from 7 s on the picture is 96x64"
+    assert said(client, 7.0)[-1].final
+    assert client.ask(wire.Unwatch).type == "ack"
+
+
 def test_a_watch_that_is_shown_nothing_is_told_so_and_ends(watching_studio, monkeypatch):
     monkeypatch.setattr(watching, "STALL_SECONDS", 0.05)
     monkeypatch.setattr(watching, "LOST_SECONDS", 0.3)

@@ -149,7 +149,37 @@ def test_quantization_that_cannot_be_had_is_refused(folder, monkeypatch):
     error = refused(folder, "needs bitsandbytes", quantization="8bit")
     assert "pip install" in error.hint
     monkeypatch.setattr("longtake.models.vlm.load.find_spec", lambda name: object())
-    refused(folder, "NVIDIA GPU, not on cpu", quantization="4bit")
+    with pytest.raises(StreamError, match="runs on cuda or cpu, not on mps"):
+        load_captioner(folder, torch.device("mps"), torch.float32, "4bit")
+
+    def fail(quantization, device):
+        raise RuntimeError("no such\ninstruction")
+
+    monkeypatch.setattr("longtake.models.vlm.load._try_quantization", fail)
+    error = refused(
+        folder, r"does not work on this cpu \(no such instruction\)", quantization="4bit"
+    )
+    assert "leave the quantization out" in error.hint
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_fewer_bits_see_much_the_same(folder, make_captioner, video, watch, bits):
+    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("accelerate")
+    whole, quantized = (
+        load_captioner(folder, CPU, torch.float32, each).watching_with(make_captioner().settings)
+        for each in (None, bits)
+    )
+    weight = quantized.network.model.model.language_model.layers[0].mlp.up_proj.weight
+    assert weight.dtype in {torch.int8, torch.uint8}
+    assert quantized.network.dtype == torch.float32
+    found = []
+    for captioner in (whole, quantized):
+        state = captioner.open("snow", 1)
+        assert len(watch(captioner, state, video(4))) == 4
+        first = slice(len(state.context.prompt))
+        found.append(state.cache.save()["values"][:, :, first].flatten())
+    assert 0.98 < torch.cosine_similarity(*found, dim=0) < 1
 
 
 def test_a_name_on_the_hub_that_cannot_be_fetched_is_refused(monkeypatch):

@@ -1,0 +1,194 @@
+"""One stream for hours, on a virtual clock: what gets worse, slower or bigger, and with what.
+
+The captioner as it is, and two others of the same weights (StreamingVLM, section 4, figure 6;
+StreamingLLM, section 3): one that forgets nothing until its memory is full, and one whose window
+has lost its first tokens, which much attention goes to.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from longtake.models.vlm.captioner import Captioner, WatchState
+from longtake.training.caption_metrics import (
+    Shares,
+    mark_now,
+    rendered_rounds,
+    show,
+    speak,
+    story_of,
+)
+from longtake.training.valley.hearing import Listener
+from longtake.training.valley.script import draw_scripts
+
+MEGABYTE = 1_000_000
+FIRST, SECOND = 60, 120
+"""Seconds that a window takes to be filled, and after which the second minute is over."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A second of the stream.
+
+    `marks`: of what is believed after it; `cost`: seconds of computing for a token; `held`: bytes
+    of the cache with something in them; `taken`: all of it.
+    """
+
+    marks: dict[str, bool]
+    cost: float
+    held: int
+    taken: int
+
+
+@dataclass(frozen=True)
+class Course:
+    """A stream minute by minute: share of right attributes, ms a token, MB of what is held."""
+
+    accuracy: list[float]
+    token_ms: list[float]
+    memory_mb: list[float]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What came of a stream: `metrics` by name, and its `course`; `watched`: seconds of it."""
+
+    metrics: dict[str, float]
+    course: Course
+    watched: int
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is written down beside the metrics."""
+        return {"watched_seconds": self.watched, "course": asdict(self.course)}
+
+
+def stream_bounded(captioner: Captioner, seconds: int, seed: int, memory: int) -> Stream:  # noqa: ARG001
+    """The captioner as it is."""
+    rounds = list(follow(captioner, seconds, seed))
+    # Of a stream shorter than four minutes the second quarter stands for the second minute.
+    early = rounds[min(FIRST, seconds // 4) : min(SECOND, seconds // 2)]
+    late = rounds[seconds // 2 :]
+    metrics = {
+        "caption_hour2_delta": _accuracy(late) - _accuracy(rounds[: seconds // 2]),
+        "hour2_memory_ratio": late[-1].taken / early[-1].taken,
+        "hour2_time_ratio": _cost(late) / _cost(early),
+    }
+    return Stream(metrics, course(rounds), seconds)
+
+
+def stream_unbounded(captioner: Captioner, seconds: int, seed: int, memory: int) -> Stream:
+    """All that was seen and said is kept, until `memory` bytes are full."""
+    fits = seconds_within(captioner, memory)
+    settings = replace(captioner.settings, vision_seconds=float(fits))
+    rounds = list(follow(captioner.watching_with(settings), min(seconds, fits), seed))
+    metrics = {"unbounded_token_ms": 1000 * _cost(rounds[-FIRST:])}
+    if fits <= seconds:
+        metrics["unbounded_seconds"] = fits
+    return Stream(metrics, course(rounds), len(rounds))
+
+
+def stream_sinkless(captioner: Captioner, seconds: int, seed: int, memory: int) -> Stream:  # noqa: ARG001
+    """The same windows, but once they move the first tokens are lost with the rest."""
+    full = round(captioner.settings.vision_seconds / captioner.settings.round_seconds)
+    watcher = captioner.watching_with(replace(captioner.settings, text_sink=0))
+
+    def lose(state: WatchState) -> None:
+        if state.round == full:
+            lose_sinks(state)
+
+    rounds = list(follow(watcher, seconds, seed, lose))
+    return Stream({"sinkless_accuracy": _accuracy(rounds[full:])}, course(rounds), seconds)
+
+
+STREAMS: dict[str, Callable[[Captioner, int, int, int], Stream]] = {
+    "hours": stream_bounded,
+    "hours_unbounded": stream_unbounded,
+    "hours_sinkless": stream_sinkless,
+}
+"""Each of a captioner, the stream's seconds, a seed, and the memory that may be filled in bytes."""
+
+
+def follow(
+    captioner: Captioner,
+    seconds: int,
+    seed: int,
+    after: Callable[[WatchState], None] | None = None,
+) -> Iterator[Round]:
+    """Watch one rendered story for so many seconds; `after` is called at the end of each."""
+    drawn = torch.Generator().manual_seed(seed)
+    device = captioner.network.device
+    script = draw_scripts(1, seconds, drawn, held_out=True, still=0).to(device)
+    story, listener, state = story_of(script, 0), Listener(), captioner.open("", seed)
+    try:
+        for second, frames in enumerate(rendered_rounds(script, seconds, captioner.settings.fps)):
+            show(captioner, state, second, frames)
+            began = time.perf_counter()
+            listener.hear(speak(captioner, state))
+            # A forward sees, one reads, and one finds each token.
+            forwards = 2 + len(state.context.turns[-1].words)
+            cost = (time.perf_counter() - began) / forwards
+            taken, room = state.cache.bytes, state.cache.get_max_length()
+            held = taken * state.cache.length // room
+            yield Round(mark_now(story, listener, second), cost, held, taken)
+            if after is not None:
+                after(state)
+    finally:
+        captioner.close(state)
+
+
+@torch.inference_mode()
+def lose_sinks(state: WatchState) -> None:
+    """Forget the system message and the end of the old words, at a boundary: no token stays first.
+
+    The instruction would be rewritten by a new one only.
+    """
+    context = state.context
+    words = range(len(context.prompt), len(context.prompt) + len(context.text))
+    kept = [*words, *range(words.stop + len(context.closing), state.written)]
+    context.prompt, context.closing = [], []
+    state.cache.compact(kept, context.positions()[: len(kept)])
+    state.written = len(kept)
+
+
+def seconds_within(captioner: Captioner, memory: int) -> int:
+    """Seconds of video for which a cache of so many bytes has room, each as long as it may be.
+
+    At least a round.
+    """
+
+    def cache(seconds: float) -> int:
+        settings = replace(captioner.settings, vision_seconds=seconds)
+        return captioner.watching_with(settings).session_need.parts["cache"]
+
+    span = captioner.settings.round_seconds
+    one = cache(2 * span) - cache(span)
+    return int(span * max(1, 1 + (memory - cache(span)) // one))
+
+
+def course(rounds: Sequence[Round]) -> Course:
+    """Minutes of a stream; what is left over at its end counts as one."""
+    minutes = [rounds[first : first + 60] for first in range(0, len(rounds), 60)]
+    return Course(
+        [round(_accuracy(each), 4) for each in minutes],
+        [round(1000 * _cost(each), 3) for each in minutes],
+        [round(each[-1].held / MEGABYTE, 2) for each in minutes],
+    )
+
+
+def _accuracy(rounds: Sequence[Round]) -> float:
+    shares = Shares()
+    for each in rounds:
+        for name, right in each.marks.items():
+            shares.add(name, right)
+    return shares.share()
+
+
+def _cost(rounds: Sequence[Round]) -> float:
+    return statistics.median(each.cost for each in rounds)
