@@ -10,11 +10,24 @@ from torch.nn import functional as F
 
 from longtake.kernels.reference import BlockMap, Quantized, quantize, tokens_of
 
+# Bytes that are read at a time.
+_READ = 16
+
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Flash attention of torch's CPU backend; see :func:`reference.attention`."""
-    q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))
+    q, k, v = (_aligned(heads).transpose(1, 2) for heads in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+def _aligned(x: Tensor) -> Tensor:
+    """A copy where a view begins or steps within 16 bytes, which fused kernels read at a time.
+
+    They end in "misaligned address" otherwise (torch 2.11 on an H200).
+    """
+    steps = (x.data_ptr(), *(stride * x.itemsize for stride in x.stride()[:-1]))
+    fits = x.device.type != "cuda" or all(step % _READ == 0 for step in steps)
+    return x if fits else x.clone(memory_format=torch.contiguous_format)
 
 
 def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor:
