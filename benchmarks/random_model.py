@@ -83,11 +83,21 @@ class NoDecoder:
         temporal: pixel frames a latent frame would give.
         spatial: pixels a latent, along each side.
         channels: of a latent frame.
+        encodes: nothing.
     """
 
     temporal: int = 4
     spatial: int = 8
     channels: int = 16
+    encodes: bool = False
+
+    def frames_of(self, latents: int) -> int:  # noqa: ARG002
+        """None."""
+        return 0
+
+    def encode_clip(self, frames: Tensor) -> Tensor:
+        """Never asked for, as it does not encode."""
+        raise NotImplementedError
 
     def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:  # noqa: ARG002
         """None."""
