@@ -21,12 +21,12 @@ COLOURS = ("#0b5fa5", "#d1670a", "#3a8a3a", "#8a4fa3")
 INK, GRID = "#333333", "#dddddd"
 DPI = 110
 STAGES = (
-    *("judge", "reader", "codec"),
-    *("teacher", "teacher_again", "student", "tune"),
-    "captioner",
+    *("judge", "codec", "decoder", "reader"),
+    *("teacher", "teacher_again", "teacher_films", "student", "tune"),
+    *("captioner", "captioner_again"),
 )
 """The logs of the bundled model's stages, in their order."""
-CHECKED = ("teacher", "teacher_again", "student", "tune")
+CHECKED = ("teacher", "teacher_again", "teacher_films", "tune")
 """Of these what was measured right after it."""
 STREAMS = {
     "hours": "ours",
@@ -159,7 +159,7 @@ def draw(folder: Path) -> None:
         "drift_identity": "identity",
     }
     stages = {
-        name.replace("_", " "): {label: check[key] for key, label in shown.items()}
+        name.replace("_", " "): {label: check[key] for key, label in shown.items() if key in check}
         for name, check in checks.items()
     }
     save(bars(stages, "right, of what was asked for"), folder / "training_stages.png")

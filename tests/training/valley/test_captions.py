@@ -121,6 +121,13 @@ def test_a_caption_leaves_out_what_it_is_not_to_name() -> None:
                                   "see"}  # fmt: skip
 
 
+def test_a_caption_that_begins_with_the_companion_does_not_begin_with_and() -> None:
+    rng, row = random.Random(3), attribute_index(shape="duck", companion="tree")
+    begun = {captions.caption(row, rng, NAMES).split()[0] for _ in range(400)}
+    assert {"with", "beside"} <= begun
+    assert "and" not in begun
+
+
 def test_held_out_orders_and_phrases_are_not_in_training() -> None:
     assert not set(words.ORDERS) & set(words.HELD_OUT_ORDERS)
     trained = [p for options in words.CHANGES.values() for p in options]
