@@ -1,4 +1,4 @@
-"""What is said in a clip: in all of it, or in a few seconds as if nothing had been before."""
+"""What is said in a clip: in all of it, or in a few seconds of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ OPENING = 4
 """Seconds of a clip that are shown as a beginning: the scene, motion and camera, and one more."""
 ASKING, ASKING_BEFORE, ASKING_EARLY = 0.18, 0.03, 0.5
 """Chances of a question each second: in a clip, before it, and where there is but one to be had."""
+RECALLED = 0.5
+"""Share of the openings with words before them, where there are any, and questions about those."""
 WRONG = 0.2
 """Share of the clips with other words before them than theirs: what is seen counts, not what was
 said."""
@@ -57,14 +59,31 @@ def whole(clips: Clips, place: int, bank: Bank, rng: random.Random) -> Story:
 
 
 def opening(clips: Clips, place: int, first: int, bank: Bank, rng: random.Random) -> Story:
-    """The story of the seconds from `first` on of one clip, as the first that are seen."""
+    """The story of the seconds from `first` on of one clip, as the first that are seen.
+
+    Mostly they are the first that is known of at all; see `RECALLED`.
+    """
     valley = len(clips.scripts)
     tale: Telling | ElsewhereTelling
     if place >= valley:
         tale = _elsewhere(clips, place - valley, bank).from_second(first)
+    elif (start := int(clips.starts[place]) + first) and rng.random() < RECALLED:
+        return _recalled(clips, place, start, rng)
     else:
-        tale = _valley(clips, place).from_second(int(clips.starts[place]) + first)
+        tale = _valley(clips, place).from_second(start)
     return Story([tale.round(k, rng, asking=ASKING_EARLY) for k in range(OPENING)], (), 0)
+
+
+def _recalled(clips: Clips, place: int, start: int, rng: random.Random) -> Story:
+    """Some seconds with all words before them, and questions about what those tell.
+
+    In whole clips a question about the past is one in a thousand words, and to copy its answer from
+    far back was not learned from so few.
+    """
+    story = _valley(clips, place, kinds=ABOUT_PAST)
+    history = [story.round(k, rng).words for k in range(start)]
+    said = [story.round(k, rng, asking=ASKING_EARLY) for k in range(start, start + OPENING)]
+    return Story(said, history, start)
 
 
 def _elsewhere(clips: Clips, place: int, bank: Bank) -> ElsewhereTelling:

@@ -20,8 +20,9 @@ from longtake.training.chunks import collate
 from longtake.training.clips import draw_clips
 from longtake.training.package_captioner import package_captioner
 from longtake.training.pictures import draw_bank
-from longtake.training.stories import Story, whole
+from longtake.training.stories import OPENING, Story, opening, whole
 from longtake.training.valley.narration import Said
+from longtake.training.valley.questions import ABOUT_PAST
 from longtake.training.vision import see
 from longtake.training.witness import (
     build_captioner,
@@ -70,6 +71,23 @@ def test_resumed_it_ends_with_the_same_weights(trained: Path, stage: Stage, tmp_
         assert torch.equal(value, resumed[name]), name
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()]
     assert steps == [1, 2]
+
+
+def test_an_opening_has_nothing_before_it_or_is_asked_about_that() -> None:
+    bank = draw_bank(3, torch.Generator().manual_seed(0))
+    clips = draw_clips(8, 0, 0, len(bank))
+    place = int(clips.starts.argmax())
+    first = int(clips.starts[place])
+    assert first
+    stories = [opening(clips, place, 2, bank, random.Random(i)) for i in range(60)]
+    recalled = [each for each in stories if each.history]
+    assert 15 < len(recalled) < 45
+    assert all(each.start == len(each.history) == first + 2 for each in recalled)
+    assert all(not each.start for each in stories if not each.history)
+    assert all(len(each.said) == OPENING for each in stories)
+    kinds = {said.asked.kind for each in recalled for said in each.said if said.asked}
+    assert kinds
+    assert kinds <= set(ABOUT_PAST)
 
 
 def test_its_folder_is_read_by_the_application_and_by_transformers(trained: Path) -> None:
