@@ -1,0 +1,149 @@
+"""What the bundled model's prompt rewriter knows, from the words that captions are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import product
+
+from longtake.models.video.rewriter import Lexicon, Value
+from longtake.training.valley import words as w
+from longtake.training.valley.world import ATTRIBUTES, HIDDEN
+
+ORDER = w.ORDERS[2]
+"""Of the trained ones: thing and companion together, and the rest between commas."""
+SAY_GROUND = {"grass": "the grass"}
+"""Where the first phrase names a colour, which is another attribute's word."""
+MORE: dict[tuple[str, str], w.Phrases] = {
+    ("time", "day"): ("day", "daytime", "daylight", "morning", "gets light"),
+    ("time", "sunset"): ("sunset", "dusk", "evening", "sun set", "sun goes down", "sun is setting"),
+    ("time", "night"): ("night", "dark", "moon", "stars"),
+    ("weather", "clear"): ("clear", "clear sky", "blue sky", "fine weather", "clears up"),
+    ("weather", "rain"): ("rain", "rains", "raining", "rainy"),
+    ("weather", "snow"): ("snow", "snows", "snowing", "snowfall", "falling snow", "snowy"),
+    ("weather", "fog"): ("fog", "foggy", "mist", "misty"),
+    ("camera", "still"): ("still camera", "camera still"),
+    ("camera", "zooms"): ("zooms", "zooming", "in and out", "zooming in", "zooms in"),
+    ("speed", "slow"): ("slow", "slows", "slower"),
+    ("speed", "fast"): ("fast", "faster", "speed", "speeds"),
+    ("size", "big"): ("grow", "grows", "get bigger"),
+    ("size", "small"): ("shrink", "shrinks"),
+    ("motion", "rests"): ("stop", "stops", "come to rest", "still", "not moving"),
+    ("motion", "circles"): ("fly", "flies", "flying"),
+    ("motion", "rolls"): ("moves", "moving"),
+}
+"""Single words, which people put into phrases of their own."""
+SIDES = {"left": "pans left", "right": "pans right"}
+FALLS: w.Phrases = (
+    *("rain", "raining", "snow", "snowing", "snowfall", "fog", "mist", "falling snow"),
+)
+NOT_BEFORE: w.Phrases = ("no", "no more", "without", "remove", "stop", "stops", "take away")
+NOT_AFTER: w.Phrases = ("stops", "ends", "goes away", "disappears", "clears", "lifts")
+WORDS: dict[str, w.Phrases] = {
+    "change": ("make", "makes", "turn", "turns", "change", "changes", "paint"),
+    "become": (
+        *("become", "becomes", "into", "turns into", "turn into", "change into", "changes into"),
+        *("turn to", "turns to", "change to", "changes to"),
+    ),
+    "replace": ("replace", "replaces"),
+    "add": ("add", "put", "there is now"),
+    "beside": ("with", "next to", "near", "beside", "behind"),
+    "behind": (
+        *("in the background", "in the distance", "behind it", "next to it", "near it"),
+        "beside it",
+    ),
+    "appear": ("appear", "appears", "comes up"),
+    "remove": ("remove", "take", "without", "no"),
+    "gone": ("disappear", "disappears", "goes away", "go away", "away"),
+    "it": ("it",),
+    "other": ("other", "other one"),
+    "camera": ("camera",),
+    "and": ("and",),
+    "then": ("then",),
+    "adverb": tuple(how for hows in w.SPEEDS.values() for how in hows if how.endswith("ly")),
+}
+
+
+def lexicon() -> Lexicon:
+    """Of the words for training alone: nothing that is kept for evaluation is in it."""
+    phrases: dict[tuple[str, str], list[str]] = {}
+
+    def know(name: str, value: str, more: Iterable[str]) -> None:
+        phrases.setdefault((name, value), []).extend(more)
+
+    tables: dict[str, Mapping[str, w.Phrases]] = {
+        **{"size": w.SIZES, "colour": w.COLOURS, "shape": w.SHAPES, "speed": w.SPEEDS},
+        **{"time": w.TIMES, "weather": w.WEATHERS, "camera": w.CAMERAS},
+    }
+    for name, table in tables.items():
+        for value, words in table.items():
+            know(name, value, words)
+    for value, grounds in w.GROUNDS.items():
+        where = ("on", "in", "over", "above", "to")
+        know("ground", value, (f"{at} {ground}" for at, ground in product(where, grounds)))
+        # "the snow" alone may fall.
+        know("ground", value, (ground for ground in grounds if ground != "the snow"))
+    for motion, verbs in _verbs().items():
+        know("motion", motion, verbs)
+    know("motion", "rests", (f"{stop} {ing}" for stop in ("stop", "stops") for ing in _doings()))
+    for name, tags in w.TAGS.items():
+        for value, tag in tags.items():
+            know(name, value, [tag])
+    for (name, value), changes in w.CHANGES.items():
+        know(name, value, (change for change in changes if "{" not in change))
+    for (name, value), words in MORE.items():
+        know(name, value, words)
+    for stops in w.STOPS.values():
+        know("weather", "clear", stops)
+    know("weather", "clear", (f"{no} {fall}" for no, fall in product(NOT_BEFORE, FALLS)))
+    know("weather", "clear", (f"{fall} {ends}" for fall, ends in product(FALLS, NOT_AFTER)))
+    for side, value in SIDES.items():
+        pans = ("pan", "pans", "panning", "camera", "camera pans", "camera moves", "move camera")
+        know("camera", value, [side, f"to {side}"])
+        know("camera", value, (f"{pan} {to}" for pan in pans for to in (side, f"to {side}")))
+    know("companion", "none", w.ALONE)
+
+    say = {
+        **{("ground", ground): f"{w.ON} {words[0]}" for ground, words in w.GROUNDS.items()},
+        **{("ground", ground): f"{w.ON} {words}" for ground, words in SAY_GROUND.items()},
+        **{("motion", motion): " ".join(verbs[0][1::2]) for motion, verbs in w.VERBS.items()},
+        ("companion", "none"): w.ALONE[0],
+    }
+    attributes: dict[str, dict[str, Value]] = {}
+    for (name, value), known in phrases.items():
+        said = say.get((name, value)) or known[0]
+        attributes.setdefault(name, {})[value] = Value(said, tuple(dict.fromkeys(known)))
+    for name, of in (("companion", "shape"), ("companion_colour", "colour")):
+        values = attributes[of]
+        told = {value: Value(values[value].say) for value in ATTRIBUTES[name] if value in values}
+        attributes.setdefault(name, {}).update(told)
+    return Lexicon(
+        attributes,
+        {
+            phrase: {"time": time, "weather": weather}
+            for (time, weather), skies in w.SKIES.items()
+            for phrase in skies
+        },
+        WORDS,
+        HIDDEN,
+        w.COMPANIONS[1],
+        ORDER,
+    )
+
+
+def _verbs() -> dict[str, list[str]]:
+    """All forms of the verbs of each motion, with what follows, and that alone."""
+    found: dict[str, list[str]] = {motion: [] for motion in w.VERBS}
+    every = [(motion, verb) for motion, verbs in w.VERBS.items() for verb in verbs]
+    every += [(motion, verb) for (_, motion), verbs in w.SPECIAL_VERBS.items() for verb in verbs]
+    for motion, (*forms, tail) in every:
+        found[motion] += [f"{form} {tail}".strip() for form in forms if form]
+        if " " in tail:
+            found[motion].append(tail)
+    return found
+
+
+def _doings() -> list[str]:
+    """The -ing forms of all verbs but those of rest, with what follows."""
+    moving = [verb for motion, verbs in w.VERBS.items() if motion != "rests" for verb in verbs]
+    moving += [verb for (_, motion), verbs in w.SPECIAL_VERBS.items() if motion != "rests" for verb in verbs]
+    return [f"{verb[2]} {verb[3]}".strip() for verb in moving] + [verb[2] for verb in moving]
