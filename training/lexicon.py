@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import product
 
-from longtake.models.video.rewriter import Lexicon, Value
+from longtake.models.video.lexicon import Lexicon, Value
 from longtake.training.valley import words as w
 from longtake.training.valley.world import ATTRIBUTES, HIDDEN
 
@@ -21,6 +21,7 @@ MORE: dict[tuple[str, str], w.Phrases] = {
     ("weather", "rain"): ("rain", "rains", "raining", "rainy"),
     ("weather", "snow"): ("snow", "snows", "snowing", "snowfall", "falling snow", "snowy"),
     ("weather", "fog"): ("fog", "foggy", "mist", "misty"),
+    ("ground", "snow"): ("snow on the ground",),
     ("camera", "still"): ("still camera", "camera still"),
     ("camera", "zooms"): ("zooms", "zooming", "in and out", "zooming in", "zooms in"),
     ("speed", "slow"): ("slow", "slows", "slower"),
@@ -59,7 +60,6 @@ WORDS: dict[str, w.Phrases] = {
     "camera": ("camera",),
     "and": ("and",),
     "then": ("then",),
-    "adverb": tuple(how for hows in w.SPEEDS.values() for how in hows if how.endswith("ly")),
 }
 
 
@@ -71,8 +71,13 @@ def lexicon() -> Lexicon:
         phrases.setdefault((name, value), []).extend(more)
 
     tables: dict[str, Mapping[str, w.Phrases]] = {
-        **{"size": w.SIZES, "colour": w.COLOURS, "shape": w.SHAPES, "speed": w.SPEEDS},
-        **{"time": w.TIMES, "weather": w.WEATHERS, "camera": w.CAMERAS},
+        "size": w.SIZES,
+        "colour": w.COLOURS,
+        "shape": w.SHAPES,
+        "speed": w.SPEEDS,
+        "time": w.TIMES,
+        "weather": w.WEATHERS,
+        "camera": w.CAMERAS,
     }
     for name, table in tables.items():
         for value, words in table.items():
@@ -83,8 +88,9 @@ def lexicon() -> Lexicon:
         # "the snow" alone may fall.
         know("ground", value, (ground for ground in grounds if ground != "the snow"))
     for motion, verbs in _verbs().items():
-        know("motion", motion, verbs)
-    know("motion", "rests", (f"{stop} {ing}" for stop in ("stop", "stops") for ing in _doings()))
+        know("motion", motion, (form for verb in verbs for form in _forms(verb)))
+        stopped = (f"{stop} {ing}" for stop in ("stop", "stops") for _, _, ing, _ in verbs)
+        know("motion", "rests", stopped)
     for name, tags in w.TAGS.items():
         for value, tag in tags.items():
             know(name, value, [tag])
@@ -108,6 +114,7 @@ def lexicon() -> Lexicon:
         **{("motion", motion): " ".join(verbs[0][1::2]) for motion, verbs in w.VERBS.items()},
         ("companion", "none"): w.ALONE[0],
     }
+    adverbs = tuple(how for hows in w.SPEEDS.values() for how in hows if how.endswith("ly"))
     attributes: dict[str, dict[str, Value]] = {}
     for (name, value), known in phrases.items():
         said = say.get((name, value)) or known[0]
@@ -123,27 +130,23 @@ def lexicon() -> Lexicon:
             for (time, weather), skies in w.SKIES.items()
             for phrase in skies
         },
-        WORDS,
+        WORDS | {"adverb": adverbs},
         HIDDEN,
         w.COMPANIONS[1],
         ORDER,
     )
 
 
-def _verbs() -> dict[str, list[str]]:
-    """All forms of the verbs of each motion, with what follows, and that alone."""
-    found: dict[str, list[str]] = {motion: [] for motion in w.VERBS}
-    every = [(motion, verb) for motion, verbs in w.VERBS.items() for verb in verbs]
-    every += [(motion, verb) for (_, motion), verbs in w.SPECIAL_VERBS.items() for verb in verbs]
-    for motion, (*forms, tail) in every:
-        found[motion] += [f"{form} {tail}".strip() for form in forms if form]
-        if " " in tail:
-            found[motion].append(tail)
+def _verbs() -> dict[str, list[w.Verb]]:
+    """All verbs of each motion."""
+    found = {motion: list(verbs) for motion, verbs in w.VERBS.items()}
+    for (_, motion), verbs in w.SPECIAL_VERBS.items():
+        found[motion] += verbs
     return found
 
 
-def _doings() -> list[str]:
-    """The -ing forms of all verbs but those of rest, with what follows."""
-    moving = [verb for motion, verbs in w.VERBS.items() if motion != "rests" for verb in verbs]
-    moving += [verb for (_, motion), verbs in w.SPECIAL_VERBS.items() if motion != "rests" for verb in verbs]
-    return [f"{verb[2]} {verb[3]}".strip() for verb in moving] + [verb[2] for verb in moving]
+def _forms(verb: w.Verb) -> list[str]:
+    """With what follows, and that alone: "bounces slowly up and down"."""
+    *forms, tail = verb
+    alone = [tail] if " " in tail else []
+    return [f"{form} {tail}".strip() for form in forms if form] + alone

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from longtake.models.folder import write_json
 from longtake.models.video.load import save_generator
+from longtake.models.video.rewriter import FILE
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.training.codec import load_codec
 from longtake.training.denoiser import load_denoiser
 from longtake.training.judge import load_judge, save_judge
+from longtake.training.lexicon import lexicon
 from longtake.training.prompts import build_tokenizer
 
 
@@ -26,6 +30,7 @@ def package(generator: Path, codec: Path, judge: Path, out: Path) -> None:
     streaming = StreamingConfig(**described["streaming"])
     text = TextEncoder(denoiser.text, build_tokenizer(), streaming.text_length)
     save_generator(out / "valley", denoiser.transformer, load_codec(codec), text, streaming)
+    write_json(out / "valley" / FILE, asdict(lexicon()))
     save_judge(load_judge(judge), out / "judge")
     write_manifest(out)
 

@@ -55,7 +55,8 @@ def load_generator(
 
     Args:
         folder: with ``model_index.json``, ``streaming.json``, ``transformer/``, ``vae/``,
-            ``text_encoder/`` and ``tokenizer/``.
+            ``text_encoder/`` and ``tokenizer/``; with ``rewriter.json`` prompts are rewritten, see
+            :class:`.PromptRewriter`.
         device: for the weights.
         dtype: for the weights.
         overrides: operation -> implementation, see :func:`longtake.kernels.bind`.

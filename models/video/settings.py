@@ -37,7 +37,8 @@ class StreamingConfig:
         recache: how kept latents are run again under a new prompt: ``full``, in one unmasked
             forward as LongLive does, or ``causal``, chunk by chunk as they were made.
         prompts: of a film, the newest ones that are read together, as far as they fit in
-            ``text_length``; where it is 1, the prompt in force has to say it all.
+            ``text_length``; where it is 1, the prompt in force has to say it all. With a
+            rewriter, the newest ones that it rewrites to one.
         sinks: what a recache makes of the sinks of a film longer than the cache: ``kept`` as they
             are (LongLive with global_sink), ``shifted`` to the oldest latents still at hand
             (LongLive without), or ``rewritten`` from the film's first latents.

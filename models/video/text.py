@@ -13,6 +13,8 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.models.video.prompt_cache import PromptCache
 
+Rewriter = Callable[[Sequence[str]], str]
+
 
 class PromptEncoder(ABC):
     """Encodes prompts as Wan does: padded to a fixed length, the padding's embeddings zeroed.
@@ -22,11 +24,14 @@ class PromptEncoder(ABC):
     Args:
         tokenizer: its stored padding and truncation are replaced.
         length: text tokens; shorter prompts are padded, longer ones cut.
+        rewriter: makes of prompts the one that is read instead, see :class:`.PromptRewriter`; None
+            has them read together.
     """
 
-    def __init__(self, tokenizer: Tokenizer, length: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, length: int, rewriter: Rewriter | None = None) -> None:
         self.tokenizer = tokenizer
         self.length = length
+        self.rewriter = rewriter
         tokenizer.no_padding()
         # The tokenizer's own truncation cuts words and keeps the end mark.
         tokenizer.enable_truncation(length)
@@ -38,7 +43,9 @@ class PromptEncoder(ABC):
 
     @abstractmethod
     def __call__(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings of one film's prompts, at least one, read together; see :func:`join_tokens`.
+        """Embeddings of one film's prompts, at least one, oldest first.
+
+        They are rewritten to one, or read together; see :func:`join_tokens`.
 
         Returns:
             [1, length, d_model], wherever the encoder is and in its dtype.
@@ -50,7 +57,8 @@ class PromptEncoder(ABC):
         return ids
 
     def _row(self, prompts: Sequence[str]) -> list[int]:
-        return join_tokens([self.tokens(prompt) for prompt in prompts], self.length)
+        read = [self.rewriter(prompts)] if self.rewriter else prompts
+        return join_tokens([self.tokens(prompt) for prompt in read], self.length)
 
 
 class TextEncoder(PromptEncoder):
@@ -60,10 +68,17 @@ class TextEncoder(PromptEncoder):
         model: the encoder.
         tokenizer: see :class:`PromptEncoder`.
         length: as ``tokenizer``.
+        rewriter: as ``tokenizer``.
     """
 
-    def __init__(self, model: UMT5EncoderModel, tokenizer: Tokenizer, length: int) -> None:
-        super().__init__(tokenizer, length)
+    def __init__(
+        self,
+        model: UMT5EncoderModel,
+        tokenizer: Tokenizer,
+        length: int,
+        rewriter: Rewriter | None = None,
+    ) -> None:
+        super().__init__(tokenizer, length, rewriter)
         self.model = model
 
     @property
@@ -93,6 +108,7 @@ class OffloadedEncoder(PromptEncoder):
         length: as ``tokenizer``.
         config: the encoder's.
         cache: prompts that are known; None knows none.
+        rewriter: as ``tokenizer``.
         keep: whether it stays once it is loaded.
     """
 
@@ -103,10 +119,11 @@ class OffloadedEncoder(PromptEncoder):
         length: int,
         config: UMT5Config,
         cache: PromptCache | None,
+        rewriter: Rewriter | None = None,
         *,
         keep: bool,
     ) -> None:
-        super().__init__(tokenizer, length)
+        super().__init__(tokenizer, length, rewriter)
         self._config = config
         self._load = load
         self._cache = cache

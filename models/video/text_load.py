@@ -18,6 +18,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 from longtake.models.folder import load_weights, read_headers, read_json, taking
 from longtake.models.memory import Alternative, Need, making_room, weight_bytes
 from longtake.models.video.prompt_cache import PromptCache
+from longtake.models.video.rewriter import load_rewriter
 from longtake.models.video.text import OffloadedEncoder, PromptEncoder, TextEncoder
 from longtake.models.video.text_setting import PRECISIONS, QUANTIZED_BYTES, TextCount, TextSetting
 from longtake.streaming import StreamError
@@ -77,7 +78,8 @@ def load_text_encoder(
     """A model folder's text encoder and its tokenizer.
 
     Args:
-        folder: with ``text_encoder/`` and ``tokenizer/``.
+        folder: with ``text_encoder/`` and ``tokenizer/``, and ``rewriter.json`` where prompts are
+            rewritten.
         length: text tokens, see :class:`.PromptEncoder`.
         setting: how it is kept; one that is offloaded is not loaded before it is needed.
         device: of the model.
@@ -91,9 +93,10 @@ def load_text_encoder(
     if setting.precision in QUANTIZED_BYTES:
         _bitsandbytes(setting.precision)
     tokenizer = _tokenizer(folder / "tokenizer" / "tokenizer.json")
+    rewriter = load_rewriter(folder)
     load = partial(_model, part, setting, where, setting.dtype(dtype))
     if setting.offload is None:
-        return TextEncoder(load(), tokenizer, length)
+        return TextEncoder(load(), tokenizer, length, rewriter)
 
     def load_in_time() -> UMT5EncoderModel:
         with making_room(part, _EncoderSizes(count_text(part), setting, dtype), where):
@@ -102,7 +105,8 @@ def load_text_encoder(
     cache = PromptCache(prompts, _identity(part, setting, dtype)) if prompts else None
     config = text_config(part)
     keep = setting.offload == "text"
-    return OffloadedEncoder(load_in_time, tokenizer, length, config, cache, keep=keep)
+    parts = (load_in_time, tokenizer, length, config, cache, rewriter)
+    return OffloadedEncoder(*parts, keep=keep)
 
 
 def text_config(folder: Path) -> UMT5Config:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from longtake.models.video.rewriter import load_rewriter
 from longtake.training.codec import load_codec
 from longtake.training.denoiser import load_denoiser
 from longtake.training.package import package
@@ -18,6 +19,9 @@ TOY = Path(__file__).parents[1] / "toy.json"
 
 def test_a_run_goes_on_from_what_was_packaged(built: Path, tmp_path: Path) -> None:
     package(built / "generator", built / "codec", built / "judge", tmp_path)
+    rewriter = load_rewriter(tmp_path / "valley")
+    assert rewriter is not None
+    assert rewriter(["a ball", "make it red"]) == "a red ball"
     unpack(tmp_path / "valley", TOY, tmp_path / "work")
     for before, after in (("generator", "teacher"), ("codec", "codec")):
         trained, unpacked = (

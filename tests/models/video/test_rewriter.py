@@ -1,0 +1,251 @@
+"""A film's prompts rewritten to one for the whole scene."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from longtake.models.folder import read_json, write_json
+from longtake.models.video.load import load_generator
+from longtake.models.video.rewriter import FILE, PromptRewriter
+from longtake.models.video.text_setting import TextSetting
+from longtake.streaming import Event, StreamError
+from longtake.training.dataset import CHANGE, SCENE
+from longtake.training.lexicon import lexicon
+from longtake.training.prompts import build_tokenizer, story
+from longtake.training.valley.captions import values_of
+from longtake.training.valley.script import CHANGES
+from longtake.training.valley.world import HIDDEN, draw_change, sample_scenes
+
+LEXICON = lexicon()
+BALL = "a small red ball bounces on the grass with a blue tree"
+SEEN = "a small red ball bounces on the grass with a blue tree in the background"
+BOAT = "a white boat sails on the lake"
+DUCKS = "a duck with a red duck behind it"
+
+
+@pytest.fixture(scope="module")
+def rewriter():
+    return PromptRewriter(LEXICON)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "whole"),
+    [
+        # Scenes, as sentences and as lists, in any case and punctuation.
+        (["a small red ball bounces on the lawn"], "a small red ball bounces on the grass"),
+        (["A Small, RED ball... bounces on the lawn!"], "a small red ball bounces on the grass"),
+        (["red ball, grass, night, bouncing"], "a red ball bounces on the grass, at night"),
+        (["red ball grass night bouncing"], "a red ball bounces on the grass, at night"),
+        (["a green car drives on the water at night, a yellow duck in the background"],
+         "a green car rolls on the water with a yellow duck in the background, at night"),
+        (["with a pink star there is a slow car"], "a slow car with a pink star in the background"),
+        (["a duck and a duck at dusk"], "a duck with a duck in the background, at sunset"),
+        (["duck, house, snow"], "a duck with a house in the background, while it snows"),
+        (["a bird in front of a tree"], "a bird with a tree in the background"),
+        (["a rubber duck jumps slowly up and down"], "a duck bounces slowly"),
+        (["on a foggy night, a boat rests in the snow"],
+         "a boat rests on the snow, at night in the fog"),
+        (["a star under the stars"], "a star, at night under a clear sky"),
+        (["a fast ball rests"], "a ball rests"),
+        (["a red duck on its own"], "a red duck alone"),
+        # Changes.
+        ([BALL, "now it is night"], f"{SEEN}, at night"),
+        ([BALL, "suddenly, let it snow"], f"{SEEN}, while it snows"),
+        ([BALL, "slowly night falls"], f"{SEEN}, at night"),
+        ([f"{BALL} in the rain", "the sky clears"], f"{SEEN}, under a clear sky"),
+        ([f"{BALL} in the rain", "no more rain"], f"{SEEN}, under a clear sky"),
+        ([f"{BALL} at night in the mist", "stop the fog"], f"{SEEN}, at night under a clear sky"),
+        ([BALL, "the camera moves slowly to the left"], f"{SEEN}, the camera pans left"),
+        ([f"{BALL}, panning left", "stop the camera"], f"{SEEN}, the camera is still"),
+        ([BALL, "move it to the beach"], SEEN.replace("grass", "sand")),
+        ([BALL, "snow covers the ground, it snows"],
+         f"{SEEN.replace('grass', 'snow')}, while it snows"),
+        ([BOAT, "make the boat green"], "a green boat rolls on the water"),
+        ([BOAT, "it turns orange"], "an orange boat rolls on the water"),
+        ([BOAT, "the boat turns into a car"], "a white car rolls on the water"),
+        ([BOAT, "make it a big red house"], "a big red house rolls on the water"),
+        ([BOAT, "turn into a car"], "a white car rolls on the water"),
+        ([BOAT, "replace the boat with a cube"], "a white cube rolls on the water"),
+        ([BOAT, "faster"], "a white boat rolls fast on the water"),
+        ([BOAT, "slow it down"], "a white boat rolls slowly on the water"),
+        ([BOAT, "slow the boat down"], "a white boat rolls slowly on the water"),
+        ([BOAT, "stop"], "a white boat rests on the water"),
+        ([BOAT, "it stops sailing and shrinks"], "a small white boat rests on the water"),
+        ([BOAT, "bigger, blue"], "a big blue boat rolls on the water"),
+        ([BOAT, "it flies away"], "a white boat flies away and back on the water"),
+        # The companion.
+        ([f"{BOAT} with a duck", "remove the duck"], "a white boat rolls on the water alone"),
+        ([f"{BOAT} with a duck", "the duck goes away"], "a white boat rolls on the water alone"),
+        ([BOAT, "no duck"], "a white boat rolls on the water alone"),
+        ([BOAT, "remove the boat"], "a white boat rolls on the water"),
+        ([BOAT, "add a red tree in the background"],
+         "a white boat rolls on the water with a red tree in the background"),
+        ([BOAT, "a duck appears"], "a white boat rolls on the water with a duck in the background"),
+        ([BOAT, "a car appears"], "a white boat rolls on the water"),
+        ([BALL, "make the tree green"], SEEN.replace("blue", "green")),
+        ([BALL, "make the tree bigger"], SEEN),
+        ([BALL, "the tree turns pink and the ball turns white"],
+         SEEN.replace("blue", "pink").replace("red", "white")),
+        ([BALL, "make the ball pink and the tree white"],
+         SEEN.replace("red", "pink").replace("blue", "white")),
+        ([BALL, "replace the tree with a house"], SEEN.replace("tree", "house")),
+        ([BALL, "add a star and make it yellow"], SEEN.replace("blue tree", "yellow star")),
+        ([BALL, "remove the tree", "add a house"],
+         "a small red ball bounces on the grass with a house in the background"),
+        # Two of a kind, and what pronouns are for.
+        ([DUCKS, "the other duck turns blue"], "a duck with a blue duck in the background"),
+        ([DUCKS, "make the duck blue"], "a blue duck with a red duck in the background"),
+        ([DUCKS, "remove the other one"], "a duck alone"),
+        ([DUCKS, "the duck becomes a star, then it turns green"],
+         "a green star with a red duck in the background"),
+        ([DUCKS, "the other one becomes a tree", "it rolls"],
+         "a duck rolls with a red tree in the background"),
+        # Several in a row; a later scene leaves what it does not name.
+        ([BALL, "night falls", "it snows", "the ball turns into a fish", "make it pink"],
+         f"{SEEN.replace('red ball', 'pink fish')}, at night while it snows"),
+        ([BALL, "it stops", "faster", "it rolls"], SEEN.replace("bounces", "rolls fast")),
+        ([f"{BALL} at night", "a big green cube by day"],
+         f"{SEEN.replace('small red ball', 'big green cube')}, by day"),
+        (["night falls", "a ball"], "a ball, at night"),
+        (["add a red ball"], "a red ball"),
+        # What is not understood.
+        ([BALL, "a philosophical mood"], SEEN),
+        ([BALL, ", , ,"], SEEN),
+        ([BALL, "..."], SEEN),
+        (["Something ELSE", "quite, Else "], "quite, Else "),
+        ([", ,"], ", ,"),
+        (["", "a ball"], "a ball"),
+    ],
+)  # fmt: skip
+def test_prompts_become_one(prompts, whole, rewriter):
+    assert rewriter(prompts) == whole
+    assert rewriter([rewriter(prompts)]) == whole
+
+
+@pytest.mark.parametrize("style", [SCENE, CHANGE])
+def test_the_films_of_training_are_understood(style, rewriter):
+    generator, rng = torch.Generator().manual_seed(style), random.Random(style)
+    words = set(build_tokenizer().get_vocab())
+    told_of, right, invented = 0, 0, []
+    for _ in range(200):
+        scenes = [sample_scenes(1, generator)]
+        for _ in range(rng.randrange(4)):
+            scenes.append(draw_change(scenes[-1], CHANGES, generator))
+        rows = [scene.attributes[0].tolist() for scene in scenes]
+        prompts, told = story(rows, style, rng)
+        state, truth = rewriter.fold(prompts), values_of(rows[-1])
+        # What a film hid for a while may have changed without a word.
+        hidden = {
+            name
+            for name, (other, value) in HIDDEN.items()
+            if any(values_of(row)[other] == value for row in rows)
+        }
+        told_of += len(told - hidden)
+        right += sum(state.get(name) == truth[name] for name in told - hidden)
+        invented += [
+            (prompts, name)
+            for name, value in state.items()
+            if name not in hidden and value != truth[name]
+        ]
+        whole = rewriter(prompts)
+        assert rewriter([whole]) == whole
+        assert rewriter.fold([whole]) == state
+        assert set(whole.replace(",", " , ").split()) <= words
+    assert right >= 0.99 * told_of, invented
+    assert len(invented) <= 0.01 * told_of, invented
+
+
+def test_every_word_that_can_be_said_is_known():
+    words = set(build_tokenizer().get_vocab())
+    said = [value.say for values in LEXICON.attributes.values() for value in values.values()]
+    said += [LEXICON.beside.format(new="an a"), *LEXICON.attributes["speed"]]
+    assert set(" ".join(said).split()) <= words
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    """A model folder that has a rewriter."""
+    copy = shutil.copytree(tiny_model, tmp_path / "model")
+    write_json(copy / FILE, asdict(LEXICON))
+    write_json(copy / "streaming.json", read_json(copy / "streaming.json") | {"prompts": 3})
+    return copy
+
+
+def load(path, text=None):
+    return load_generator(path, torch.device("cpu"), torch.float32, text=text)
+
+
+def test_a_folder_has_the_rewriter_of_its_file(folder, tiny_model, rewriter):
+    prompts = ["a red ball on grass", "it snows"]
+    whole = rewriter(prompts)
+    expected = load(tiny_model).text_encoder([whole])
+    for text in (None, TextSetting(offload="text")):
+        encoder = load(folder, text).text_encoder
+        # What is offloaded reads without padding.
+        torch.testing.assert_close(encoder(prompts), expected)
+        assert encoder.tokens("a red  ball") == load(tiny_model).text_encoder.tokens("a red ball")
+    assert load(tiny_model).text_encoder.rewriter is None
+    assert not torch.equal(load(tiny_model).text_encoder(prompts), expected)
+
+
+def test_a_film_keeps_prompts_as_typed_and_goes_on_from_what_was_saved(folder):
+    generator = load(folder)
+    state = generator.open("A red ball, on grass!", 3)
+    for prompt in ("make it blue", "it snows", "night falls"):
+        generator.apply(state, Event("prompt", prompt))
+    # Only so many are folded as the folder says.
+    assert state.prompts == ("make it blue", "it snows", "night falls")
+    again = load(folder).load(*generator.save(state))
+    assert again.prompts == state.prompts
+    whole = load(folder).open("blue, night, it snows", 3)
+    assert torch.equal(state.embeddings, whole.embeddings)
+    assert torch.equal(again.embeddings, whole.embeddings)
+
+
+def without(data, *keys):
+    for key in keys[:-1]:
+        data = data[key]
+    del data[keys[-1]]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda data: without(data, "order"), "order"),
+        (lambda data: data.update(order="{thing} {verb}"), "order"),
+        (lambda data: data.update(beside="with {"), "beside"),
+        (lambda data: data.update(more=1), "more"),
+        (lambda data: data.update(words=[1]), "words"),
+        (lambda data: without(data, "words", "it"), "words"),
+        (lambda data: without(data, "attributes", "size"), "attributes"),
+        (lambda data: without(data, "attributes", "time", "day", "say"), "attributes.time.day.say"),
+        (lambda data: without(data, "attributes", "time", "day"), "time is never day"),
+        (lambda data: without(data, "attributes", "companion", "none"), "companion is never none"),
+        (lambda data: without(data, "attributes", "companion_colour", "red"), "is never red"),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_sentence(spoil, said, folder):
+    data = read_json(folder / FILE)
+    spoil(data)
+    write_json(folder / FILE, data)
+    check_refused(folder, said)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"order": '])
+def test_a_file_that_is_no_json_is_refused_in_one_sentence(text, folder):
+    (folder / FILE).write_text(text)
+    check_refused(folder, FILE)
+
+
+def check_refused(folder, said):
+    with pytest.raises(StreamError) as caught:
+        load(folder)
+    assert caught.value.code == "bad_model"
+    assert said in caught.value.message
+    assert FILE in caught.value.message
+    assert "\n" not in str(caught.value)
