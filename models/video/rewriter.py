@@ -106,7 +106,7 @@ class _Reader:
                 self._remove(item)
             elif kind == "shape":
                 becomes = changing and ("replace" in kinds or not near & {"add", "beside"})
-                role = self.subject if becomes else None
+                role: Role | None = self.subject if becomes else None
                 self._name(item, role or self._role(item, near, kinds, joined and place == 0))
             elif kind in {"it", "other"}:
                 self.subject = self._it() if kind == "it" else "companion"

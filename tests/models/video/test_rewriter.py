@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
 
 from longtake.models.folder import read_json, write_json
 from longtake.models.video.load import load_generator
-from longtake.models.video.rewriter import FILE, PromptRewriter
+from longtake.models.video.rewriter import FILE, PromptRewriter, load_rewriter
 from longtake.models.video.text_setting import TextSetting
 from longtake.streaming import Event, StreamError
 from longtake.training.dataset import CHANGE, SCENE
@@ -165,6 +166,12 @@ def test_every_word_that_can_be_said_is_known():
     said = [value.say for values in LEXICON.attributes.values() for value in values.values()]
     said += [LEXICON.beside.format(new="an a"), *LEXICON.attributes["speed"]]
     assert set(" ".join(said).split()) <= words
+
+
+def test_the_bundled_models_is_written_from_these_words():
+    bundled = load_rewriter(Path(__file__).parents[3] / "weights" / "valley")
+    assert bundled is not None
+    assert bundled.lexicon == LEXICON
 
 
 @pytest.fixture
