@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import UMT5Config, UMT5EncoderModel
 
+from longtake.models.video.rewriter import PromptRewriter
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import join_tokens
 from longtake.training.dataset import CHANGE, SCENE, Clips
+from longtake.training.lexicon import lexicon
 from longtake.training.loop import rank
 from longtake.training.valley.captions import (
     caption,
@@ -28,11 +30,10 @@ from longtake.training.valley.captions import (
 )
 from longtake.training.valley.world import NAMES
 
+REWRITER = PromptRewriter(lexicon())
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 EARLIER_BY_CHANGE = 0.7
 """Of the changes before a clip's window the share that was asked for in words for the change."""
-FORGOTTEN = 0.3
-"""Chance that of a film's prompts only some of the newest are read: its frames tell of the rest."""
 AWAY_FROM_BEFORE = 0.5
 """How often guidance leads away from what was told before, where something was."""
 
@@ -117,17 +118,18 @@ def tokens(
     forget: float,
     rng: random.Random,
 ) -> tuple[Tensor, Tensor]:
-    """Token ids and mask, int64 [B, length] each, of the prompts of films; see `join_tokens`.
+    """Token ids and mask, int64 [B, length] each, of the prompts of films, as they are read in use.
 
-    Words are replaced by `<unk>` at the rate `forget`, so that a stranger's word does no harm.
+    Those of each are rewritten to one for the whole scene. Words are replaced by `<unk>` at the
+    rate `forget`, so that a stranger's word does no harm.
     """
     unknown, end = tokenizer.token_to_id(UNKNOWN), tokenizer.token_to_id(END)
     ids = torch.zeros(len(stories), length, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    encoded = iter(tokenizer.encode_batch([text for texts in stories for text in texts]))
-    for row, texts in enumerate(stories):
-        joined = join_tokens([next(encoded).ids for _ in texts], length)
-        kept = [unknown if each != end and rng.random() < forget else each for each in joined]
+    encoded = tokenizer.encode_batch([REWRITER(texts) for texts in stories])
+    for row, text in enumerate(encoded):
+        read = join_tokens([text.ids], length)
+        kept = [unknown if each != end and rng.random() < forget else each for each in read]
         ids[row, : len(kept)] = torch.tensor(kept)
         mask[row, : len(kept)] = 1
     return ids, mask
@@ -211,7 +213,4 @@ class Batches(Dataset[Batch]):
     def _story(self, scenes: list[list[int]], style: int, rng: random.Random) -> list[str]:
         if rng.random() < self.mute:
             return [""]
-        texts = story(scenes, style, rng)[0][-self.streaming.prompts :]
-        if rng.random() < FORGOTTEN:
-            texts = texts[-rng.randint(1, len(texts)) :]
-        return texts
+        return story(scenes, style, rng)[0][-self.streaming.prompts :]
