@@ -83,6 +83,7 @@ class FakeServer:
 
     Attributes:
         queue: positions told to the next one who connects.
+        turn: whether it may leave the queue then.
         speed: as in ``metrics``.
         recording: the name on disk of the takes that begin.
         refuse: answers ``prompt`` with this error.
@@ -93,6 +94,8 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.queue: list[int] = []
+        self.turn = threading.Event()
+        self.turn.set()
         self.speed = 1.0
         self.recording = "film"
         self.refuse: Error | None = None
@@ -166,6 +169,8 @@ class FakeServer:
         for position in self.queue:
             await socket.send_text(encode(Queued(position=position)))
             await asyncio.sleep(0.5)
+        while not self.turn.is_set():
+            await asyncio.sleep(0.02)
         if hello.resume is None:
             self._new_session()
         else:

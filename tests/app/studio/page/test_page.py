@@ -237,9 +237,11 @@ def test_the_queue_is_shown_with_the_place_in_it(page, studio):
 
 def test_what_is_asked_for_in_the_queue_is_what_the_film_begins_with(page, studio):
     studio.fake.queue = [1]
+    studio.fake.turn.clear()
     page.goto(studio.url)
     expect(page.locator(".lt-notice p")).to_contain_text("Your place in the queue")
     say(page, "a blue car")
+    studio.fake.turn.set()
     wait_for_colour(page, 2)
     assert [message.prompt for message in studio.fake.messages("open")] == ["a blue car"]
 
