@@ -6,6 +6,7 @@ import argparse
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -30,7 +31,6 @@ from longtake.training.valley.captions import (
 )
 from longtake.training.valley.world import NAMES
 
-REWRITER = PromptRewriter(lexicon())
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 EARLIER_BY_CHANGE = 0.7
 """Of the changes before a clip's window the share that was asked for in words for the change."""
@@ -63,6 +63,12 @@ def build_text_encoder(settings: Mapping[str, object], tokenizer: Tokenizer) -> 
         **settings,
     )
     return UMT5EncoderModel(config)
+
+
+@cache
+def rewriter() -> PromptRewriter:
+    """What makes of a film's prompts the one that is read, as the packaged model has it."""
+    return PromptRewriter(lexicon())
 
 
 def mention(
@@ -126,7 +132,7 @@ def tokens(
     unknown, end = tokenizer.token_to_id(UNKNOWN), tokenizer.token_to_id(END)
     ids = torch.zeros(len(stories), length, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    encoded = tokenizer.encode_batch([REWRITER(texts) for texts in stories])
+    encoded = tokenizer.encode_batch([rewriter()(texts) for texts in stories])
     for row, text in enumerate(encoded):
         read = join_tokens([text.ids], length)
         kept = [unknown if each != end and rng.random() < forget else each for each in read]

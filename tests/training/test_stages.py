@@ -22,9 +22,9 @@ from longtake.training.judge import UNASKED, accuracy
 from longtake.training.loop import Loop, LoopConfig, schedule
 from longtake.training.metrics import seams
 from longtake.training.prompts import (
-    REWRITER,
     build_text_encoder,
     build_tokenizer,
+    rewriter,
     story,
     tokens,
 )
@@ -161,11 +161,11 @@ def test_prompts_are_trained_as_they_are_read_in_use() -> None:
     settings = json.loads(TOY.read_text())["text_encoder"]
     for length in (48, 9, 4):
         model = build_text_encoder(settings, build_tokenizer())
-        encoder = TextEncoder(model, build_tokenizer(), length, REWRITER)
+        encoder = TextEncoder(model, build_tokenizer(), length, rewriter())
         ids, mask = tokens(tokenizer, [text, text[:1], [""]], length, 0.0, random.Random(0))
         for row, prompts in enumerate((text, text[:1], [""])):
             mine = ids[row, : int(mask[row].sum())].tolist()
-            read = encoder.tokens(REWRITER(prompts))
+            read = encoder.tokens(rewriter()(prompts))
             assert mine[: length - 1] == join_tokens([read], length)[: length - 1]
     blue, night = tokenizer.token_to_id("blue"), tokenizer.token_to_id("night")
     assert {blue, night} <= set(tokens(tokenizer, [text], 48, 0.0, random.Random(0))[0][0].tolist())
