@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from longtake.app.devices import choose_device, choose_dtype
+from longtake.app.devices import DTYPES, choose_device, choose_dtype
 from longtake.benchmarks.int8 import weights_bytes
 from longtake.benchmarks.kernels import Shapes
 from longtake.benchmarks.kernels import measure as measure_kernels
@@ -45,7 +45,7 @@ SETTLING = 2
 """Chunks after the cache is full that are not timed: what is recorded or tuned is so in them."""
 SWITCHES = 3
 OPENINGS = 3
-NAMES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 COUNTED = {
     "frames": "native frames only, none is repeated or interpolated",
     "dit_fps": "noise, all denoising steps and the clean pass that fills the cache; no decoding",
@@ -282,7 +282,7 @@ def chunks_of(generator: VideoGenerator, seconds: float) -> int:
 def described(generator: VideoGenerator, subject: Subject, seconds: float) -> dict[str, Any]:
     """The settings under which all was measured."""
     sizes, config = generator.transformer.config, generator.config
-    rows, columns = generator.token_grid
+    rows, columns = generator.sizes.token_grid
     shapes = Shapes(
         config.chunk,
         rows * columns,

@@ -17,7 +17,6 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.models.video.rewriter import PromptRewriter
 from longtake.models.video.settings import StreamingConfig
-from longtake.models.video.text import join_tokens
 from longtake.training.dataset import CHANGE, SCENE, Clips
 from longtake.training.lexicon import lexicon
 from longtake.training.loop import rank
@@ -134,7 +133,7 @@ def tokens(
     mask = torch.zeros_like(ids)
     encoded = tokenizer.encode_batch([rewriter()(texts) for texts in stories])
     for row, text in enumerate(encoded):
-        read = join_tokens([text.ids], length)
+        read = text.ids[:length]
         kept = [unknown if each != end and rng.random() < forget else each for each in read]
         ids[row, : len(kept)] = torch.tensor(kept)
         mask[row, : len(kept)] = 1

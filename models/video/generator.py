@@ -65,6 +65,7 @@ class VideoGenerator:
         self.dtype = dtype
         self.spec = Spec(config.rate, config.chunk * codec.temporal, config.chunk)
         self.defaults = Settings(config.steps, config.sink, config.window)
+        self.sizes = FilmSizes(transformer.config, codec, config, dtype)
         self.outlet = Outlet(device)
         self.recorder = partial(recorder_for, device)
         self._modulations: dict[tuple[float, int], Modulation] = {}
@@ -72,14 +73,7 @@ class VideoGenerator:
     @property
     def session_need(self) -> Need:
         """Memory that a film takes, at the window and the sink that it begins with."""
-        return FilmSizes(self.transformer.config, self.codec, self.config, self.dtype).session_need
-
-    @property
-    def token_grid(self) -> tuple[int, int]:
-        """Rows and columns of tokens in a latent frame."""
-        pixels = self.codec.spatial
-        _, high, wide = self.transformer.config.patch_size
-        return self.config.height // (pixels * high), self.config.width // (pixels * wide)
+        return self.sizes.session_need
 
     @tells_of_memory
     @torch.inference_mode()
@@ -378,7 +372,7 @@ class VideoGenerator:
         window = (settings.sink, settings.window)
         sizes = CacheSettings(*window, chunk, positions, self.config.radial)
         where = (self.device, self.dtype)
-        return KVCache(self.transformer.config, sizes, self.token_grid, self.kernels, *where)
+        return KVCache(self.transformer.config, sizes, self.sizes.token_grid, self.kernels, *where)
 
 
 def _newest_run(frames: list[int], most: int) -> list[int]:

@@ -19,6 +19,11 @@ _ADJECTIVES = {"speed", "size", "colour", "other"}
 _ARTICLES = {"a": "a", "an": "a", "the": "the"}
 
 
+def with_article(noun: str) -> str:
+    """A noun phrase after "a", or "an" before a vowel."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 @dataclass(frozen=True)
 class Value:
     """How a value of an attribute is told of.

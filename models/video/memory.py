@@ -145,9 +145,15 @@ class FilmSizes:
         )
 
     @property
-    def _frame_tokens(self) -> int:
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens in a latent frame."""
         rows, columns = self.token
-        return (self.config.height // rows) * (self.config.width // columns)
+        return self.config.height // rows, self.config.width // columns
+
+    @property
+    def _frame_tokens(self) -> int:
+        rows, columns = self.token_grid
+        return rows * columns
 
     def _cache(self) -> int:
         """Keys and values of each slot, and raw keys of the sinks: see :class:`.KVCache`."""

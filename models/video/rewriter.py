@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from longtake.models.folder import read_config
-from longtake.models.video.lexicon import Item, Lexicon, Phrases
+from longtake.models.video.lexicon import Item, Lexicon, Phrases, with_article
 
 FILE = "rewriter.json"
 _BEFORE, _AFTER = {"add", "beside", "remove"}, {"behind", "appear", "gone"}
@@ -65,9 +65,9 @@ class PromptRewriter:
         companion = told("companion")
         if companion and state["companion"] != "none":
             noun = told("companion_colour", "companion")
-            companion = self.lexicon.beside.format(new=_with_article(noun))
+            companion = self.lexicon.beside.format(new=with_article(noun))
         places = {
-            "thing": _with_article(thing) if "shape" in state else thing,
+            "thing": with_article(thing) if "shape" in state else thing,
             "does": told("motion", "speed") if "motion" in state else "",
             "place": told("ground"),
             "sky": told("time", "weather"),
@@ -187,10 +187,6 @@ def _is_of_thing(place: int, kinds: list[str], *, first: bool) -> bool:
         return False  # "slowly the sun sets"
     moves = "motion" in kinds and "camera" not in kinds
     return moves or set(kinds) <= {"adverb", "shape", "it"}
-
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def load_rewriter(folder: Path) -> PromptRewriter | None:

@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Collection, Iterable, Sequence
 
+from longtake.models.video.lexicon import with_article
 from longtake.training.valley import words as w
 from longtake.training.valley.world import ATTRIBUTES, HIDDEN, NAMES
 
@@ -138,11 +139,7 @@ def _terse(text: str) -> str:
 def _article(noun: str, rng: random.Random) -> str:
     if rng.random() < 0.12:
         return f"{_pick(rng, ('the', 'one'))} {noun}"
-    return _a(noun)
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    return with_article(noun)
 
 
 def _verb(shape: str, motion: str, rng: random.Random) -> w.Verb:
@@ -170,7 +167,7 @@ def _beside(scene: dict[str, str], named: Collection[str], rng: random.Random) -
     if scene["companion"] == "none":
         return _pick(rng, w.ALONE)
     noun = _companion(scene, "companion_colour" in named, rng)
-    return _pick(rng, w.COMPANIONS).format(new=_a(noun))
+    return _pick(rng, w.COMPANIONS).format(new=with_article(noun))
 
 
 def _motion(scene: dict[str, str], named: Collection[str], rng: random.Random) -> tuple[str, str]:
@@ -230,7 +227,7 @@ def _clause(
     if name in COMPANION_NAMES:
         return _companion_clause(name, old, new, rng, held_out)
     if name == "shape":
-        noun = _a(_pick(rng, w.SHAPES[new["shape"]]))
+        noun = with_article(_pick(rng, w.SHAPES[new["shape"]]))
         return _pick(rng, w.HELD_OUT_TURNS if held_out else w.TURNS).format(it=it, new=noun)
     if name == "colour":
         word = _pick(rng, w.COLOURS[new["colour"]])
@@ -262,7 +259,7 @@ def _companion_clause(
         return _pick(rng, w.HELD_OUT_GOES if held_out else w.GOES).format(old=was)
     recoloured = old["companion_colour"] != new["companion_colour"]
     coloured = recoloured or (old["companion"] == "none" and rng.random() < 0.5)
-    noun = _a(_companion(new, coloured, rng))
+    noun = with_article(_companion(new, coloured, rng))
     if old["companion"] == "none":
         return _pick(rng, w.HELD_OUT_APPEARS if held_out else w.APPEARS).format(new=noun)
     return _pick(rng, w.HELD_OUT_TURNS if held_out else w.TURNS).format(it=was, new=noun)

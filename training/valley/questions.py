@@ -6,6 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from longtake.models.video.lexicon import with_article
+
 Scene = Mapping[str, str]
 OUT_OF_SIGHT = 30
 """Seconds after which the video of what was told is surely kept no more."""
@@ -177,11 +179,7 @@ def _present(kind: str, scene: Scene) -> str:
     if kind in {"colour", "size"}:
         return f"it is {scene[kind]}"
     if kind == "shape":
-        return f"it is {_with_article(scene['colour'])} {{shape}}"
+        return f"it is {with_article(scene['colour'])} {{shape}}"
     if scene["companion"] == "none":
         return "nothing else"
-    return f"{_with_article(scene['companion_colour'])} {scene['companion']}"
-
-
-def _with_article(word: str) -> str:
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+    return f"{with_article(scene['companion_colour'])} {scene['companion']}"
