@@ -49,7 +49,7 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 COUNTED = {
     "frames": "native frames only, none is repeated or interpolated",
     "dit_fps": "noise, all denoising steps and the clean pass that fills the cache; no decoding",
-    "decode": "the decoder alone, latent by latent, its pictures left on the device",
+    "decode": "the decoder alone, as a film runs it, its pictures left on the device",
     "e2e_fps": "all of dit_fps, decoding, and the frames' way to the host as uint8; no encoding "
     "of video, no network",
     "first_frame_s": "from a prompt's embedding to the first frame on the host, by a model that "
@@ -203,8 +203,8 @@ def decoder_metrics(
     times = []
     for _ in range(SETTLING + chunks_of(generator, seconds)):
         began = time.perf_counter()
-        for latent in latents.split(1, dim=2):
-            _, state = codec.decode(latent, state)
+        for some in latents.split(generator.sizes.decoded_together, dim=2):
+            _, state = codec.decode(some, state)
         _synchronise(device)
         times.append(time.perf_counter() - began)
     return {f"decode_chunk_ms_{name}": 1000 * statistics.median(times[SETTLING:])}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.app.catalogue import sizes_of
-from longtake.kernels import Kernels, fastest_attention
+from longtake.kernels import Kernels, bind, fastest_attention
 from longtake.models.quantization import SCALE_SUFFIX, quantize
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.generator import VideoGenerator
@@ -99,7 +99,7 @@ class NoDecoder:
         """Never asked for, as it does not encode."""
         raise NotImplementedError
 
-    def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:  # noqa: ARG002
+    def decode_bytes(self, height: int, width: int, dtype: torch.dtype, latents: int) -> int:  # noqa: ARG002
         """None."""
         return 0
 
@@ -168,7 +168,8 @@ def random_decoder(
 
     vae = AutoencoderKLWan(**shape.wan_vae).eval().requires_grad_(requires_grad=False)
     # The plain method: diffusers' own warns of parts to be kept in float32, and names none.
-    return WanCodec(nn.Module.to(vae, device, dtype))
+    kernels = bind(device, dtype)
+    return WanCodec(nn.Module.to(vae, device, dtype), kernels.norm_silu_write)
 
 
 def with_decoder(generator: VideoGenerator, codec: VideoCodec) -> VideoGenerator:

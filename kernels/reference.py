@@ -237,6 +237,53 @@ def norm_rope_write(
     return rope(rms_norm(q.flatten(-2), q_weight, eps).view_as(q), rotation)
 
 
+def norm_silu_write(
+    x: Tensor, residual: Tensor | None, bias: Tensor | None, weight: Tensor, eps: float, out: Tensor
+) -> Tensor:
+    """:func:`rms_norm` and SiLU of a convolution's output, for the next convolution over time.
+
+    Args:
+        x: without the convolution's bias, contiguous, [batch, frames, tokens, channels]; where
+            there is a residual, it becomes ``x + bias + residual``.
+        residual: as ``x``, or None.
+        bias: [channels], or None.
+        weight: of the norm, [channels].
+        eps: of the norm.
+        out: written as :func:`write_taps` does, ``x`` being the frames from 0 on.
+
+    Returns:
+        ``out``.
+    """
+    total = x.float()
+    if bias is not None:
+        total = total + bias.float()
+    if residual is not None:
+        total = x.copy_(total + residual.float()).float()
+    return write_taps(out, F.silu(rms_norm(total, weight.float(), eps)), 0)
+
+
+def write_taps(out: Tensor, frames: Tensor, first: int) -> Tensor:
+    """Lay frames where a causal convolution over time, three frames wide, reads them.
+
+    Args:
+        out: contiguous, either all frames in a row after the two before them, [batch, 2 + frames,
+            ..., channels], or beside each frame the two before it, oldest first, [batch, frames,
+            ..., 3 * channels].
+        frames: [batch, some, ..., channels].
+        first: number of the first of them; -2 and -1 are those before.
+
+    Returns:
+        ``out``.
+    """
+    channels = frames.shape[-1]
+    for tap in range(out.shape[-1] // channels):
+        start = first + 2 - tap
+        here = frames[:, max(0, -start) : max(0, out.shape[1] - start)]
+        part = out[..., tap * channels : (tap + 1) * channels]
+        part.narrow(1, min(max(0, start), out.shape[1]), here.shape[1]).copy_(here)
+    return out
+
+
 def quantize(x: Tensor) -> Quantized:
     """Symmetric int8, the largest magnitude of each token becoming 127.
 

@@ -38,6 +38,7 @@ class Kernels:
     norm_rope_write: Callable[
         [Tensor, Tensor, Tensor, Tensor, Tensor, float, Tensor, Tensor, Tensor, Tensor], Tensor
     ]
+    norm_silu_write: Callable[[Tensor, Tensor | None, Tensor | None, Tensor, float, Tensor], Tensor]
     quantize: Callable[[Tensor], Quantized]
     modulate_int8: Callable[[Tensor, Tensor, Tensor, float], Quantized]
     gated_layer_norm_int8: Callable[
@@ -93,7 +94,7 @@ class Implementation:
 OPERATIONS = tuple(field.name for field in fields(Kernels) if field.name != "names")
 
 # On a CPU nothing was faster than these references.
-_REFERENCE_ONLY = {"quantize", "gelu_int8", "block_attention_int8"}
+_REFERENCE_ONLY = {"quantize", "gelu_int8", "block_attention_int8", "norm_silu_write"}
 # One call of torch's instead of a pass for each operation of the reference.
 _ONE_CALL = ("rms_norm", "gated_add", "gelu")
 # Where a Triton kernel is: the rest of the operations has none.
@@ -106,6 +107,7 @@ _TRITON = {
     "gated_layer_norm": "triton_rows",
     "added_modulate": "triton_rows",
     "norm_rope_write": "triton_rope",
+    "norm_silu_write": "triton_taps",
     "quantize": "triton_rows",
     "modulate_int8": "triton_rows",
     "gated_layer_norm_int8": "triton_rows",

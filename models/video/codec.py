@@ -49,13 +49,14 @@ class VideoCodec(Protocol):
         """
         ...
 
-    def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
-        """Bytes that decoding a latent frame takes at its height, what a stream carries included.
+    def decode_bytes(self, height: int, width: int, dtype: torch.dtype, latents: int) -> int:
+        """Bytes that decoding takes at its height, what a stream carries included.
 
         Args:
             height: of the pictures, in pixels.
             width: as ``height``.
             dtype: of the weights.
+            latents: frames that are decoded together.
         """
         ...
 

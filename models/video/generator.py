@@ -65,7 +65,9 @@ class VideoGenerator:
         self.dtype = dtype
         self.spec = Spec(config.rate, config.chunk * codec.temporal, config.chunk)
         self.defaults = Settings(config.steps, config.sink, config.window)
-        self.sizes = FilmSizes(transformer.config, codec, config, dtype)
+        self.sizes = FilmSizes(
+            transformer.config, codec, config, dtype, on_gpu=device.type != "cpu"
+        )
         self.outlet = Outlet(device)
         self.recorder = partial(recorder_for, device)
         self._modulations: dict[tuple[float, int], Modulation] = {}
@@ -226,9 +228,9 @@ class VideoGenerator:
         # Decoded before the cache is written, so that a viewer sees the chunk a forward sooner; or,
         # on a device that does both at a time, waited for when both have been started.
         decoder, sent = state.decoder, []
-        for latent in latents.split(1, dim=2):
+        for some in latents.split(self.sizes.decoded_together, dim=2):
             with self.outlet.decoding():
-                pictures, decoder = self.codec.decode(latent.to(self.dtype), decoder)
+                pictures, decoder = self.codec.decode(some.to(self.dtype), decoder)
                 sent.append(self.outlet.send(pictures))
             yield Step(media=() if self.outlet.runs_beside else sent.pop().media())
         self._write_keys(state, latents)

@@ -86,7 +86,7 @@ def load_generator(
     with making_room(folder, sizes, device):
         transformer = _transformer(folder / "transformer", kernels, dtype, lora, int8=int8)
         transformer = transformer.to(device)
-        codec = _codec(folder / "vae", sizes.codec, device, dtype)
+        codec = _codec(folder / "vae", sizes.codec, kernels, device, dtype)
         text_encoder = load_text_encoder(folder, config.text_length, text, device, dtype, prompts)
     if misfit := _misfit(config, transformer, codec, text_encoder):
         raise StreamError("bad_model", f"{folder}: {misfit}", "its parts are of different models")
@@ -182,10 +182,12 @@ def _transformer(
     return load_weights(empty, folder, dtype, lora.merge)
 
 
-def _codec(folder: Path, empty: VideoCodec, device: torch.device, dtype: torch.dtype) -> VideoCodec:
+def _codec(
+    folder: Path, empty: VideoCodec, kernels: Kernels, device: torch.device, dtype: torch.dtype
+) -> VideoCodec:
     if isinstance(empty, WanCodec):
-        load_weights(empty.vae, folder, dtype).to(device)
-        return empty
+        vae = load_weights(empty.vae, folder, dtype).to(device)
+        return WanCodec(vae, kernels.norm_silu_write)
     assert isinstance(empty, TinyCodec)
     codec = load_weights(empty, folder, dtype)
     # Convolutions over few channels are faster with channels last, on CPU and GPU alike.

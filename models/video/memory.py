@@ -67,7 +67,8 @@ class FilmSizes:
         largest forward or decode holds while it runs.
         """
         config, codec = self.config, self.codec
-        decode = codec.decode_bytes(config.height, config.width, self.dtype)
+        size = (config.height, config.width)
+        decode = codec.decode_bytes(*size, self.dtype, self.decoded_together)
         return Need(
             {
                 "cache": self._cache(),
@@ -75,6 +76,14 @@ class FilmSizes:
                 "work": max(self._forward(), decode),
             }
         )
+
+    @property
+    def decoded_together(self) -> int:
+        """Latent frames: a chunk's where a larger kernel is faster, or one, which is seen sooner.
+
+        On a GPU frames are waited for when all of a chunk is started, so none would be.
+        """
+        return self.config.chunk if self.on_gpu else 1
 
     def changed(self, changes: Mapping[str, int]) -> FilmSizes:
         """With some of ``width``, ``height``, ``chunk``, ``window`` and ``sink`` changed.

@@ -244,11 +244,11 @@ class TinyCodec(nn.Module):
         normalised: Tensor = (latents - self._mean.like(latents)) / self._std.like(latents)
         return normalised
 
-    def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
+    def decode_bytes(self, height: int, width: int, dtype: torch.dtype, latents: int) -> int:
         """Derived from the sizes; see :class:`.VideoCodec`."""
         config = self.config
         rows, columns = height // self.spatial, width // self.spatial
-        carried, peak, frames = 0, 0, 1
+        carried, peak, frames = 0, 0, latents
         stages = zip(
             config.decoder_channels, config.decoder_scale, config.decoder_grow, strict=False
         )

@@ -1,4 +1,4 @@
-"""Wan's own video autoencoder, streamed: diffusers' modules with the feature cache carried on."""
+"""Wan's own video autoencoder, streamed: diffusers' weights, and its encoder."""
 
 from __future__ import annotations
 
@@ -9,35 +9,59 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longtake.kernels.reference import norm_silu_write
 from longtake.models.video.transfer import Constant
+from longtake.models.video.wan_decoder import (
+    CONV3D,
+    Convolution,
+    Enlarge,
+    NormSiluWrite,
+    WanDecoder,
+    upsampled,
+)
 
 
 @dataclass
 class WanDecoderState:
-    """What each causal convolution remembers.
+    """What the convolutions over time remember.
 
     Attributes:
-        features: one entry a convolution, as diffusers' decoder keeps them; None before the first.
+        carried: the two frames before each of them, [batch, 2, height, width, channels]; nothing
+            before a stream's first latent.
     """
 
-    features: list[Any]
+    carried: list[Tensor]
 
 
 class WanCodec:
-    """An ``AutoencoderKLWan``, latent by latent.
+    """An ``AutoencoderKLWan``, any number of latents at a time.
 
     Args:
-        vae: from diffusers, without spatial patches.
+        vae: from diffusers, without spatial patches, its weights loaded: those of the decoder are
+            laid out anew in memory, which shows nowhere else.
+        norm_silu: the kernel of that name.
+        convolution: see :class:`.WanDecoder`.
+        enlarge: see :class:`.WanDecoder`.
 
     Raises:
-        ValueError: the vae folds pixels into patches (Wan 2.2's does).
+        ValueError: the vae folds pixels into patches, or has shortcuts around its levels (Wan
+            2.2's does both).
     """
 
-    def __init__(self, vae: Any) -> None:  # noqa: ANN401 (diffusers carries no types)
+    def __init__(
+        self,
+        vae: Any,  # noqa: ANN401 (diffusers carries no types)
+        norm_silu: NormSiluWrite = norm_silu_write,
+        convolution: Convolution = CONV3D,
+        enlarge: Enlarge = upsampled,
+    ) -> None:
         config = vae.config
         if config.patch_size is not None:
             raise ValueError(f"patch_size {config.patch_size}: only Wan 2.1's codec is served")
+        if config.is_residual:
+            raise ValueError("is_residual is true: only Wan 2.1's codec is served")
         self.vae = vae
+        self.decoder = WanDecoder(vae.decoder, norm_silu, convolution, enlarge)
         self.temporal: int = 2 ** sum(config.temperal_downsample)
         self.spatial: int = 2 ** (len(config.dim_mult) - 1)
         self.channels: int = config.z_dim
@@ -55,13 +79,19 @@ class WanCodec:
         latents: Tensor = (raw - self._mean.like(raw)) / self._std.like(raw)
         return latents
 
-    def decode_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
+    def decode_bytes(self, height: int, width: int, dtype: torch.dtype, latents: int) -> int:
         """Derived from the sizes; see :class:`.VideoCodec`."""
-        # Until a latent is decoded, what was carried before it is there too.
-        carried = 2 * self.carried_bytes(height, width, dtype)
-        channels: int = self.vae.config.base_dim * self.vae.config.dim_mult[1]
-        # The widest moment is the last enlargement: it is made in float32 and then converted.
-        return carried + channels * self.temporal * height * width * (4 + dtype.itemsize)
+        config, frames = self.vae.config, latents * self.temporal
+        last, before = (config.base_dim * multiple for multiple in config.dim_mult[:2])
+        # Each moment at the whole size. Enlarging: what was, a quarter as large; itself; and the
+        # convolution over it, which halves the channels.
+        enlarging = frames * before * 7 // 4
+        # Between convolutions: their output, the residual, and the next one's input.
+        taps = self.decoder.convolution.taps
+        joining = (2 * frames + (frames + 2 if taps == 1 else taps * frames)) * last
+        work = max(enlarging, joining) * height * width * dtype.itemsize
+        # Until latents are decoded, what was carried before them is there too.
+        return 2 * self.carried_bytes(height, width, dtype) + work
 
     def carried_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
         """Bytes of a stream's state: two frames before each convolution over time."""
@@ -84,8 +114,7 @@ class WanCodec:
 
     def start(self) -> WanDecoderState:
         """The state before a stream's first latent."""
-        self.vae.clear_cache()
-        return WanDecoderState(features=[None] * len(self.vae._feat_map))
+        return WanDecoderState([])
 
     def decode(
         self, latents: Tensor, state: WanDecoderState | None = None
@@ -101,37 +130,21 @@ class WanCodec:
             state. A stream's first latent gives one frame, every later one ``temporal``.
         """
         state = state or self.start()
-        features = list(state.features)
-        first = features[0] is None
-        raw = self.vae.post_quant_conv(latents * self._std.like(latents) + self._mean.like(latents))
-        frames = []
-        for index in range(raw.shape[2]):
-            out = self.vae.decoder(
-                raw[:, :, index : index + 1],
-                feat_cache=features,
-                feat_idx=[0],
-                first_chunk=first and index == 0,
-            )
-            frames.append(out)
-        video = torch.cat(frames, 2).clamp(-1, 1).add(1).div(2)
-        return video.transpose(1, 2), WanDecoderState(features)
+        pictures, carried = self.decoder(self.raw(latents).movedim(1, -1), state.carried)
+        frames = pictures.clamp(-1, 1).add(1).div(2).movedim(-1, 2)
+        return frames, WanDecoderState(carried)
+
+    def raw(self, latents: Tensor) -> Tensor:
+        """Normalised latents as the decoder takes them."""
+        raw: Tensor = self.vae.post_quant_conv(
+            latents * self._std.like(latents) + self._mean.like(latents)
+        )
+        return raw
 
     def save(self, state: WanDecoderState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """A state as named tensors and JSON-like values."""
-        tensors = {}
-        values: list[str | None] = []
-        for index, feature in enumerate(state.features):
-            # A convolution may hold a tensor, nothing yet, or diffusers' mark for its first call.
-            held = isinstance(feature, Tensor)
-            values.append("tensor" if held else feature)
-            if held:
-                tensors[f"features.{index}"] = feature
-        return tensors, {"features": values}
+        return {f"carried.{index}": each for index, each in enumerate(state.carried)}, {}
 
-    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> WanDecoderState:
+    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> WanDecoderState:  # noqa: ARG002
         """The state that :meth:`save` gave."""
-        features = [
-            tensors[f"features.{index}"] if value == "tensor" else value
-            for index, value in enumerate(values["features"])
-        ]
-        return WanDecoderState(features)
+        return WanDecoderState([tensors[f"carried.{index}"] for index in range(len(tensors))])

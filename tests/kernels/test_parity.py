@@ -25,7 +25,7 @@ STEPS = {torch.float32: 1.001, torch.bfloat16: 2.5}
 EPS = 1e-6
 FRAME_TOKENS, SPARE = 3, 2
 # The leading arguments that may come as views; the others are the model's own.
-VIEWED = {"rope": 1, "norm_rope_write": 3, "int8_linear": 1}
+VIEWED = {"rope": 1, "norm_rope_write": 3, "int8_linear": 1, "norm_silu_write": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +116,13 @@ def norm_rope_write(random, batch, frames, heads, head_dim):
     return q, k, v, random(dim), random(dim), EPS, rotation, keys, values, slots
 
 
+def norm_silu_write(random, batch, frames, tokens, channels, taps, summed):
+    shape = (batch, frames, tokens, channels)
+    out = random(batch, frames + (2 if taps == 1 else 0), tokens, taps * channels)
+    added = (random(*shape), random(channels)) if summed else (None, None)
+    return random(*shape), *added, random(channels), EPS, out
+
+
 def quantize(random, *shape):
     return (random(*shape),)
 
@@ -130,6 +137,13 @@ def int8_linear(random, tokens, inputs, outputs):
 ROWS = ((1, 2), (7, 3), (2, 3, 5), (3, 1, 33), (1, 9, 129))
 # Batch, frames of queries, slots of keys, tokens of a frame and of a block, channels of a head.
 BLOCKS = ((1, 1, 2, 1, 4, 2), (2, 2, 3, 5, 2, 6), (1, 2, 3, 21, 16, 8), (2, 1, 3, 24, 12, 5))
+# Batch, frames, tokens, channels, frames beside each other, and whether there is something to add.
+TAPS = (
+    (1, 1, 1, 2, 1, False),
+    (1, 1, 5, 33, 3, True),
+    (2, 3, 7, 5, 1, True),
+    (3, 4, 9, 96, 3, False),
+)
 FRAMES = ((1, 1, 1, 2), (2, 3, 7, 5), (1, 5, 3, 33), (3, 1, 4, 96))
 INPUTS = {
     "attention": (
@@ -147,6 +161,7 @@ INPUTS = {
     "gated_layer_norm": (gated_layer_norm, FRAMES),
     "added_modulate": (added_modulate, FRAMES),
     "norm_rope_write": (norm_rope_write, ((1, 1, 1, 2), (2, 5, 3, 6), (1, 3, 2, 32))),
+    "norm_silu_write": (norm_silu_write, TAPS),
     "quantize": (quantize, ROWS),
     "modulate_int8": (modulate, FRAMES),
     "gated_layer_norm_int8": (gated_layer_norm, FRAMES),

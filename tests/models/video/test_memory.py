@@ -69,8 +69,8 @@ def test_what_the_tiny_codec_carries_is_counted_twice(make_codec, tiny):
     height, width = 2 * codec.spatial, 3 * codec.spatial
     _, state = codec.decode(torch.randn(1, codec.channels, 2, 2, 3))
     more = replace(codec.config, blocks=2)
-    grown = type(codec)(more).decode_bytes(height, width, torch.float32)
-    assert grown - codec.decode_bytes(height, width, torch.float32) == 2 * nbytes(state.memory)
+    grown = type(codec)(more).decode_bytes(height, width, torch.float32, 1)
+    assert grown - codec.decode_bytes(height, width, torch.float32, 1) == 2 * nbytes(state.memory)
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_what_wans_codec_carries_is_the_bytes_of_its_state(sizes):
     state = None
     for _ in range(2):
         _, state = codec.decode(torch.randn(1, 4, 1, 2, 3), state)
-    held = nbytes(each for each in state.features if isinstance(each, torch.Tensor))
+    held = nbytes(state.carried)
     height, width = 2 * codec.spatial, 3 * codec.spatial
     assert codec.carried_bytes(height, width, torch.float32) == held
-    assert codec.decode_bytes(height, width, torch.float32) > 2 * held
+    assert codec.decode_bytes(height, width, torch.float32, 1) > 2 * held
 
 
 def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(

@@ -1,0 +1,304 @@
+"""The decoder of Wan 2.1's autoencoder, any number of latents at a time, channels last.
+
+It runs on the modules' weights as diffusers loads them. A convolution over time remembers the two
+frames before those that it sees; with them in front, many frames at once give what one after the
+other gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from longtake.kernels.reference import norm_silu_write, write_taps
+
+EPS = 1e-24
+"""Of the norms, by mean squares; Wan's own bounds their root, a vector's length, at 1e-12."""
+ALIGNED = 8
+"""Channels that tensor cores want a multiple of; a picture has three."""
+
+NormSiluWrite = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, float, Tensor], Tensor]
+"""See :func:`longtake.kernels.reference.norm_silu_write`."""
+Enlarge = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""See :class:`WanDecoder`."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A way to compute causal convolutions over time.
+
+    Attributes:
+        taps: frames that lie beside each other in its input, see
+            :func:`~longtake.kernels.reference.write_taps`.
+        order: of a weight's dimensions in memory: outputs, inputs, time, height, width.
+        run: input and weight to [batch, frames, height, width, outputs], contiguous, no bias.
+    """
+
+    taps: int
+    order: tuple[int, ...]
+    run: Callable[[Tensor, Tensor], Tensor]
+
+
+def _conv3d(x: Tensor, weight: Tensor) -> Tensor:
+    out = F.conv3d(x.movedim(-1, 1), weight, padding=(0, *_same(weight)))
+    return out.movedim(1, -1).contiguous()
+
+
+def _folded(x: Tensor, weight: Tensor) -> Tensor:
+    return _conv2d(x, weight.transpose(1, 2).flatten(1, 2))
+
+
+def _summed(x: Tensor, weight: Tensor) -> Tensor:
+    frames = x.shape[1] - weight.shape[2] + 1
+    out, *more = (
+        _conv2d(x[:, tap : tap + frames], weight[:, :, tap]) for tap in range(weight.shape[2])
+    )
+    for each in more:
+        out += each
+    return out
+
+
+def _plain(x: Tensor, weight: Tensor) -> Tensor:
+    out = F.conv3d(x.movedim(-1, 1).contiguous(), weight, padding=(0, *_same(weight)))
+    return out.movedim(1, -1).contiguous()
+
+
+def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Of each frame alone, [batch, frames, height, width, channels]."""
+    frames = x.flatten(0, 1).movedim(-1, 1)
+    out = F.conv2d(frames, weight, bias, padding=_same(weight))
+    return out.movedim(1, -1).contiguous().unflatten(0, x.shape[:2])
+
+
+def _same(weight: Tensor) -> tuple[int, int]:
+    """Padding that keeps height and width."""
+    return weight.shape[-2] // 2, weight.shape[-1] // 2
+
+
+CONV3D = Convolution(1, (0, 2, 3, 4, 1), _conv3d)
+"""One convolution in three dimensions, channels last."""
+FOLDED = Convolution(3, (0, 3, 4, 2, 1), _folded)
+"""One in two dimensions, over the channels of three frames."""
+SUMMED = Convolution(1, (2, 0, 3, 4, 1), _summed)
+"""Three in two dimensions, each over the channels of one frame, and their sum."""
+PLAIN = Convolution(1, (0, 1, 2, 3, 4), _plain)
+"""One in three dimensions, channels first as torch has them by default."""
+
+
+def upsampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution over a picture of which each pixel became four."""
+    return _conv2d(enlarged(x), weight, bias)
+
+
+def enlarged(x: Tensor) -> Tensor:
+    """Each pixel four times: [batch, frames, 2 * height, 2 * width, channels]."""
+    wide = x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2, -1)
+    return wide.flatten(4, 5).flatten(2, 3)
+
+
+def transposed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """:func:`upsampled` in one step: where a weight meets the same pixel twice, it is added first.
+
+    Of nine products four are left, and the larger picture is never there without its convolution.
+    """
+    for side in (2, 3):
+        a, b, c = weight.float().unbind(side)
+        weight = torch.stack((c, b + c, a + b, a), side)
+    kernel = weight.to(x.dtype).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+    frames = x.flatten(0, 1).movedim(-1, 1)
+    out = F.conv_transpose2d(frames, kernel, bias, stride=2, padding=1)
+    return out.movedim(1, -1).contiguous().unflatten(0, x.shape[:2])
+
+
+class WanDecoder:
+    """Latents to pictures.
+
+    Args:
+        decoder: diffusers' module; its weights are laid out anew in memory, which shows nowhere.
+        norm_silu: the kernel of that name.
+        convolution: how those over time are computed.
+        enlarge: a picture, and the weight and the bias of a convolution, to what that makes of one
+            twice as high and wide.
+    """
+
+    def __init__(
+        self,
+        decoder: Any,  # noqa: ANN401 (diffusers carries no types)
+        norm_silu: NormSiluWrite = norm_silu_write,
+        convolution: Convolution = CONV3D,
+        enlarge: Enlarge = upsampled,
+    ) -> None:
+        self.decoder = decoder
+        self.enlarge = enlarge
+        self.norm_silu = norm_silu
+        self.convolution = convolution
+        for module in decoder.modules():
+            if isinstance(module, nn.Conv3d):
+                lay_out(module.weight, convolution.order)
+            elif isinstance(module, nn.Conv2d):
+                lay_out(module.weight, (0, 2, 3, 1))
+
+    def __call__(self, latents: Tensor, carried: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Decode the next latents of a stream.
+
+        Args:
+            latents: raw, [batch, frames, height, width, channels].
+            carried: what the call before gave; nothing before the first.
+
+        Returns:
+            Pictures in about [-1, 1], [batch, time, 8 * height, 8 * width, 3], and two frames
+            before each convolution over time, [batch, 2, height, width, channels] each.
+        """
+        run, decoder = _Run(self, latents, carried), self.decoder
+        run.convolve(decoder.conv_in.weight, decoder.conv_in.bias)
+        run.total()
+        first, *more = decoder.mid_block.resnets
+        run.residual_block(first)
+        for attention, block in zip(decoder.mid_block.attentions, more, strict=True):
+            run.attend(attention)
+            run.residual_block(block)
+        for level in decoder.up_blocks:
+            for block in level.resnets:
+                run.residual_block(block)
+            for upsampler in level.upsamplers or ():
+                run.enlarge(upsampler)
+        run.activate(decoder.norm_out)
+        return run.pictures(decoder.conv_out), run.carried
+
+
+def lay_out(weight: nn.Parameter, order: tuple[int, ...]) -> None:
+    """Store the dimensions of a weight in this order, the last one densest."""
+    back = [order.index(dimension) for dimension in range(len(order))]
+    weight.data = weight.data.permute(order).contiguous().permute(back)
+
+
+class _Run:
+    """One call of a decoder.
+
+    What is no longer needed is let go of at once: in a chunk a tensor of the last level has a
+    gigabyte.
+
+    Attributes:
+        x: [batch, frames, height, width, channels], as the last convolution left it.
+        bias: of that convolution, where it is still to be added.
+        residual: as ``x``, where it is still to be added.
+        input: of the next convolution over time, where it is written already.
+        carried: two frames before each convolution over time, for the next call.
+    """
+
+    def __init__(self, decoder: WanDecoder, x: Tensor, before: Sequence[Tensor]) -> None:
+        self.norm_silu = decoder.norm_silu
+        self.convolution = decoder.convolution
+        self._enlarge = decoder.enlarge
+        self.x = x
+        self.bias: Tensor | None = None
+        self.residual: Tensor | None = None
+        self.input: Tensor | None = None
+        self.carried: list[Tensor] = []
+        self._first = not before
+        self._before = iter(before)
+
+    def total(self) -> Tensor:
+        """``x`` with all that is to be added to it."""
+        for each in (self.bias, self.residual):
+            if each is not None:
+                self.x += each
+        self.bias = self.residual = None
+        return self.x
+
+    def residual_block(self, block: Any) -> None:  # noqa: ANN401
+        """Two convolutions over time, each behind norm and SiLU."""
+        self.activate(block.norm1)
+        residual, shortcut = self.x, block.conv_shortcut
+        self.convolve(block.conv1.weight, block.conv1.bias)
+        self.activate(block.norm2)
+        self.convolve(block.conv2.weight, block.conv2.bias)
+        if block.in_dim != block.out_dim:
+            residual = F.linear(residual, shortcut.weight.flatten(1), shortcut.bias)
+        self.residual = residual
+
+    def activate(self, norm: Any) -> None:  # noqa: ANN401
+        """Make the next convolution's input: norm and SiLU of the total.
+
+        A residual is added to ``x`` with it; a bias alone is not, as nobody reads it again.
+        """
+        self.input = self._room(self.x)
+        residual = None if self.residual is None else self.residual.flatten(2, 3)
+        parts = (self.x.flatten(2, 3), residual, self.bias, norm.gamma.flatten(), EPS)
+        self.norm_silu(*parts, self.input.flatten(2, 3))
+        self.bias = self.residual = None
+
+    def convolve(self, weight: Tensor, bias: Tensor) -> None:
+        """Over time, of the input that is written, or else of ``x``."""
+        if self.input is None:
+            self.input = write_taps(self._room(self.x), self.x, 0)
+        del self.x
+        self.carried.append(_newest(self.input, weight.shape[1]))
+        self.x, self.bias = self.convolution.run(self.input, weight), bias
+        self.input = None
+
+    def attend(self, block: Any) -> None:  # noqa: ANN401
+        """Self-attention of one head, within each frame."""
+        x = self.total()
+        normed = F.rms_norm(x, x.shape[-1:], block.norm.gamma.flatten(), EPS)
+        qkv = F.linear(normed, block.to_qkv.weight.flatten(1), block.to_qkv.bias)
+        heads = qkv.flatten(2, 3).flatten(0, 1).unsqueeze(1).chunk(3, -1)
+        seen = F.scaled_dot_product_attention(*heads).view(x.shape)
+        self.x, self.bias = F.linear(seen, block.proj.weight.flatten(1)), block.proj.bias
+        self.residual = x
+
+    def enlarge(self, resampler: Any) -> None:  # noqa: ANN401
+        """Twice as high and wide, and twice as many frames where there is a ``time_conv``."""
+        self.total()
+        if resampler.mode == "upsample3d":
+            self._double(resampler.time_conv)
+        convolution = resampler.resample[1]
+        self.x = self._enlarge(self.x, convolution.weight, convolution.bias)
+
+    def pictures(self, convolution: Any) -> Tensor:  # noqa: ANN401
+        """The last convolution, of as many outputs as are fast."""
+        outputs = convolution.out_channels
+        spare = -outputs % ALIGNED
+        weight = F.pad(convolution.weight, (0, 0) * 4 + (0, spare))
+        self.convolve(weight, F.pad(convolution.bias, (0, spare)))
+        return self.total()[..., :outputs]
+
+    def _double(self, convolution: Any) -> None:  # noqa: ANN401
+        """Make two frames of each; a stream's first one stays alone, and is not remembered."""
+        alone, self.x = self.x[:, :1], self.x[:, self._first :]
+        if not self.x.shape[1]:
+            self.carried.append(self._past(alone))
+            self.x = alone
+            return
+        self.convolve(convolution.weight, convolution.bias)
+        self.x = self.total().unflatten(-1, (2, -1)).movedim(-2, 2).flatten(1, 2)
+        if self._first:
+            self.x = torch.cat((alone, self.x), 1)
+
+    def _room(self, x: Tensor) -> Tensor:
+        """For the input of a convolution over time, with what was before in it."""
+        batch, frames, *size, channels = x.shape
+        taps = self.convolution.taps
+        room = x.new_empty(batch, frames + 2 if taps == 1 else frames, *size, taps * channels)
+        return write_taps(room, self._past(x), -2)
+
+    def _past(self, x: Tensor) -> Tensor:
+        """The two frames before ``x``, black at the beginning of a stream."""
+        if self._first:
+            return x.new_zeros(len(x), 2, *x.shape[2:])
+        return next(self._before)
+
+
+def _newest(taps: Tensor, channels: int) -> Tensor:
+    """A copy of the last two frames of a convolution's input, [batch, 2, ..., channels]."""
+    if taps.shape[-1] == channels:
+        newest = taps[:, -2:]
+    else:
+        newest = taps[:, -1, ..., channels:].unflatten(-1, (2, -1)).movedim(-2, 1)
+    # Not a view: it would keep all of the input.
+    return newest.clone(memory_format=torch.contiguous_format)
