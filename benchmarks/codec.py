@@ -42,6 +42,8 @@ from longtake.models.video.wan_decoder import Convolution, Enlarge, NormSiluWrit
 CHUNKS = 3
 """That are compared: the first, a second, and one in which a recording is replayed."""
 SETTLING = 2
+ENOUGH = 3.0
+"""Seconds that one number is worth."""
 WAYS = {
     "conv3d": wan_decoder.CONV3D,
     "folded": wan_decoder.FOLDED,
@@ -180,34 +182,39 @@ def make_film(device: torch.device, dtype: torch.dtype, *, toy: bool) -> Film:
     return Film(nn.Module.to(wide, dtype), latents, chunk, torch.cat(pieces, 1))
 
 
-def variants(device: torch.device, fused: NormSiluWrite) -> Iterator[Variant]:
-    """Those that search are measured last, as that may take long."""
+def ours(
+    way: Convolution,
+    norm_silu: NormSiluWrite,
+    vae: Any,  # noqa: ANN401
+    enlarge: Enlarge = wan_decoder.upsampled,
+) -> WanCodec:
+    """A codec of ours; all but the vae may be bound."""
+    return WanCodec(vae, norm_silu, way, enlarge)
 
-    def ours(
-        name: str,
-        norm_silu: NormSiluWrite,
-        vae: Any,  # noqa: ANN401
-        enlarge: Enlarge = wan_decoder.upsampled,
-    ) -> WanCodec:
-        return WanCodec(vae, norm_silu, WAYS[name], enlarge)
 
+def ways(fused: NormSiluWrite) -> Iterator[Variant]:
+    """diffusers' way, and each of ours to compute convolutions."""
     yield Variant("diffusers", Stock)
-    yield Variant("conv3d_reference_norm", partial(ours, "conv3d", reference.norm_silu_write))
-    for name in WAYS:
-        yield Variant(name, partial(ours, name, fused))
-    for name in ("conv3d", "folded"):
-        made = partial(ours, name, fused, enlarge=wan_decoder.transposed)
-        yield Variant(f"{name}_transposed", made)
-    for name in ("conv3d", "folded"):
-        yield Variant(f"{name}_by_latent", partial(ours, name, fused), together=1)
-    for name in ("conv3d", "folded"):
+    for name, way in WAYS.items():
+        yield Variant(name, partial(ours, way, fused))
 
-        def graphed(vae: Any, name: str = name) -> Graphed:  # noqa: ANN401
-            return Graphed(ours(name, fused, vae), device)
+
+def refinements(device: torch.device, fused: NormSiluWrite) -> Iterator[Variant]:
+    """What may be added to the likely ones; those that search come last, as it may take long."""
+    likely = {name: WAYS[name] for name in ("folded", "conv3d")}
+    for name, way in likely.items():
+        made = partial(ours, way, fused)
+        yield Variant(f"{name}_by_latent", made, together=1)
+        yield Variant(f"{name}_transposed", partial(made, enlarge=wan_decoder.transposed))
+
+        def graphed(vae: Any, way: Convolution = way) -> Graphed:  # noqa: ANN401
+            return Graphed(ours(way, fused, vae), device)
 
         yield Variant(f"{name}_graphed", graphed)
-    for name in ("conv3d", "folded", "summed"):
-        yield Variant(f"{name}_searched", partial(ours, name, fused), search=True)
+        plain = partial(ours, way, reference.norm_silu_write)
+        yield Variant(f"{name}_reference_norm", plain)
+    for name, way in likely.items():
+        yield Variant(f"{name}_searched", partial(ours, way, fused), search=True)
 
 
 def measure_variant(variant: Variant, film: Film, repeats: int) -> dict[str, float]:
@@ -308,16 +315,16 @@ def operations(
     call = partial(F.interpolate, first, scale_factor=2.0, mode="nearest-exact")
     yield "enlarge_interpolate_gb", call, 5 * small.nbytes / 1e9
     channels, count, high, wide = levels[0]
-    heads = [draw(count, 1, high * wide, channels) for _ in range(3)]
+    q, k, v = (draw(count, 1, high * wide, channels) for _ in range(3))
     products = 4e-12 * channels * count * (high * wide) ** 2
-    yield "attention_sdpa", partial(F.scaled_dot_product_attention, *heads), products
-    yield "attention_products", partial(attention_by_products, *heads), products
+    yield "attention_sdpa", partial(F.scaled_dot_product_attention, q, k, v), products
+    yield "attention_products", partial(attention_by_products, q, k, v), products
 
 
 def attention_by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention as two matrix products, scores in the dtype of the queries."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return scores.softmax(-1) @ v
+    scores = q.mul(q.shape[-1] ** -0.5).matmul(k.transpose(-1, -2))
+    return scores.softmax(-1).matmul(v)
 
 
 def laid_out(weight: Tensor, way: Convolution) -> Tensor:
@@ -335,9 +342,12 @@ def psnr(mean_square: float) -> float:
 def seconds_of(
     run: Callable[[], object], device: torch.device, repeats: int, settling: int
 ) -> float:
-    """Median time of a call with the device's work, after a few that do not count."""
-    times = []
-    for _ in range(settling + repeats):
+    """Median time of a call with the device's work, after a few that do not count.
+
+    What is slow is measured less often.
+    """
+    times: list[float] = []
+    while len(times) < settling + repeats and (len(times) <= settling or sum(times) < ENOUGH):
         synchronise(device)
         began = time.perf_counter()
         run()
@@ -424,16 +434,13 @@ def measure(
         film = make_film(device, dtype, toy=options.toy)
         torch.backends.cudnn.allow_tf32 = True
         fused = fused_norm(device, dtype)
-        everything = list(variants(device, fused))
-        for each in everything:
-            if not each.search:
-                attempt(each.name, partial(measure_variant, each, film, options.repeats))
+        for each in ways(fused):
+            attempt(each.name, partial(measure_variant, each, film, options.repeats))
         with told("the rest of the operations"):
             for name, run, work in operations(film, fused):
                 attempt(name, partial(measure_operation, name, run, work, device, options.repeats))
-        for each in everything:
-            if each.search:
-                attempt(each.name, partial(measure_variant, each, film, options.repeats))
+        for each in refinements(device, fused):
+            attempt(each.name, partial(measure_variant, each, film, options.repeats))
     return metrics
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from longtake.kernels.reference import norm_silu_write
 from longtake.models.video.transfer import Constant
 from longtake.models.video.wan_decoder import (
-    CONV3D,
+    FOLDED,
     Convolution,
     Enlarge,
     NormSiluWrite,
@@ -52,7 +52,7 @@ class WanCodec:
         self,
         vae: Any,  # noqa: ANN401 (diffusers carries no types)
         norm_silu: NormSiluWrite = norm_silu_write,
-        convolution: Convolution = CONV3D,
+        convolution: Convolution = FOLDED,
         enlarge: Enlarge = upsampled,
     ) -> None:
         config = vae.config
@@ -82,7 +82,8 @@ class WanCodec:
     def decode_bytes(self, height: int, width: int, dtype: torch.dtype, latents: int) -> int:
         """Derived from the sizes; see :class:`.VideoCodec`."""
         config, frames = self.vae.config, latents * self.temporal
-        last, before = (config.base_dim * multiple for multiple in config.dim_mult[:2])
+        widths: list[int] = [config.base_dim * multiple for multiple in config.dim_mult]
+        last, before = widths[:2]
         # Each moment at the whole size. Enlarging: what was, a quarter as large; itself; and the
         # convolution over it, which halves the channels.
         enlarging = frames * before * 7 // 4

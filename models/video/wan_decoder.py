@@ -59,7 +59,7 @@ def _summed(x: Tensor, weight: Tensor) -> Tensor:
         _conv2d(x[:, tap : tap + frames], weight[:, :, tap]) for tap in range(weight.shape[2])
     )
     for each in more:
-        out += each
+        out.add_(each)
     return out
 
 
@@ -72,7 +72,13 @@ def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Of each frame alone, [batch, frames, height, width, channels]."""
     frames = x.flatten(0, 1).movedim(-1, 1)
     out = F.conv2d(frames, weight, bias, padding=_same(weight))
-    return out.movedim(1, -1).contiguous().unflatten(0, x.shape[:2])
+    return _by_batch(out, x)
+
+
+def _by_batch(frames: Tensor, like: Tensor) -> Tensor:
+    """[batch * frames, channels, height, width], with channels last and the batch of another."""
+    out: Tensor = frames.movedim(1, -1).contiguous().unflatten(0, like.shape[:2])
+    return out
 
 
 def _same(weight: Tensor) -> tuple[int, int]:
@@ -106,13 +112,14 @@ def transposed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     Of nine products four are left, and the larger picture is never there without its convolution.
     """
+    wide = weight.float()
     for side in (2, 3):
-        a, b, c = weight.float().unbind(side)
-        weight = torch.stack((c, b + c, a + b, a), side)
-    kernel = weight.to(x.dtype).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+        a, b, c = wide.unbind(side)
+        wide = torch.stack((c, b + c, a + b, a), side)
+    kernel = wide.to(x.dtype).transpose(0, 1).contiguous(memory_format=torch.channels_last)
     frames = x.flatten(0, 1).movedim(-1, 1)
     out = F.conv_transpose2d(frames, kernel, bias, stride=2, padding=1)
-    return out.movedim(1, -1).contiguous().unflatten(0, x.shape[:2])
+    return _by_batch(out, x)
 
 
 class WanDecoder:
@@ -130,7 +137,7 @@ class WanDecoder:
         self,
         decoder: Any,  # noqa: ANN401 (diffusers carries no types)
         norm_silu: NormSiluWrite = norm_silu_write,
-        convolution: Convolution = CONV3D,
+        convolution: Convolution = FOLDED,
         enlarge: Enlarge = upsampled,
     ) -> None:
         self.decoder = decoder
@@ -171,7 +178,7 @@ class WanDecoder:
         return run.pictures(decoder.conv_out), run.carried
 
 
-def lay_out(weight: nn.Parameter, order: tuple[int, ...]) -> None:
+def lay_out(weight: Tensor, order: tuple[int, ...]) -> None:
     """Store the dimensions of a weight in this order, the last one densest."""
     back = [order.index(dimension) for dimension in range(len(order))]
     weight.data = weight.data.permute(order).contiguous().permute(back)
@@ -247,8 +254,8 @@ class _Run:
         x = self.total()
         normed = F.rms_norm(x, x.shape[-1:], block.norm.gamma.flatten(), EPS)
         qkv = F.linear(normed, block.to_qkv.weight.flatten(1), block.to_qkv.bias)
-        heads = qkv.flatten(2, 3).flatten(0, 1).unsqueeze(1).chunk(3, -1)
-        seen = F.scaled_dot_product_attention(*heads).view(x.shape)
+        q, k, v = qkv.flatten(2, 3).flatten(0, 1).unsqueeze(1).chunk(3, -1)
+        seen = F.scaled_dot_product_attention(q, k, v).view(x.shape)
         self.x, self.bias = F.linear(seen, block.proj.weight.flatten(1)), block.proj.bias
         self.residual = x
 

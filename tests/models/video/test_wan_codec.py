@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 
+from longtake.models.video import wan_decoder
 from longtake.models.video.wan_codec import WanCodec
 
 LATENTS = 5
@@ -16,13 +17,17 @@ LATENTS = 5
 @pytest.fixture(scope="module")
 def vae():
     torch.manual_seed(0)
-    return AutoencoderKLWan(
+    made = AutoencoderKLWan(
         base_dim=4,
         z_dim=3,
         num_res_blocks=1,
         latents_mean=[0.1, -0.3, 0.2],
         latents_std=[1.5, 0.5, 2.0],
-    ).eval()
+    )
+    for name, parameter in made.named_parameters():
+        if name.endswith("gamma"):  # which are 1 before training
+            parameter.data.uniform_(0.5, 1.5)
+    return made.eval().requires_grad_(requires_grad=False)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,26 @@ def test_streamed_decode_equals_whole_clip_decode(cuts, codec, latents, whole):
     assert streamed.shape == (1, 4 * LATENTS - 3, 3, 16, 24)
     torch.testing.assert_close(streamed, whole, rtol=1e-4, atol=1e-5)
     assert whole.std() > 0.01
+
+
+@pytest.mark.parametrize("cuts", [(), (1, 2, 3, 4), (3,)], ids=str)
+@pytest.mark.parametrize("enlarge", [wan_decoder.upsampled, wan_decoder.transposed])
+@pytest.mark.parametrize("way", ["CONV3D", "FOLDED", "SUMMED", "PLAIN"])
+def test_every_way_to_convolve_gives_the_same(way, enlarge, cuts, vae, latents, whole):
+    codec = WanCodec(vae, convolution=getattr(wan_decoder, way), enlarge=enlarge)
+    both = torch.cat((latents.flip(2), latents))
+    pictures = stream(codec, both, cuts)
+    torch.testing.assert_close(pictures[1:], whole, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(pictures[:1], whole, atol=0.01)
+
+
+def test_weights_keep_their_values_when_they_are_laid_out(vae):
+    before = {name: each.clone() for name, each in vae.state_dict().items()}
+    for way in (wan_decoder.FOLDED, wan_decoder.CONV3D):
+        WanCodec(vae, convolution=way)
+        weight = vae.decoder.conv_in.weight
+        assert weight.permute(way.order).is_contiguous()
+        assert all(torch.equal(each, before[name]) for name, each in vae.state_dict().items())
 
 
 def test_saved_state_continues_with_the_same_bits(codec, latents):
@@ -108,10 +133,13 @@ def test_sizes_are_those_of_the_config(codec):
     assert pictures.shape == (1, 1 + 2 * codec.temporal, 3, 2 * codec.spatial, 2 * codec.spatial)
 
 
-def test_spatial_patches_are_refused():
-    vae = AutoencoderKLWan(
-        base_dim=4, z_dim=3, num_res_blocks=1, patch_size=2, in_channels=12, out_channels=12,
-        latents_mean=[0.0] * 3, latents_std=[1.0] * 3,
-    )  # fmt: skip
-    with pytest.raises(ValueError, match="patch_size"):
+@pytest.mark.parametrize(
+    "other",
+    [{"patch_size": 2, "in_channels": 12, "out_channels": 12}, {"is_residual": True}],
+    ids=["patch_size", "is_residual"],
+)
+def test_another_architecture_is_refused(other):
+    statistics = {"latents_mean": [0.0] * 3, "latents_std": [1.0] * 3}
+    vae = AutoencoderKLWan(base_dim=4, z_dim=3, num_res_blocks=1, **other, **statistics)
+    with pytest.raises(ValueError, match=next(iter(other))):
         WanCodec(vae)
