@@ -1,7 +1,7 @@
 """A Triton kernel between two convolutions over time: bias, residual, norm and SiLU in one pass.
 
 It writes where the next convolution reads, so that no frames are joined afterwards. A program has
-a few tokens, all their channels at once, and computes in float32.
+a few tokens of a frame, all their channels at once, and computes in float32.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ def _norm_silu_write(
     bias: tl.tensor,
     weight: tl.tensor,
     out: tl.tensor,
-    rows: int,
     frames: int,
     tokens: int,
     out_frames: int,
@@ -34,11 +33,13 @@ def _norm_silu_write(
     BLOCK: tl.constexpr,
 ) -> None:
     """x += bias + residual, if there is one; out = silu(norm(sum) * weight), for each tap."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    token = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, BLOCK)
     known = channel < CHANNELS
-    inside = (row < rows)[:, None] & known[None, :]
-    at = row[:, None] * CHANNELS + channel[None, :]
+    inside = (token < tokens)[:, None] & known[None, :]
+    batch, frame = tl.program_id(1) // frames, tl.program_id(1) % frames
+    start = tl.program_id(1).to(tl.int64) * tokens * CHANNELS
+    at = start + token[:, None] * CHANNELS + channel[None, :]
     wide = tl.load(x + at, inside, 0.0).to(tl.float32)
     if BIASED:
         wide += tl.load(bias + channel, known, 0.0).to(tl.float32)[None, :]
@@ -50,30 +51,28 @@ def _norm_silu_write(
     factor = tl.load(weight + channel, known, 0.0).to(tl.float32)[None, :]
     normed = wide * tl.rsqrt(tl.sum(wide * wide, 1) / CHANNELS + eps)[:, None] * factor
     active = (normed * tl.sigmoid(normed)).to(out.dtype.element_ty)
-    frame, batch = row // tokens % frames, row // (frames * tokens)
+    within = token[:, None] * (TAPS * CHANNELS) + channel[None, :]
     for tap in tl.static_range(TAPS):
         there = frame + 2 - tap
-        place = (batch * out_frames + there) * tokens + row % tokens
-        to = place[:, None] * (TAPS * CHANNELS) + tap * CHANNELS + channel[None, :]
-        tl.store(out + to, active, inside & (there < out_frames)[:, None])
+        start = (batch * out_frames + there).to(tl.int64) * tokens * (TAPS * CHANNELS)
+        tl.store(out + start + within + tap * CHANNELS, active, inside & (there < out_frames))
 
 
 def norm_silu_write(
     x: Tensor, residual: Tensor | None, bias: Tensor | None, weight: Tensor, eps: float, out: Tensor
 ) -> Tensor:
     """See :func:`reference.norm_silu_write`."""
-    tokens, channels = x.shape[2:]
-    rows, block = x.numel() // channels, triton.next_power_of_2(channels)
+    batch, frames, tokens, channels = x.shape
+    block = triton.next_power_of_2(channels)
     together = max(1, _ELEMENTS // block)
     # What a kernel does not touch still has to be a pointer.
-    _norm_silu_write[(triton.cdiv(rows, together),)](
+    _norm_silu_write[triton.cdiv(tokens, together), batch * frames](
         x,
         x if residual is None else residual.contiguous(),
         weight if bias is None else bias,
         weight,
         out,
-        rows,
-        x.shape[1],
+        frames,
         tokens,
         out.shape[1],
         eps,
