@@ -31,7 +31,7 @@ from longtake.training.loop import (
 from longtake.training.pool import as_float, clip_pool
 
 THING_WEIGHT = 3.0
-TEXTURE, TEXTURE_WEIGHT = 8, 2.0
+TEXTURE, TEXTURE_WEIGHT = 8, 8.0
 """Pixels along each side of the patches that are to be as busy as the true ones, and its weight.
 
 Without it grass whose blades the latents do not hold becomes a lawn: a mean of all places where
