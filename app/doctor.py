@@ -18,6 +18,7 @@ from longtake.app.sizes import changes_of, sizes_in, sizes_of_known
 from longtake.kernels import bind, implementations
 from longtake.kernels.registry import OPERATIONS
 from longtake.models.memory import Sizes, advice, in_words, memory_of
+from longtake.models.video.load import check_int8
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.text_setting import TextSetting
 from longtake.models.vlm.memory import WatchSizes
@@ -46,6 +47,8 @@ def doctor(options: argparse.Namespace) -> int:
     text.check()
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
+    if options.quantize:
+        check_int8(device, dtype)
     for title, lines in (
         ("machine", _machine(device, dtype)),
         ("kernels", _kernels(device, dtype)),
@@ -101,13 +104,14 @@ def _video() -> Iterator[str]:
 def _models(
     options: argparse.Namespace, text: TextSetting, device: torch.device, dtype: torch.dtype
 ) -> Iterator[str]:
+    int8 = options.quantize == "int8"
     if options.model is not None:
-        sizes = _changed(sizes_in(options.model, device, dtype, text), options)
+        sizes = _changed(sizes_in(options.model, device, dtype, text, int8=int8), options)
         yield from _report(str(options.model), str(options.model), sizes, device)
         return
     for model in known_models():
         try:
-            known = sizes_of_known(model, device, dtype, text)
+            known = sizes_of_known(model, device, dtype, text, int8=int8)
             if known is None:
                 continue
             sizes = _changed(known, options)
@@ -122,8 +126,11 @@ def _report(name: str, title: str, sizes: Sizes, device: torch.device) -> Iterat
     free, need = memory_of(device).free, sizes.need
     yield f"{title}: {_settings(sizes)}"
     yield f"  {need}"
-    if isinstance(sizes, FilmSizes) and sizes.beside.parts:
-        yield f"  and of the machine's memory {sizes.beside}, for prompts that are not known yet"
+    if isinstance(sizes, FilmSizes) and (text := sizes.beside):
+        words = f"  and of the machine's memory {text.need}, for prompts that are not known yet"
+        left = memory_of(text.setting.device(device)).free
+        tight = text.need.total > left
+        yield words + (f"; only {in_words(left)} are free: {advice(text, left)}" if tight else "")
     if need.total > free:
         yield f"  does not fit in {in_words(free)}: {advice(sizes, free)}"
         return
@@ -144,7 +151,8 @@ def _settings(sizes: Sizes) -> str:
         config = sizes.config
         picture = f"{config.width}x{config.height}, window {config.window}, sink {config.sink}"
         setting = sizes.setting
-        text = f", text encoder in {setting.precision}" if setting.precision else ""
+        text = ", transformer in int8" if sizes.int8 else ""
+        text += f", text encoder in {setting.precision}" if setting.precision else ""
         text += ", text encoder offloaded" if setting.offload else ""
         return f"{picture}, {_name(sizes.dtype)}{text}"
     assert isinstance(sizes, WatchSizes)

@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from longtake.app import catalogue
+from longtake.app import catalogue, doctor
 from longtake.app.catalogue import Known, find_model, known_models, sizes_of
 from longtake.app.cli import main
 from longtake.app.devices import hardware
 from longtake.app.expected import expected_fps
 from longtake.app.sizes import sizes_of_known
-from longtake.models.memory import Memory
+from longtake.kernels.registry import Implementation
+from longtake.models.memory import Memory, in_words
 from longtake.models.video.load import film_sizes
 from longtake.models.video.text_setting import TextSetting
 from longtake.models.vlm.load import watch_sizes
@@ -70,7 +71,11 @@ def test_every_model_that_is_known_is_told_of(run, free, monkeypatch, tmp_path):
     assert "does not fit in 12.00 GB: no setting makes it fit" in out
 
 
-def test_the_settings_count_and_a_smaller_window_that_fits_is_told(run, free, tiny_model):
+def test_the_settings_count_and_a_smaller_window_that_fits_is_told(
+    run, free, tiny_model, monkeypatch
+):
+    monkeypatch.setattr("longtake.models.video.load.serves_int8", lambda *where: False)
+    monkeypatch.setattr("longtake.models.video.text_setting.PRECISIONS", ())
     sizes = film_sizes(tiny_model, torch.float32, CPU)
     config = replace(sizes.config, width=64, height=48, window=40)
     need = replace(sizes, config=config).need
@@ -214,3 +219,39 @@ def test_how_the_text_encoder_is_kept_counts(run, tiny_model):
     assert whole != half
     assert "text encoder in bf16" in half
     assert "text encoder offloaded" in run("--model", tiny_model, "--offload", "text")[1]
+
+
+def test_int8_counts_and_is_told_where_it_makes_a_model_fit(run, free, tiny_model, monkeypatch):
+    monkeypatch.setattr("longtake.models.video.load.serves_int8", lambda *where: True)
+    asked = ("--model", tiny_model, "--text-encoder", "bf16")
+    less = film_sizes(tiny_model, torch.float32, CPU, TextSetting("bf16"), int8=True).need
+    free(less.total)
+    monkeypatch.setattr("longtake.models.video.text_setting.find_spec", lambda name: None)
+    assert f"--quantize int8 would fit, with {in_words(less.total)}" in run(*asked)[1]
+    out = run(*asked, "--quantize", "int8")[1]
+    assert "float32, transformer in int8, text encoder in bf16" in out
+    assert f"    {less}\n    fits; " in out
+
+
+def test_int8_that_is_not_served_is_a_sentence_as_when_a_model_is_loaded(
+    run, tiny_model, monkeypatch
+):
+    monkeypatch.setattr("longtake.models.video.load.serves_int8", lambda *where: False)
+    monkeypatch.setattr(Implementation, "refusal", lambda self, device, dtype: "needs more")
+    code, _, error = run("--model", tiny_model, "--quantize", "int8")
+    assert code == 2
+    assert "int8 is not served on this cpu device: its kernel needs more" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_an_encoder_that_the_machine_has_no_room_for_is_told(tiny_model, monkeypatch):
+    sizes = film_sizes(tiny_model, torch.float32, torch.device("cuda"), TextSetting(None, "text"))
+    size, left = sizes.beside.need.total, 10**9
+    for room, told in ((size, False), (size - 1, True)):
+        monkeypatch.setattr(
+            "longtake.app.doctor.memory_of",
+            lambda device, room=room: Memory(room if device == CPU else left, left),
+        )
+        line = list(doctor._report("tiny", "tiny", sizes, torch.device("meta")))[2]
+        assert line.startswith(f"  and of the machine's memory {sizes.beside.need}, for prompts")
+        assert (f"only {in_words(room)} are free: --text-encoder bf16 would fit" in line) is told
