@@ -29,6 +29,8 @@ _OPTIONAL = ("bitsandbytes", "accelerate")
 # What films are written as, and what most videos to be watched are.
 _WRITTEN = ("libx264",)
 _READ = ("h264", "hevc", "vp9", "av1", "mjpeg")
+# Options that make a model another than the one that was measured under its name.
+_CHANGES = ("quantize", "size", "chunk", "window", "sink", "text_encoder", "offload")
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -105,9 +107,11 @@ def _models(
     options: argparse.Namespace, text: TextSetting, device: torch.device, dtype: torch.dtype
 ) -> Iterator[str]:
     int8 = options.quantize == "int8"
+    own = options.dtype == "auto" and not any(getattr(options, name) for name in _CHANGES)
     if options.model is not None:
         sizes = _changed(sizes_in(options.model, device, dtype, text, int8=int8), options)
-        yield from _report(str(options.model), str(options.model), sizes, device)
+        name = str(options.model)
+        yield from _report(name if own else None, name, sizes, device)
         return
     for model in known_models():
         try:
@@ -119,10 +123,11 @@ def _models(
             yield f"{model.name}: {error}"
             continue
         where = " (not here)" if model.missing() else ""
-        yield from _report(model.name, model.name + where, sizes, device)
+        yield from _report(model.name if own else None, model.name + where, sizes, device)
 
 
-def _report(name: str, title: str, sizes: Sizes, device: torch.device) -> Iterator[str]:
+def _report(name: str | None, title: str, sizes: Sizes, device: torch.device) -> Iterator[str]:
+    """Lines on one model; ``name`` is None where more than its own settings is asked for."""
     free, need = memory_of(device).free, sizes.need
     yield f"{title}: {_settings(sizes)}"
     yield f"  {need}"
@@ -134,7 +139,7 @@ def _report(name: str, title: str, sizes: Sizes, device: torch.device) -> Iterat
     if need.total > free:
         yield f"  does not fit in {in_words(free)}: {advice(sizes, free)}"
         return
-    measured = ", ".join(expected_fps(name, hardware(device)))
+    measured = ", ".join(expected_fps(name, sizes, hardware(device)))
     yield f"  fits; frames a second: {measured or 'not measured on this machine'}"
 
 

@@ -58,7 +58,7 @@ from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text_setting import TextSetting
 from longtake.models.video.transformer import WanTransformer
 
-SHORT = 7.0
+SHORT = 6.0
 """Seconds of the films with other settings: some chunks more than it takes to fill the cache."""
 FILE_BYTES = 2_000_000_000
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -11,6 +11,7 @@ import av
 import pytest
 import torch
 
+from longtake.app.expected import expected_fps
 from longtake.benchmarks import full_size
 from longtake.benchmarks.full_size import Filming, Results, original_names
 from longtake.benchmarks.random_model import NoDecoder, wan_shape
@@ -51,7 +52,15 @@ def test_the_names_are_those_of_the_published_transformer():
     assert set(renamed.values()) == set(names)
 
 
-def test_films_are_made_of_what_was_converted(tmp_path):
+def test_films_are_made_of_what_was_converted(tmp_path, monkeypatch):
+    counted = {}
+
+    def predicted(self, settings):
+        counted[str(settings)] = count(self, settings)
+        return counted[str(settings)]
+
+    count = Filming.predicted
+    monkeypatch.setattr(Filming, "predicted", predicted)
     assert full_size.main([*TOY, "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "full_size_cpu.json").read_text())
     assert result["failures"] == {}
@@ -60,6 +69,10 @@ def test_films_are_made_of_what_was_converted(tmp_path):
     for name in ("", "offload_text_", "offload_text_once_", "int8_"):
         for key in ("fps", "first_frame_s", "switch_s", "load_s", "predicted_mb", "resident_mb"):
             assert metrics[f"{name}{key}"] > 0
+    for name, changes in full_size.VARIANTS.items():
+        told = f"{metrics[f'{name}fps']:.1f} (full_size_cpu.json)"
+        sizes = counted[str(changes)]
+        assert expected_fps("mine", sizes, result["hardware"], tmp_path) == [told]
     assert metrics["int8_predicted_mb"] < metrics["predicted_mb"]
     assert metrics["convert_peak_mb"] > 0
     assert settings["text_encoder"] == "a stand-in of one layer"
