@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -19,7 +19,6 @@ from longtake.app.places import user_cache
 from longtake.app.probe import probe
 from longtake.app.sizes import changes_of
 from longtake.app.snapshots import read_snapshot
-from longtake.app.start import Start, read_start
 from longtake.app.take import PENDING, Take
 from longtake.models.folder import folder_digest
 from longtake.models.video.film_state import FilmState
@@ -38,6 +37,9 @@ from longtake.streaming import (
     StreamError,
 )
 from longtake.weights import GENERATOR
+
+if TYPE_CHECKING:
+    from longtake.app.start import Start
 
 
 def open_model(
@@ -247,6 +249,8 @@ class Model(Closing):
         Raises:
             StreamError: ``bad_start``: it cannot be read.
         """
+        from longtake.app.start import read_start  # noqa: PLC0415 (it needs PyAV)
+
         config = self.generator.config
         size = (config.width, config.height, config.rate)
         return read_start(Path(path), *size, self.generator.start_frames)

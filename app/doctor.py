@@ -18,6 +18,7 @@ from longtake.app.sizes import changes_of, sizes_in, sizes_of_known
 from longtake.kernels import bind, implementations
 from longtake.kernels.registry import OPERATIONS
 from longtake.models.memory import Sizes, advice, in_words, memory_of
+from longtake.models.video.load import check_int8
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.text_setting import TextSetting
 from longtake.models.vlm.memory import WatchSizes
@@ -28,6 +29,8 @@ _OPTIONAL = ("bitsandbytes", "accelerate")
 # What films are written as, and what most videos to be watched are.
 _WRITTEN = ("libx264",)
 _READ = ("h264", "hevc", "vp9", "av1", "mjpeg")
+# Options that make a model another than the one that was measured under its name.
+_CHANGES = ("quantize", "size", "chunk", "window", "sink", "text_encoder", "offload")
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -46,6 +49,8 @@ def doctor(options: argparse.Namespace) -> int:
     text.check()
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
+    if options.quantize:
+        check_int8(device, dtype)
     for title, lines in (
         ("machine", _machine(device, dtype)),
         ("kernels", _kernels(device, dtype)),
@@ -101,13 +106,16 @@ def _video() -> Iterator[str]:
 def _models(
     options: argparse.Namespace, text: TextSetting, device: torch.device, dtype: torch.dtype
 ) -> Iterator[str]:
+    int8 = options.quantize == "int8"
+    own = options.dtype == "auto" and not any(getattr(options, name) for name in _CHANGES)
     if options.model is not None:
-        sizes = _changed(sizes_in(options.model, device, dtype, text), options)
-        yield from _report(str(options.model), str(options.model), sizes, device)
+        sizes = _changed(sizes_in(options.model, device, dtype, text, int8=int8), options)
+        name = str(options.model)
+        yield from _report(name if own else None, name, sizes, device)
         return
     for model in known_models():
         try:
-            known = sizes_of_known(model, device, dtype, text)
+            known = sizes_of_known(model, device, dtype, text, int8=int8)
             if known is None:
                 continue
             sizes = _changed(known, options)
@@ -115,19 +123,23 @@ def _models(
             yield f"{model.name}: {error}"
             continue
         where = " (not here)" if model.missing() else ""
-        yield from _report(model.name, model.name + where, sizes, device)
+        yield from _report(model.name if own else None, model.name + where, sizes, device)
 
 
-def _report(name: str, title: str, sizes: Sizes, device: torch.device) -> Iterator[str]:
+def _report(name: str | None, title: str, sizes: Sizes, device: torch.device) -> Iterator[str]:
+    """Lines on one model; ``name`` is None where more than its own settings is asked for."""
     free, need = memory_of(device).free, sizes.need
     yield f"{title}: {_settings(sizes)}"
     yield f"  {need}"
-    if isinstance(sizes, FilmSizes) and sizes.beside.parts:
-        yield f"  and of the machine's memory {sizes.beside}, for prompts that are not known yet"
+    if isinstance(sizes, FilmSizes) and (text := sizes.beside):
+        words = f"  and of the machine's memory {text.need}, for prompts that are not known yet"
+        left = memory_of(text.setting.device(device)).free
+        tight = text.need.total > left
+        yield words + (f"; only {in_words(left)} are free: {advice(text, left)}" if tight else "")
     if need.total > free:
         yield f"  does not fit in {in_words(free)}: {advice(sizes, free)}"
         return
-    measured = ", ".join(expected_fps(name, hardware(device)))
+    measured = ", ".join(expected_fps(name, sizes, hardware(device)))
     yield f"  fits; frames a second: {measured or 'not measured on this machine'}"
 
 
@@ -144,7 +156,8 @@ def _settings(sizes: Sizes) -> str:
         config = sizes.config
         picture = f"{config.width}x{config.height}, window {config.window}, sink {config.sink}"
         setting = sizes.setting
-        text = f", text encoder in {setting.precision}" if setting.precision else ""
+        text = ", transformer in int8" if sizes.int8 else ""
+        text += f", text encoder in {setting.precision}" if setting.precision else ""
         text += ", text encoder offloaded" if setting.offload else ""
         return f"{picture}, {_name(sizes.dtype)}{text}"
     assert isinstance(sizes, WatchSizes)

@@ -3,56 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import resource
 import sys
 import time
-from dataclasses import dataclass, field
-from typing import Any
 
 from tqdm import tqdm
 
 from longtake.app.api import Model, open_model
 from longtake.app.cli import EXIT_INTERRUPTED
 from longtake.app.cues import Cue, check_order, from_arguments, from_script
-from longtake.app.frames import Frame
 from longtake.app.model_options import model_arguments
 from longtake.app.mp4 import Mp4Writer
 from longtake.app.outputs import check_output
+from longtake.app.progress import Progress
+from longtake.app.resident import peak_bytes
 from longtake.app.stopping import stop_request
 from longtake.app.take import Take
 from longtake.streaming import StreamError
 
 MAX_SECONDS = 24 * 3600
 PROMPT_COLUMNS = 40
-
-
-@dataclass
-class _Progress:
-    """What the summary needs, taken while frames come."""
-
-    began: float
-    warm_frames: int
-    frames: int = 0
-    first_frame: float = 0.0
-    warm: float = 0.0
-    digest: Any = field(default_factory=hashlib.sha256)
-
-    def frame(self, frame: Frame) -> None:
-        self.frames += 1
-        now = time.perf_counter()
-        if self.frames == 1:
-            self.first_frame = now - self.began
-        if self.frames == self.warm_frames:
-            self.warm = now
-        self.digest.update(frame.pixels.tobytes())
-
-    @property
-    def fps(self) -> float:
-        """Frames a second since the first chunk, encoding included; 0 before the second."""
-        later = self.frames - self.warm_frames
-        return later / (time.perf_counter() - self.warm) if later > 0 else 0.0
 
 
 def generate(options: argparse.Namespace, began: float) -> int:
@@ -105,7 +75,7 @@ def _begin(model: Model, cues: list[Cue], options: argparse.Namespace) -> Take:
 def _film(take: Take, seconds: float, loaded: float, options: argparse.Namespace) -> int:
     """Write the film as it is made; however it ends, the file is left playable."""
     model = take.model
-    progress = _Progress(time.perf_counter(), model.generator.spec.chunk_units)
+    progress = Progress(time.perf_counter(), model.generator.spec.chunk_units)
     writer: Mp4Writer | None = None
     failure: StreamError | None = None
     total = round(seconds * model.rate)
@@ -156,7 +126,7 @@ def _open_writer(take: Take, options: argparse.Namespace) -> Mp4Writer:
 def _report(
     take: Take,
     writer: Mp4Writer,
-    progress: _Progress,
+    progress: Progress,
     fps: float,
     loaded: float,
     options: argparse.Namespace,
@@ -175,7 +145,7 @@ def _report(
             "first_frame_s": round(progress.first_frame, 3),
             "switch_s": round(take.summary().reaction_max, 3) or None,
             "load_s": round(loaded, 3),
-            "peak_memory_mb": round(_peak_memory_mb(), 1),
+            "peak_memory_mb": round(peak_bytes() / 2**20, 1),
             "seed": options.seed,
             "model": str(model.folder),
             "sha256": progress.digest.hexdigest(),
@@ -183,12 +153,6 @@ def _report(
             "conditions": model.conditions,
         }
         print(json.dumps(summary))
-
-
-def _peak_memory_mb() -> float:
-    """The most memory this process has held; Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def _shortened(prompt: str) -> str:

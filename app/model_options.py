@@ -20,6 +20,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="how much of the LoRA (default: 1, all of it)",
     )
+    _add_sizes(parser)
+    add_device(parser)
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+    """What decides how much memory a model takes."""
     parser.add_argument(
         "--quantize",
         choices=["int8"],
@@ -28,7 +34,6 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     _add_shape(parser)
     _add_text(parser)
-    add_device(parser)
 
 
 def _add_shape(parser: argparse.ArgumentParser) -> None:
@@ -124,8 +129,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 def add_doctor(parser: argparse.ArgumentParser) -> None:
     """Of ``doctor``."""
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="of this model alone")
-    _add_shape(parser)
-    _add_text(parser)
+    _add_sizes(parser)
     add_device(parser)
 
 

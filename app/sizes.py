@@ -8,7 +8,7 @@ import torch
 
 from longtake.app.catalogue import Known, sizes_of
 from longtake.models.memory import Sizes
-from longtake.models.video.load import film_sizes
+from longtake.models.video.load import film_sizes, serves_int8
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text_setting import TextCount, TextSetting
@@ -34,20 +34,37 @@ def changes_of(
 
 
 def sizes_in(
-    folder: Path, device: torch.device, dtype: torch.dtype, text: TextSetting | None = None
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    text: TextSetting | None = None,
+    *,
+    int8: bool = False,
 ) -> Sizes:
-    """Of a model folder; ``text`` is how a text encoder is kept.
+    """Of a model folder.
+
+    Args:
+        folder: of a generator or a captioner.
+        device: for the weights.
+        dtype: for the weights.
+        text: how a generator's text encoder is kept.
+        int8: whether a generator's transformer is in int8.
 
     Raises:
         StreamError: ``bad_model``: it is none.
     """
     if is_captioner(folder):
         return watch_sizes(folder, device, dtype)
-    return film_sizes(folder, dtype, device, text)
+    return film_sizes(folder, dtype, device, text, int8=int8)
 
 
 def sizes_of_known(
-    model: Known, device: torch.device, dtype: torch.dtype, text: TextSetting | None = None
+    model: Known,
+    device: torch.device,
+    dtype: torch.dtype,
+    text: TextSetting | None = None,
+    *,
+    int8: bool = False,
 ) -> Sizes | None:
     """Of a model that is known, as :func:`sizes_in`; None for a part, which does nothing alone.
 
@@ -55,13 +72,15 @@ def sizes_of_known(
         StreamError: ``bad_model``: it is here, and broken.
     """
     if model.bundled or (model.captioner and not model.missing()):
-        return sizes_in(model.folder, device, dtype, text)
+        return sizes_in(model.folder, device, dtype, text, int8=int8)
     if model.film:
-        return _film(model.film, device, dtype, text or TextSetting())
+        return _film(model.film, device, dtype, text or TextSetting(), int8=int8)
     return _captioner(model.captioner, device, dtype) if model.captioner else None
 
 
-def _film(name: str, device: torch.device, dtype: torch.dtype, text: TextSetting) -> FilmSizes:
+def _film(
+    name: str, device: torch.device, dtype: torch.dtype, text: TextSetting, *, int8: bool
+) -> FilmSizes:
     # It takes a second to load, and its defaults are Wan 2.1's codec.
     from diffusers import AutoencoderKLWan  # noqa: PLC0415
 
@@ -78,6 +97,8 @@ def _film(name: str, device: torch.device, dtype: torch.dtype, text: TextSetting
         TextCount(**parameters["text_encoder"]),
         text,
         on_gpu=device.type != "cpu",
+        int8=int8,
+        quantizable=serves_int8(device, dtype),
     )
 
 

@@ -13,16 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from longtake.app.export import save_film
 from longtake.app.frames import Frame
-from longtake.app.recording import Recording
 from longtake.app.snapshots import write_snapshot
-from longtake.app.stored import read_take
 from longtake.models.video.film_state import FilmState
 from longtake.streaming import Applied, Event, Session, Status, StreamError, Summary
 
 if TYPE_CHECKING:
     from longtake.app.api import Model
+    from longtake.app.recording import Recording
 
 PENDING = "pending_frames"
 """In a snapshot: frames that were made and not yet handed out."""
@@ -121,6 +119,10 @@ class Take:
         Raises:
             StreamError: nothing was run yet, or the file cannot be written.
         """
+        # Only here: a film that is not written needs no PyAV.
+        from longtake.app.export import save_film  # noqa: PLC0415
+        from longtake.app.stored import read_take  # noqa: PLC0415
+
         recording = self._begin_recording()
         recording.cut()
         save_film(read_take(recording.folder), Path(path))
@@ -165,6 +167,8 @@ class Take:
             self._recording = self._folder = None
 
     def _begin_recording(self) -> Recording:
+        from longtake.app.recording import Recording  # noqa: PLC0415 (as in `save`)
+
         if self._recording is None:
             config, model = self.model.generator.config, self.model
             self._folder = tempfile.TemporaryDirectory(prefix="longtake-")

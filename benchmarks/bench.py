@@ -35,7 +35,7 @@ from longtake.kernels import bind
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.film_state import FilmState
 from longtake.models.video.generator import VideoGenerator
-from longtake.models.video.load import load_generator
+from longtake.models.video.load import load_generator, serves_int8
 from longtake.models.video.recorded import describe
 from longtake.models.video.tiny_codec import TinyCodec
 from longtake.streaming import Event
@@ -102,8 +102,8 @@ class Subject:
     @property
     def precisions(self) -> dict[str, bool]:
         """Names of what is computed in, and whether that is int8."""
-        fast = bind(self.device, self.dtype).names["int8_linear"] != "reference"
-        return {NAMES[self.dtype]: False} | ({"int8": True} if fast else {})
+        fast = {"int8": True} if serves_int8(self.device, self.dtype) else {}
+        return {NAMES[self.dtype]: False} | fast
 
 
 def bench(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -143,16 +144,25 @@ def random_generator(
     with torch.device("meta"):
         transformer = WanTransformer(shape.transformer, kernels, int8=int8)
     _fill(transformer, device, dtype)
-    tokenizer = Tokenizer(WordLevel({"<unk>": 0, "</s>": 1}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = Whitespace()
-    config = UMT5Config(
-        vocab_size=2, d_model=shape.transformer.text_dim, d_kv=8, d_ff=8, num_heads=1, num_layers=1
-    )
-    encoder = UMT5EncoderModel(config).eval().requires_grad_(requires_grad=False)
-    text = TextEncoder(encoder.to(device, dtype), tokenizer, shape.streaming.text_length)
+    encoder = UMT5EncoderModel(small_text(shape)).eval().requires_grad_(requires_grad=False)
+    length = shape.streaming.text_length
+    text = TextEncoder(encoder.to(device, dtype), word_tokenizer(), length)
     return VideoGenerator(
         transformer.eval(), NoDecoder(), text, shape.streaming, kernels, device, dtype
     )
+
+
+def small_text(shape: Shape) -> UMT5Config:
+    """A text encoder of one narrow layer, whose embeddings are as wide as the model takes them."""
+    width = shape.transformer.text_dim
+    return UMT5Config(vocab_size=2, d_model=width, d_kv=8, d_ff=8, num_heads=1, num_layers=1)
+
+
+def word_tokenizer() -> Tokenizer:
+    """One that knows no word."""
+    tokenizer = Tokenizer(WordLevel({"<unk>": 0, "</s>": 1}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    return tokenizer
 
 
 def random_decoder(
@@ -179,6 +189,20 @@ def with_decoder(generator: VideoGenerator, codec: VideoCodec) -> VideoGenerator
     return VideoGenerator(generator.transformer, codec, *parts, *where)
 
 
+def random_weight(name: str, shape: torch.Size, device: torch.device) -> Tensor:
+    """A float32 parameter with which activations stay as large as they are.
+
+    Args:
+        name: of the parameter; vectors of weights are ones, those of biases zeros.
+        shape: of it.
+        device: on which it is drawn.
+    """
+    if len(shape) > 1:
+        fan_in: int = math.prod(shape[1:])
+        return torch.randn(shape, device=device) / math.sqrt(fan_in)
+    return torch.full(shape, float(name.endswith("weight")), device=device)
+
+
 def _fill(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Draw the parameters of a module on the meta device, one at a time."""
     expected = dict(module.named_parameters())
@@ -186,11 +210,7 @@ def _fill(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     for name, parameter in expected.items():
         if name.endswith(SCALE_SUFFIX):
             continue  # comes with its weight
-        if parameter.ndim > 1:
-            spread = parameter[0].numel() ** -0.5
-            drawn = torch.randn(parameter.shape, device=device) * spread
-        else:
-            drawn = torch.full(parameter.shape, float(name.endswith("weight")), device=device)
+        drawn = random_weight(name, parameter.shape, device)
         if name + SCALE_SUFFIX in expected:
             found |= quantize({name: drawn})
         else:

@@ -75,14 +75,14 @@ def load_generator(
     """
     text = text or TextSetting()
     text.check()
-    sizes = film_sizes(folder, dtype, device, text)
+    sizes = film_sizes(folder, dtype, device, text, int8=int8)
     if changes:
         sizes = sizes.changed(changes)
     config = sizes.config
     measured = fastest_attention(sizes.attention_shape, device, dtype)
     kernels = bind(device, dtype, {**measured, **(overrides or {})})
-    if int8:
-        _check_int8(kernels, device, overrides or {})
+    if int8 and "int8_linear" not in (overrides or {}):
+        check_int8(device, dtype)
     with making_room(folder, sizes, device):
         transformer = _transformer(folder / "transformer", kernels, dtype, lora, int8=int8)
         transformer = transformer.to(device)
@@ -98,6 +98,8 @@ def film_sizes(
     dtype: torch.dtype,
     device: torch.device,
     text: TextSetting | None = None,
+    *,
+    int8: bool = False,
 ) -> FilmSizes:
     """What a folder's films will take in memory; no weights are read.
 
@@ -106,6 +108,7 @@ def film_sizes(
         dtype: as there.
         device: as there.
         text: as there.
+        int8: as there.
 
     Raises:
         StreamError: ``bad_model``: what is missing, unknown or unfit, named.
@@ -123,6 +126,8 @@ def film_sizes(
         count_text(folder / "text_encoder"),
         text or TextSetting(),
         on_gpu=device.type != "cpu",
+        int8=int8,
+        quantizable=serves_int8(device, dtype),
     )
 
 
@@ -133,13 +138,22 @@ def empty_transformer(folder: Path, kernels: Kernels, *, int8: bool = False) -> 
         return WanTransformer(config, kernels, int8=int8)
 
 
-def _check_int8(kernels: Kernels, device: torch.device, overrides: Mapping[str, str]) -> None:
-    """The reference is many times slower than no int8, so it has to be asked for by name."""
-    if kernels.names["int8_linear"] == "reference" and "int8_linear" not in overrides:
+def serves_int8(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether there is more than the reference, which is many times slower than no int8."""
+    return bind(device, dtype).names["int8_linear"] != "reference"
+
+
+def check_int8(device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse int8 where nothing makes it fast; its reference has to be asked for by name.
+
+    Raises:
+        StreamError: ``bad_setting``.
+    """
+    if not serves_int8(device, dtype):
         why = next(
             refusal
             for each in reversed(implementations("int8_linear"))
-            if (refusal := each.refusal(device, torch.bfloat16))
+            if (refusal := each.refusal(device, dtype))
         )
         problem = f"int8 is not served on this {device.type} device: its kernel {why}"
         raise StreamError("bad_setting", problem, "leave --quantize out")

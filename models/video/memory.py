@@ -13,13 +13,13 @@ from longtake.models.memory import Alternative, Need
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.kv_cache import CacheSettings
 from longtake.models.video.settings import MAX_FRAMES, StreamingConfig
-from longtake.models.video.text_setting import TextCount, TextSetting
+from longtake.models.video.text_setting import TextCount, TextSetting, TextSizes
 from longtake.models.video.transformer import TransformerConfig
 from longtake.streaming import StreamError
 
 # Activations as wide as the model that a block holds beside its feed-forward part.
 _STREAMS = 4
-OFFLOAD = "--offload text"
+OFFLOAD, QUANTIZE = "--offload text", "--quantize int8"
 _FLOAT32 = torch.float32.itemsize
 
 
@@ -32,10 +32,12 @@ class FilmSizes:
         codec: only asked for its sizes, so it may be on the meta device.
         config: the picture's size, the window and the sink.
         dtype: of the loaded weights.
-        weights: bytes of each loaded part but the text encoder.
+        weights: bytes of each part but the text encoder, all of it in ``dtype``.
         text: weights of the text encoder; None counts none.
         setting: how it is kept.
         on_gpu: whether the device has memory of its own, so that what is offloaded is not in it.
+        int8: whether the transformer's blocks are in int8.
+        quantizable: whether they could be.
     """
 
     transformer: TransformerConfig
@@ -46,18 +48,24 @@ class FilmSizes:
     text: TextCount | None = None
     setting: TextSetting = field(default_factory=TextSetting)
     on_gpu: bool = False
+    int8: bool = False
+    quantizable: bool = False
 
     @property
     def need(self) -> Need:
         """Of the weights and one film."""
-        return Need({**self._text(), **self.weights, **self.session_need.parts})
+        text = self._text.need.parts if self._text and not self.beside else {}
+        weights = dict(self.weights)
+        if self.int8 and "transformer" in weights:
+            linear = self.transformer.linear
+            less = linear.weights * (self.dtype.itemsize - torch.int8.itemsize)
+            weights["transformer"] -= less - linear.outputs * _FLOAT32
+        return Need({**text, **weights, **self.session_need.parts})
 
     @property
-    def beside(self) -> Need:
-        """What a text encoder that is offloaded takes of the machine's memory."""
-        if self.text is None or not (self.on_gpu and self.setting.offload):
-            return Need({})
-        return Need({"text_encoder": self.setting.bytes(self.text, self.dtype)})
+    def beside(self) -> TextSizes | None:
+        """The text encoder, where it is offloaded: it takes the machine's memory instead."""
+        return self._text if self.on_gpu and self.setting.offload else None
 
     @property
     def session_need(self) -> Need:
@@ -111,14 +119,17 @@ class FilmSizes:
     def alternatives(self) -> Iterator[Alternative]:
         """Settings that take less, the least change first.
 
-        The text encoder elsewhere, which costs no frames a second; then smaller windows, then no
-        sink; then a smaller picture.
+        The text encoder elsewhere, which costs no frames a second, or in fewer bits where there is
+        no elsewhere; then the transformer in int8; then smaller windows, then no sink; then a
+        smaller picture.
         """
         base, also = self, ""
-        if self.on_gpu and self._text():
-            base, also = replace(self, setting=replace(self.setting, offload="text")), OFFLOAD
-            yield also, base.need
-            also += " "
+        for words, setting in self._smaller_text():
+            base, also = replace(self, setting=setting), f"{words} "
+            yield words, base.need
+        if self.quantizable and not self.int8:
+            base, also = replace(base, int8=True), f"{also}{QUANTIZE} "
+            yield also.rstrip(), base.need
         config = self.config
         for sink in dict.fromkeys((config.sink, 0)):
             for window in range(config.window - 1, config.chunk - 1, -1):
@@ -137,10 +148,19 @@ class FilmSizes:
         _, high, wide = self.transformer.patch_size
         return self.codec.spatial * high, self.codec.spatial * wide
 
-    def _text(self) -> Mapping[str, int]:
-        if self.text is None or self.beside.parts:
-            return {}
-        return {"text_encoder": self.setting.bytes(self.text, self.dtype)}
+    @property
+    def _text(self) -> TextSizes | None:
+        return self.text and TextSizes(self.text, self.setting, self.dtype)
+
+    def _smaller_text(self) -> Iterator[tuple[str, TextSetting]]:
+        """Other ways to keep the text encoder, each smaller than the one before, in words."""
+        if self._text is None or self.beside:
+            return
+        if self.on_gpu:
+            yield OFFLOAD, replace(self.setting, offload="text")
+            return
+        for words, less in self._text.smaller():
+            yield words, less.setting
 
     @property
     def attention_shape(self) -> AttentionShape:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -16,36 +14,17 @@ from torch import nn
 from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.models.folder import load_weights, read_headers, read_json, taking
-from longtake.models.memory import Alternative, Need, making_room, weight_bytes
+from longtake.models.memory import making_room, weight_bytes
 from longtake.models.video.prompt_cache import PromptCache
 from longtake.models.video.rewriter import load_rewriter
 from longtake.models.video.text import OffloadedEncoder, PromptEncoder, TextEncoder
-from longtake.models.video.text_setting import PRECISIONS, QUANTIZED_BYTES, TextCount, TextSetting
+from longtake.models.video.text_setting import QUANTIZED_BYTES, TextCount, TextSetting, TextSizes
 from longtake.streaming import StreamError
 
 # The last layer of each feed-forward part has inputs that do not fit float16, in which
 # bitsandbytes multiplies 8 bits; transformers keeps it too.
 _KEPT = ".wo"
 _SAMPLE_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class _EncoderSizes:
-    """Of an encoder that is loaded beside the model, see :class:`longtake.models.memory.Sizes`."""
-
-    count: TextCount
-    setting: TextSetting
-    dtype: torch.dtype
-
-    @property
-    def need(self) -> Need:
-        return Need({"text_encoder": self.setting.bytes(self.count, self.dtype)})
-
-    def alternatives(self) -> Iterator[Alternative]:
-        for precision in PRECISIONS:
-            less = replace(self, setting=replace(self.setting, precision=precision))
-            if less.need.total < self.need.total:
-                yield f"--text-encoder {precision}", less.need
 
 
 def count_text(folder: Path) -> TextCount:
@@ -99,7 +78,7 @@ def load_text_encoder(
         return TextEncoder(load(), tokenizer, length, rewriter)
 
     def load_in_time() -> UMT5EncoderModel:
-        with making_room(part, _EncoderSizes(count_text(part), setting, dtype), where):
+        with making_room(part, TextSizes(count_text(part), setting, dtype), where):
             return load()
 
     cache = PromptCache(prompts, _identity(part, setting, dtype)) if prompts else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from math import ceil
 from typing import Literal, NamedTuple
 
 import torch
 
+from longtake.models.memory import Alternative, Need
 from longtake.streaming import StreamError
 
 Precision = Literal["bf16", "int8", "nf4"]
@@ -74,3 +77,38 @@ class TextSetting:
         wide = self.dtype(dtype).itemsize
         narrow = QUANTIZED_BYTES.get(self.precision or "", wide)
         return count.other * wide + ceil(count.linear * narrow)
+
+
+@dataclass(frozen=True)
+class TextSizes:
+    """Of a text encoder, see :class:`longtake.models.memory.Sizes`.
+
+    Attributes:
+        count: its weights.
+        setting: how it is kept.
+        dtype: of the model.
+    """
+
+    count: TextCount
+    setting: TextSetting
+    dtype: torch.dtype
+
+    @property
+    def need(self) -> Need:
+        """Of its weights."""
+        return Need({"text_encoder": self.setting.bytes(self.count, self.dtype)})
+
+    def smaller(self) -> Iterator[tuple[str, TextSizes]]:
+        """Other precisions that can be had here, each smaller than the one before, in words."""
+        least = self.need.total
+        for precision in PRECISIONS:
+            less = replace(self, setting=replace(self.setting, precision=precision))
+            served = precision not in QUANTIZED_BYTES or find_spec("bitsandbytes")
+            if served and less.need.total < least:
+                yield f"--text-encoder {precision}", less
+                least = less.need.total
+
+    def alternatives(self) -> Iterator[Alternative]:
+        """The same, with what each takes."""
+        for words, less in self.smaller():
+            yield words, less.need

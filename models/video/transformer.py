@@ -63,6 +63,26 @@ class TransformerConfig:
         """Channels of the residual stream."""
         return self.num_attention_heads * self.attention_head_dim
 
+    @property
+    def linear(self) -> LinearCount:
+        """Of the blocks' linear layers: four in each of two attentions, and two feed-forward."""
+        weights = 8 * self.dim**2 + 2 * self.dim * self.ffn_dim
+        return LinearCount(
+            self.num_layers * weights, self.num_layers * (9 * self.dim + self.ffn_dim)
+        )
+
+
+class LinearCount(NamedTuple):
+    """Of linear layers together.
+
+    Attributes:
+        weights: without biases.
+        outputs: channels, each with a scale of its own where weights are in int8.
+    """
+
+    weights: int
+    outputs: int
+
 
 class Norms(NamedTuple):
     """The RMS norms of queries and keys, over all heads.

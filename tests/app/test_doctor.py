@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 import torch
 
-from longtake.app import catalogue
+from longtake.app import catalogue, doctor
 from longtake.app.catalogue import Known, find_model, known_models, sizes_of
 from longtake.app.cli import main
 from longtake.app.devices import hardware
 from longtake.app.expected import expected_fps
 from longtake.app.sizes import sizes_of_known
-from longtake.models.memory import Memory
+from longtake.kernels.registry import Implementation
+from longtake.models.memory import Memory, in_words
+from longtake.models.video.convert import LONGLIVE
 from longtake.models.video.load import film_sizes
 from longtake.models.video.text_setting import TextSetting
+from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
 from longtake.models.vlm.load import watch_sizes
 
 CPU = torch.device("cpu")
@@ -70,7 +74,11 @@ def test_every_model_that_is_known_is_told_of(run, free, monkeypatch, tmp_path):
     assert "does not fit in 12.00 GB: no setting makes it fit" in out
 
 
-def test_the_settings_count_and_a_smaller_window_that_fits_is_told(run, free, tiny_model):
+def test_the_settings_count_and_a_smaller_window_that_fits_is_told(
+    run, free, tiny_model, monkeypatch
+):
+    monkeypatch.setattr("longtake.models.video.load.serves_int8", lambda *where: False)
+    monkeypatch.setattr("longtake.models.video.text_setting.PRECISIONS", ())
     sizes = film_sizes(tiny_model, torch.float32, CPU)
     config = replace(sizes.config, width=64, height=48, window=40)
     need = replace(sizes, config=config).need
@@ -189,10 +197,79 @@ def test_only_what_was_measured_on_this_hardware_is_expected(tmp_path):
     result("large.json", hardware="H100", metrics={"fps": 17.0}, model="longlive")
     result("other.json", hardware="A100", metrics={"fps": 12.0})
     result("kernels.json", hardware="H100", metrics={"attention": 1.0})
-    assert expected_fps("valley", "H100", tmp_path) == ["20.7 (film.json)"]
-    assert expected_fps("longlive", "H100", tmp_path) == ["17.0 (large.json)"]
-    assert expected_fps("longlive", "A100", tmp_path) == []
-    assert expected_fps("valley", "H100", tmp_path / "nowhere") == []
+    sizes = sizes_of_known(find_model("longlive"), CPU, torch.bfloat16)
+    assert expected_fps("valley", sizes, "H100", tmp_path) == ["20.7 (film.json)"]
+    assert expected_fps("longlive", sizes, "H100", tmp_path) == ["17.0 (large.json)"]
+    assert expected_fps(None, sizes, "H100", tmp_path) == []
+    assert expected_fps("longlive", sizes, "A100", tmp_path) == []
+    assert expected_fps("valley", sizes, "H100", tmp_path / "nowhere") == []
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """Results of the full size on a card, as the two benchmarks name what they measure."""
+    sizes = sizes_of_known(find_model("longlive"), CPU, torch.bfloat16)
+    settings = {
+        "dtype": "bf16",
+        "transformer": asdict(sizes.transformer),
+        "streaming": asdict(sizes.config),
+    }
+    bench = {"e2e_fps_tiny_decoder_bf16": 30.0, "e2e_fps_tiny_decoder_int8": 33.0}
+    bench |= {"e2e_fps_wan_vae_bf16": 20.0, "e2e_fps_wan_vae_int8": 22.0, "e2e_fps_wan_vae": 22.0}
+    full = {"fps": 19.0, "offload_text_fps": 18.5, "offload_text_once_fps": 18.0, "int8_fps": 21.0}
+    for name, metrics in (("bench.json", bench), ("full.json", full)):
+        result = {"hardware": "H200", "model": "longlive", "metrics": metrics, "settings": settings}
+        (tmp_path / name).write_text(json.dumps(result))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ["20.0 (bench.json)", "19.0 (full.json)"]),
+        ({"int8": True}, ["22.0 (bench.json)", "21.0 (full.json)"]),
+        ({"setting": TextSetting(None, "text")}, ["20.0 (bench.json)", "18.5 (full.json)"]),
+        ({"setting": TextSetting("nf4", "text-once")}, ["20.0 (bench.json)", "18.0 (full.json)"]),
+        ({"int8": True, "setting": TextSetting(None, "text")}, ["22.0 (bench.json)"]),
+        ({"codec": TinyCodec(TinyCodecConfig())}, ["30.0 (bench.json)"]),
+        ({"codec": TinyCodec(TinyCodecConfig()), "int8": True}, ["33.0 (bench.json)"]),
+        ({"dtype": torch.float32}, []),
+    ],
+    ids=lambda value: "" if isinstance(value, list) else "-".join(value) or "own",
+)
+def test_what_was_measured_in_these_shapes_and_settings_is_expected(measured, changes, expected):
+    sizes = sizes_of_known(find_model("longlive"), CPU, torch.bfloat16)
+    sizes = replace(sizes, **changes)
+    # Whatever it is called: somebody's own folder is not in the list.
+    assert expected_fps("wan", sizes, "H200", measured) == expected
+    assert expected_fps("wan", sizes, "A100", measured) == []
+    for more in ({"window": 6}, {"width": 640, "height": 384}):
+        assert expected_fps("longlive", sizes.changed(more), "H200", measured) == []
+    other = replace(sizes, transformer=replace(sizes.transformer, num_layers=40))
+    assert expected_fps("longlive", other, "H200", measured) == []
+
+
+def test_what_converting_writes_is_what_is_measured_under_longlives_name():
+    sizes = sizes_of_known(find_model("longlive"), CPU, torch.bfloat16)
+    # Where a frame's position counts from costs neither time nor memory.
+    assert replace(sizes.config, positions=LONGLIVE.positions) == LONGLIVE
+
+
+def test_the_speed_of_a_models_own_settings_is_not_that_of_others(
+    run, tiny_model, tmp_path, monkeypatch, capsys
+):
+    result = {"hardware": hardware(CPU), "model": str(tiny_model), "metrics": {"fps": 12.0}}
+    (tmp_path / "film.json").write_text(json.dumps(result))
+    monkeypatch.setattr(doctor, "expected_fps", partial(expected_fps, results=tmp_path))
+    model = ["doctor", "--device", "cpu", "--model", str(tiny_model)]
+    for more, told in (
+        ([], True),
+        (["--window", "3"], False),
+        (["--offload", "text"], False),
+        (["--text-encoder", "bf16"], False),
+    ):
+        assert main([*model, *more]) == 0
+        assert ("frames a second: 12.0 (film.json)" in capsys.readouterr().out) is told
 
 
 def test_for_a_small_card_the_text_encoder_is_offloaded():
@@ -214,3 +291,39 @@ def test_how_the_text_encoder_is_kept_counts(run, tiny_model):
     assert whole != half
     assert "text encoder in bf16" in half
     assert "text encoder offloaded" in run("--model", tiny_model, "--offload", "text")[1]
+
+
+def test_int8_counts_and_is_told_where_it_makes_a_model_fit(run, free, tiny_model, monkeypatch):
+    monkeypatch.setattr("longtake.models.video.load.serves_int8", lambda *where: True)
+    asked = ("--model", tiny_model, "--text-encoder", "bf16")
+    less = film_sizes(tiny_model, torch.float32, CPU, TextSetting("bf16"), int8=True).need
+    free(less.total)
+    monkeypatch.setattr("longtake.models.video.text_setting.find_spec", lambda name: None)
+    assert f"--quantize int8 would fit, with {in_words(less.total)}" in run(*asked)[1]
+    out = run(*asked, "--quantize", "int8")[1]
+    assert "float32, transformer in int8, text encoder in bf16" in out
+    assert f"    {less}\n    fits; " in out
+
+
+def test_int8_that_is_not_served_is_a_sentence_as_when_a_model_is_loaded(
+    run, tiny_model, monkeypatch
+):
+    monkeypatch.setattr("longtake.models.video.load.serves_int8", lambda *where: False)
+    monkeypatch.setattr(Implementation, "refusal", lambda self, device, dtype: "needs more")
+    code, _, error = run("--model", tiny_model, "--quantize", "int8")
+    assert code == 2
+    assert "int8 is not served on this cpu device: its kernel needs more" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_an_encoder_that_the_machine_has_no_room_for_is_told(tiny_model, monkeypatch):
+    sizes = film_sizes(tiny_model, torch.float32, torch.device("cuda"), TextSetting(None, "text"))
+    size, left = sizes.beside.need.total, 10**9
+    for room, told in ((size, False), (size - 1, True)):
+        monkeypatch.setattr(
+            "longtake.app.doctor.memory_of",
+            lambda device, room=room: Memory(room if device == CPU else left, left),
+        )
+        line = list(doctor._report("tiny", "tiny", sizes, torch.device("meta")))[2]
+        assert line.startswith(f"  and of the machine's memory {sizes.beside.need}, for prompts")
+        assert (f"only {in_words(room)} are free: --text-encoder bf16 would fit" in line) is told

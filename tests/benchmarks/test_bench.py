@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from longtake.app.cli import main
+from longtake.app.expected import expected_fps
 from longtake.benchmarks import bench, random_model
 from longtake.kernels import bind
 from longtake.models.video.generator import VideoGenerator
+from longtake.models.video.load import film_sizes
 from longtake.models.video.tiny_codec import TinyCodec
 from longtake.models.video.transformer import WanTransformer
 from longtake.models.video.wan_codec import WanCodec
@@ -44,6 +46,10 @@ def test_the_toy_is_measured_whole_and_part_by_part(tmp_path):
 def test_a_folder_is_measured_with_its_own_decoder(tiny_model, tmp_path):
     result = result_of(tmp_path / "bench.json", "--model", str(tiny_model), "--kernels", "0")
     metrics = result["metrics"]
+    for int8, name in ((False, "fp32"), (True, "int8")):
+        sizes = film_sizes(tiny_model, torch.float32, CPU, int8=int8)
+        told = f"{metrics[f'e2e_fps_tiny_decoder_{name}']:.1f} (bench.json)"
+        assert expected_fps("mine", sizes, result["hardware"], tmp_path) == [told]
     assert {"dit_fps_fp32", "e2e_fps_tiny_decoder", "int8_memory_ratio"} <= metrics.keys()
     assert not [name for name in metrics if "wan_vae" in name or "ceiling" in name]
     assert result["settings"]["model"] == "tiny"

@@ -10,12 +10,17 @@ from diffusers import AutoencoderKLWan
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from longtake.app.catalogue import find_model
+from longtake.app.sizes import sizes_of_known
+from longtake.kernels import bind
 from longtake.models import memory
 from longtake.models.folder import read_json, write_json
 from longtake.models.memory import Memory
 from longtake.models.video import wan_decoder
 from longtake.models.video.load import film_sizes, load_generator
 from longtake.models.video.memory import FilmSizes
+from longtake.models.video.text_setting import TextSetting
+from longtake.models.video.transformer import WanTransformer
 from longtake.models.video.wan_codec import WanCodec
 from longtake.streaming import StreamError
 from longtake.weights import GENERATOR
@@ -43,6 +48,32 @@ def test_weights_cache_and_prompt_are_the_bytes_that_are_loaded(tiny, tiny_model
     session = generator.session_need
     assert session.parts.items() <= need.parts.items()
     assert session.parts.keys() == {"cache", "prompt", "work"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("folder", ["tiny", "bundled"])
+def test_an_int8_transformer_is_counted_as_it_is_loaded(tiny, tiny_model, folder, dtype):
+    model = GENERATOR if folder == "bundled" else tiny_model
+    need = film_sizes(model, dtype, tiny.device, int8=True).need
+    generator = load_generator(model, tiny.device, dtype, {"int8_linear": "reference"}, int8=True)
+    assert need.parts["transformer"] == nbytes(generator.transformer.parameters())
+    whole = film_sizes(model, dtype, tiny.device).need
+    assert whole.parts["transformer"] > need.parts["transformer"]
+    assert whole.parts | {"transformer": 0} == need.parts | {"transformer": 0}
+
+
+def test_wans_transformer_in_int8_is_a_little_more_than_half_of_bfloat16(tiny):
+    sizes = sizes_of_known(find_model("longlive"), tiny.device, torch.bfloat16)
+    kernels = bind(tiny.device, torch.bfloat16)
+    with torch.device("meta"):
+        transformer = WanTransformer(sizes.transformer, kernels, int8=True)
+    loaded = sum(
+        each.nbytes if name.endswith("_scale") or each.dtype == torch.int8 else 2 * each.numel()
+        for name, each in transformer.named_parameters()
+    )
+    counted = replace(sizes, int8=True).need.parts["transformer"]
+    assert counted == loaded
+    assert counted / sizes.need.parts["transformer"] == pytest.approx(0.51, abs=0.005)
 
 
 def test_the_bundled_model_is_counted_without_loading_it(tiny):
@@ -155,16 +186,50 @@ def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
     free = need.total - 1
     monkeypatch.setattr(memory, "memory_of", lambda device: Memory(free, 10**9))
     monkeypatch.setattr("longtake.models.video.load.load_weights", pytest.fail)
+    monkeypatch.setattr("longtake.models.video.load.serves_int8", lambda *where: False)
+    monkeypatch.setattr("longtake.models.video.text_setting.find_spec", lambda name: None)
     with pytest.raises(StreamError) as caught:
         load_generator(tiny_model, tiny.device, torch.float32)
     assert caught.value.code == "no_memory"
     assert f"{tiny_model} needs {need}" in caught.value.message
-    assert "--window 3 --sink 2 would fit" in caught.value.hint
+    assert "--text-encoder bf16 would fit" in caught.value.hint
+
+
+@pytest.mark.parametrize("quantizable", [True, False])
+def test_int8_is_told_where_it_would_fit_and_is_served(tiny, tiny_model, monkeypatch, quantizable):
+    monkeypatch.setattr("longtake.models.video.load.serves_int8", lambda *where: quantizable)
+    sizes = film_sizes(tiny_model, torch.bfloat16, tiny.device, TextSetting("bf16"))
+    less = replace(sizes, int8=True).need
+    assert less.total < sizes.need.total
+    monkeypatch.setattr("longtake.models.video.text_setting.find_spec", lambda name: None)
+    monkeypatch.setattr(memory, "memory_of", lambda device: Memory(less.total, 10**9))
+    text = TextSetting("bf16")
+    with pytest.raises(StreamError) as caught:
+        load_generator(tiny_model, tiny.device, torch.bfloat16, text=text)
+    assert caught.value.hint.startswith("--quantize int8 would fit") is quantizable
+    named = {"int8_linear": "reference"}
+    loaded = load_generator(tiny_model, tiny.device, torch.bfloat16, named, int8=True, text=text)
+    assert loaded.transformer.int8
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_without_an_elsewhere_the_text_encoder_is_told_in_fewer_bits(
+    tiny, tiny_model, monkeypatch, installed
+):
+    monkeypatch.setattr("longtake.models.video.text_setting.find_spec", lambda name: installed)
+    sizes = film_sizes(tiny_model, torch.float32, tiny.device)
+    told = [words for words, _ in sizes.alternatives() if words.startswith("--text-encoder")]
+    kinds = ["bf16", "int8", "nf4"] if installed else ["bf16"]
+    assert told[: len(kinds)] == [f"--text-encoder {kind}" for kind in kinds]
+    assert told[len(kinds)].startswith(f"--text-encoder {kinds[-1]} --")
+    totals = [need.total for _, need in sizes.alternatives()]
+    assert totals[0] < sizes.need.total
+    assert totals[: len(kinds)] == sorted(totals[: len(kinds)], reverse=True)
 
 
 def test_the_setting_that_would_fit_fits(tiny, tiny_model, tmp_path, monkeypatch):
     sizes = film_sizes(tiny_model, torch.float32, tiny.device)
-    _, less = list(sizes.alternatives())[1]
+    less = replace(sizes, config=replace(sizes.config, window=2)).need
     monkeypatch.setattr(memory, "memory_of", lambda device: Memory(less.total, 10**9))
     folder = tmp_path / "model"
     folder.mkdir()
@@ -188,5 +253,5 @@ def test_a_smaller_picture_is_the_last_resort(tiny, tiny_model):
     sizes = film_sizes(tiny_model, torch.float32, tiny.device)
     sizes = sizes.changed({"width": 64, "height": 48})
     words = [words for words, _ in sizes.alternatives()]
-    assert words[-2:] == ["--size 48x32", "--size 32x16"]
+    assert [each.rpartition("--")[2] for each in words[-2:]] == ["size 48x32", "size 32x16"]
     assert all(less.total < sizes.need.total for _, less in sizes.alternatives())

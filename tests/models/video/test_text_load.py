@@ -224,12 +224,17 @@ def test_on_a_gpu_what_is_offloaded_is_counted_beside(tiny_model):
     there = film_sizes(tiny_model, torch.float32, gpu, offload)
     size = here.need.parts["text_encoder"]
     assert here.need.total - there.need.total == size
-    assert there.beside.parts == {"text_encoder": size}
-    assert not here.beside.parts
+    assert there.beside.need.parts == {"text_encoder": size}
+    assert here.beside is None
     # The machine's memory is a CPU's own.
     assert film_sizes(tiny_model, torch.float32, CPU, offload).need == here.need
     words, need = next(here.alternatives())
     assert (words, need) == ("--offload text", there.need)
-    words, need = list(here.alternatives())[1]
-    assert words == "--offload text --window 3 --sink 2"
-    assert need == replace(there, config=replace(there.config, window=3)).need
+    by_words = dict(replace(here, quantizable=True).alternatives())
+    assert by_words["--offload text --quantize int8"] == replace(there, int8=True).need
+    smaller = replace(there, config=replace(there.config, window=3))
+    assert by_words["--offload text --quantize int8 --window 3 --sink 2"] == (
+        replace(smaller, int8=True).need
+    )
+    by_words = dict(replace(here, quantizable=False).alternatives())
+    assert by_words["--offload text --window 3 --sink 2"] == smaller.need
