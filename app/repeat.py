@@ -92,12 +92,12 @@ def _remarks_on_frames(take: StoredTake) -> list[str]:
 
 
 def _cues(take: StoredTake) -> list[Cue]:
-    """The prompts, one a chunk."""
+    """The prompts in order; those of one chunk have one time."""
     # One at the beginning has nothing to take over from.
-    chunks = {
-        e.time: e.event.transition for e in take.applied if e.time and e.event.field == "prompt"
-    }
-    return [Cue(_at(at), prompt, chunks.get(at, 0)) for at, prompt in take.prompts.items()]
+    return [
+        Cue(_at(each.time), each.event.value, each.event.transition if each.time else 0)
+        for each in take.prompts
+    ]
 
 
 def _at(time: float) -> float:

@@ -35,6 +35,9 @@ from longtake.streaming import (
 )
 
 JPEG_QUALITY = 90
+# Changes that may wait for their chunk. Those without a time of their own are as few as can apply
+# to one; each time of a film adds as many.
+MAX_WAITING = 4096
 # Seconds after which a recording that failed is tried anew.
 RETRY_SECONDS = 10.0
 
@@ -133,8 +136,12 @@ class LiveTake:
         """Change prompt or settings at one chunk; see :meth:`.Session.submit`.
 
         Raises:
-            StreamError: one does not fit, and then none is submitted; or the take has ended.
+            StreamError: one does not fit, or too many wait, and then none is submitted; or the
+                take has ended.
         """
+        if self._session.summary().controls + len(events) > MAX_WAITING:
+            problem = f"{MAX_WAITING} changes wait for their chunk"
+            raise StreamError("too_fast", problem, "wait until some of them are in force")
         return self._session.submit(*events)
 
     def pause(self) -> Boundary:

@@ -192,8 +192,10 @@ class Stage extends HTMLElement {
       // A prompt for later is none that somebody waits for.
       if (receipt && !receipt.at) this.view.buffer.hurry(chunk);
       const transition = receipt?.transition ?? 0;
-      const marks = this.take.marks.filter((mark) => mark.chunk < chunk);
-      if (marks.at(-1)?.text !== prompt) marks.push({ chunk, time, text: prompt, transition });
+      // Several may come with one chunk, and any may be repeated.
+      const again = (mark) => mark.chunk === chunk && mark.id === id && mark.text === prompt;
+      const marks = this.take.marks.filter((mark) => mark.chunk <= chunk && !again(mark));
+      if (marks.at(-1)?.text !== prompt) marks.push({ id, chunk, time, text: prompt, transition });
       this.take.marks = marks;
       memory.keepTake(this.take);
       this._renderReceipts();

@@ -50,9 +50,13 @@ export class Timeline {
     }
     segments.forEach(({ time }, index) => {
       const { style } = this.list.children[index];
-      const end = segments[index + 1]?.time ?? this.span;
-      style.left = `${(100 * time) / this.span}%`;
-      style.width = `${(100 * Math.max(0, end - time)) / this.span}%`;
+      // Those of one time share the line up to the next one.
+      const first = segments.findIndex((each) => each.time === time);
+      const end = segments.find((each) => each.time > time)?.time ?? this.span;
+      const count = segments.filter((each) => each.time === time).length;
+      const width = Math.max(0, end - time) / count;
+      style.left = `${(100 * (time + (index - first) * width)) / this.span}%`;
+      style.width = `${(100 * width) / this.span}%`;
     });
     this._point();
   }
@@ -64,9 +68,10 @@ export class Timeline {
     const current = this.marks.findLastIndex(({ time }) => time <= this.now);
     if (current === this.current) return;
     this.current = current;
+    const inForce = ({ time }) => time <= this.now && time === this.marks[current].time;
     [...this.list.children].forEach((item, index) => {
       const { firstChild: button } = item;
-      if (index === current) button.setAttribute("aria-current", "true");
+      if (inForce(this.marks[index] ?? {})) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
     });
   }

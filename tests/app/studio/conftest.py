@@ -254,12 +254,13 @@ def open_studio(model, tmp_path) -> Iterator[Callable[..., Studio]]:
         def start(
             now: Callable[[], float] = time.monotonic,
             captioners: Captioners | None = None,
+            makes: Model = model,
             **settings: Any,
         ) -> Studio:
             takes = TakesFolder(tmp_path / "takes")
             settings = {"port": 0, "tick": 0.02, "requests": 1000, "ahead": 0.0, **settings}
             allowed = StudioSettings(**settings)
-            return stack.enter_context(running(model, takes, allowed, now, captioners))
+            return stack.enter_context(running(makes, takes, allowed, now, captioners))
 
         yield start
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from itertools import pairwise
 
 import pytest
 import torch
 from PIL import Image
 
+import longtake
 from longtake.app import wire
+from longtake.app.studio import live
 from longtake.streaming import StreamError
 
 PROMPT = "a red ball bounces on green grass"
@@ -134,6 +138,44 @@ def test_of_prompts_due_at_one_chunk_the_latest_wins_and_so_each_setting(studio)
     }
     client.frame(CHUNK * receipts[0].chunk)
     assert_sound(client)
+
+
+def test_prompts_due_at_one_chunk_all_reach_a_model_that_folds_them(open_studio, model, tmp_path):
+    folder = shutil.copytree(model.folder, tmp_path / "folds")
+    config = json.loads((folder / "streaming.json").read_text("utf-8")) | {"prompts": 64}
+    (folder / "streaming.json").write_text(json.dumps(config), "utf-8")
+    with longtake.open(folder, dtype="fp32") as folds:
+        studio = open_studio(makes=folds)
+        client = studio.visitor()
+        client.open()
+        client.frame(0)
+        paused = client.ask(wire.Pause)
+        told = ["it starts to snow", "night falls", "a blue ball"]
+        answers = [client.ask(wire.Prompt, text=text) for text in told]
+        client.ask(wire.Resume)
+        receipts = [client.applied() for _ in told]
+        client.frame(CHUNK * (paused.chunk + 1))
+        assert [(each.id, each.prompt) for each in receipts] == [
+            (answer.id, text) for answer, text in zip(answers, told, strict=True)
+        ]
+        assert {(each.chunk, each.time) for each in receipts} == {(paused.chunk, paused.time)}
+        assert studio.take._session.state.prompts == (PROMPT, *told)
+        assert_sound(client)
+
+
+def test_a_session_holds_so_many_changes_that_wait(studio, monkeypatch):
+    monkeypatch.setattr(live, "MAX_WAITING", 3)
+    client = studio.visitor()
+    client.open()
+    client.frame(0)
+    client.ask(wire.Pause)
+    for index in range(3):
+        client.ask(wire.Prompt, text="night falls", at=1000 + index)
+    refused = client.ask(wire.Set, settings=wire.Settings(steps=1, sink=1), at=2000)
+    assert (refused.code, refused.retryable) == ("too_fast", True)
+    assert "3 changes" in refused.message
+    client.ask(wire.Resume)
+    client.frame(2 * CHUNK)
 
 
 def test_a_prompt_for_later_waits_for_the_chunk_that_was_foreseen(studio):

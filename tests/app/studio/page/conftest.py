@@ -86,6 +86,7 @@ class FakeServer:
         turn: whether it may leave the queue then.
         speed: as in ``metrics``.
         recording: the name on disk of the takes that begin.
+        gathers: whether all prompts that are due at a chunk apply, and not the latest alone.
         refuse: answers ``prompt`` with this error.
         told: every message that came, but ``playback`` and ``hello``.
         resumed: how often the session was resumed.
@@ -98,6 +99,7 @@ class FakeServer:
         self.turn.set()
         self.speed = 1.0
         self.recording = "film"
+        self.gathers = False
         self.refuse: Error | None = None
         self.told: list[Any] = []
         self.shown: Any = None
@@ -256,9 +258,10 @@ class FakeServer:
         time_now = self.chunk * CHUNK / RATE
         due = [each for each in self.due if each[0] <= time_now]
         if due:
-            *_, (_, request, self.prompt) = sorted(due)
             self.due = [each for each in self.due if each not in due]
-            await self._applied(socket, request, None)
+            for _, request, prompt in sorted(due)[0 if self.gathers else -1 :]:
+                self.prompt = prompt
+                await self._applied(socket, request, None)
         for index in range(self.chunk * CHUNK, (self.chunk + 1) * CHUNK):
             frame = EncodedFrame(
                 codec=Codec.JPEG,

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from longtake.app.cues import Cue, from_script
-from longtake.app.wire import Error, Goodbye, Notice, Settings
+from longtake.app.wire import Applied, Error, Goodbye, Notice, Settings
 
 # The colour in a corner of the picture, where the drawn ball never is. It is read from a copy:
 # reading the canvas itself would slow it down.
@@ -62,6 +62,33 @@ def test_a_prompt_changes_the_picture_and_gets_its_receipt(page, studio):
     wait_for_colour(page, 2)
     expect(page.locator(".lt-track li")).to_have_count(2)
     expect(page.locator(".lt-track [aria-current]")).to_have_text("a blue car")
+
+
+def test_prompts_that_apply_together_are_all_told_of_and_kept(page, studio, tmp_path):
+    studio.fake.gathers = True
+    load(page, studio)
+    page.locator("[name=at]").fill("2.5")
+    say(page, "make it green")
+    page.locator("[name=at]").fill("2.5")
+    say(page, "night falls")
+    receipts = page.locator(".lt-receipts li[data-state=seen]")
+    expect(receipts.locator("q")).to_have_text(["night falls", "make it green"])
+    segments = page.locator(".lt-track li")
+    expect(segments).to_have_count(3)
+    expect(page.locator(".lt-track [aria-current]")).to_have_text(["make it green", "night falls"])
+    widths = segments.evaluate_all("all => all.map((one) => one.offsetWidth)")
+    assert widths[1] > 0
+    assert abs(widths[1] - widths[2]) <= 1
+    # Told again, as after a lost connection.
+    for told in studio.fake.messages("prompt"):
+        studio.fake.say(Applied(id=told.id, take=1, chunk=5, time=2.5, prompt=told.text))
+    expect(segments).to_have_count(3)
+    page.get_by_role("button", name="More").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save script").click()
+    saved.value.save_as(tmp_path / "script.jsonl")
+    told = from_script(tmp_path / "script.jsonl", 10)[1:]
+    assert told == [Cue(2.5, "make it green"), Cue(2.5, "night falls")]
 
 
 def test_typing_is_acknowledged_in_the_same_turn(page, studio):
