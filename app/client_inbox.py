@@ -27,6 +27,8 @@ class Receipt:
         take: the number of its take.
         chunk: the first one made under it.
         time: that chunk's presentation time in seconds.
+        read: the whole prompt that the model was given for the film's prompts so far; None where
+            it reads them as they are.
         milliseconds: from sending the prompt to handing out the first frame made under it; None
             until then.
     """
@@ -35,6 +37,7 @@ class Receipt:
     take: int
     chunk: int
     time: float
+    read: str | None = None
     milliseconds: float | None = None
 
 
@@ -149,7 +152,8 @@ class Inbox:
         else:
             self._begin_chunk(newest)
         self._together.add(applied.id)
-        self.receipts.append(Receipt(applied.prompt, applied.take, applied.chunk, applied.time))
+        where = (applied.take, applied.chunk, applied.time)
+        self.receipts.append(Receipt(applied.prompt, *where, applied.read))
         self._unseen.append(self._sent.pop(applied.id, (None, 0.0))[0])
 
     def _begin_chunk(self, newest: Receipt | None) -> None:

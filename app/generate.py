@@ -147,6 +147,9 @@ def _report(
     print(f"{writer.path}: {size}, made at {fps:.1f} FPS (it plays at {model.rate})")
     if 0 < fps < model.rate:
         print("this machine makes frames more slowly than they play; --steps 2, or auto, is faster")
+    if options.verbose:
+        for at, whole in take.reads.items():
+            print(f"from {at:g} s on the prompt was read as: {whole}")
     if options.json:
         summary = {
             "frames": progress.frames,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from longtake.app.wire_faults import ALIASES, ERRORS, ErrorCode, Reason
 from longtake.streaming import StreamError
 
-PROTOCOL = 2
+PROTOCOL = 3
 # Seconds from connecting within which the client says hello.
 HELLO_SECONDS = 10
 # Bytes of text; the longest prompt fits even where each character is an escaped surrogate pair.
@@ -263,6 +263,7 @@ class Applied(Message):
     chunk: ChunkIndex
     time: Seconds
     prompt: PromptText | None = None
+    read: Instruction | None = None
     settings: Settings | None = None
 
 

@@ -208,7 +208,7 @@ class LiveTake:
                 log = self._session.progress.log
                 due = [entry for entry in log[told:] if entry.chunk <= media.chunk]
                 told += len(due)
-                for receipt in self._receipts(due):
+                for receipt in self._receipts(due, log):
                     self._post(self, receipt)
                 self._show(media, log)
         except Exception as error:
@@ -262,11 +262,21 @@ class LiveTake:
             chunk=0,
             time=0.0,
             prompt=opening.prompt,
+            read=self._read([opening.prompt]),
             settings=wire.Settings(**settings),
         )
 
-    def _receipts(self, due: Sequence[Applied]) -> list[wire.Applied]:
+    def _read(self, prompts: Sequence[str]) -> str | None:
+        """What the model makes of all prompts so far."""
+        whole = self._model.generator.reads(prompts)
+        return None if whole is None else whole[: wire.MAX_PROMPT]
+
+    def _receipts(self, due: Sequence[Applied], log: Sequence[Applied]) -> list[wire.Applied]:
         """One for each request and chunk; the opening's own settings are in the first receipt."""
+        read: dict[int, str | None] = {}
+        for chunk in {entry.chunk for entry in due if entry.event.field == "prompt"}:
+            told = (each for each in log if each.event.field == "prompt" and each.chunk <= chunk)
+            read[chunk] = self._read([self.opening.prompt, *(each.event.value for each in told)])
         grouped: dict[tuple[int, int, float], dict[str, Any]] = {}
         for entry in due:
             event = entry.event
@@ -280,6 +290,7 @@ class LiveTake:
                 take=self.opening.number,
                 chunk=chunk,
                 time=at,
+                read=read.get(chunk) if "prompt" in values else None,
                 prompt=values.pop("prompt", None),
                 settings=wire.Settings(**values) if values else None,
             )

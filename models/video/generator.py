@@ -91,6 +91,20 @@ class VideoGenerator:
         parts = (embeddings, text, cache, self.codec.start(), RecordedForwards(self.recorder()))
         return FilmState(seed, settings, (prompt,), *parts)
 
+    def reads(self, prompts: Sequence[str]) -> str | None:
+        """The one prompt that is read in place of all that a film was given, oldest first.
+
+        Returns:
+            None where the model has no rewriter: it reads them as they are.
+        """
+        rewriter = self.text_encoder.rewriter
+        if rewriter is None:
+            return None
+        kept = tuple(prompts[:1])
+        for prompt in prompts[1:]:
+            kept = add_prompt(kept, prompt, self.config.prompts)
+        return rewriter(kept)
+
     def start_frames(self, chunks: int) -> int:
         """Pictures that fill a film's first chunks, ``chunks`` of them."""
         return self.codec.frames_of(chunks * self.config.chunk)

@@ -149,18 +149,18 @@ def test_prompts_that_apply_together_have_a_receipt_each_and_none_twice(play):
 
     def before(peer):
         peer.greet()
-        peer.begin()
+        peer.begin(read="day.")
         peer.frames(0, 4)
         prompts.extend(peer.read(Prompt) for _ in range(3))
         peer.send(*(Ack(id=prompt.id, chunk=1) for prompt in prompts))
         for index in (1, 0):
-            peer.apply(prompts[index].id, 1, prompts[index].text)
+            peer.apply(prompts[index].id, 1, prompts[index].text, read="day, night.")
         peer.cut()
 
     def after(peer):
         peer.greet(received=2**31 - 10)
         for index in (1, 0, 2):
-            peer.apply(prompts[index].id, 1, prompts[index].text)
+            peer.apply(prompts[index].id, 1, prompts[index].text, read="day, night.")
         peer.frames(4, 8)
         peer.apply(prompts[2].id, 2, "later")
         peer.frame(8)
@@ -175,6 +175,7 @@ def test_prompts_that_apply_together_have_a_receipt_each_and_none_twice(play):
             thread.join()
         frames = list(session.frames(seconds=0.09))
     told = [prompts[index].text for index in (1, 0, 2)]
+    assert [each.read for each in session.receipts] == ["day."] + ["day, night."] * 3 + [None]
     assert [each.prompt for each in session.receipts] == ["day", *told, "later"]
     assert [each.chunk for each in session.receipts] == [0, 1, 1, 1, 2]
     assert all(each.milliseconds > 0 for each in session.receipts[1:4])
@@ -387,7 +388,7 @@ def test_a_server_that_breaks_the_protocol_is_left(play, messages, error_of):
         assert error_of(lambda: session.prompt("night")).code in {"bad_message", "closed"}
 
 
-@pytest.mark.parametrize("message", ['{"type":"ready","version":2}', b"F", "{", "[]"])
+@pytest.mark.parametrize("message", ['{"type":"ready","version":3}', b"F", "{", "[]"])
 def test_a_server_that_greets_wrongly_is_left(play, message, error_of):
     def script(peer):
         peer.send(Ack(id=peer.read(Hello).id), message)

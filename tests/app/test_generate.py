@@ -114,6 +114,21 @@ def test_prompts_of_one_time_all_count_and_the_command_of_the_take_says_them(
     assert (code, json.loads(said[-1])["sha256"]) == (0, digest)
 
 
+def test_asked_to_it_says_how_the_prompts_were_read(capsys, options, rewriting_model, tmp_path):
+    prompts = ["--prompt", "a red boat", "--prompt", "@1s night falls", "--prompt", "@1s it snows"]
+    out = ["--dtype", "fp32", "--out", tmp_path / "film.mp4", "--seconds", "2", "--verbose"]
+    code, lines, _ = run(capsys, "--model", rewriting_model, *out, *prompts)
+    told = [line for line in lines if "read as" in line]
+    assert code == 0
+    assert told == [
+        "from 0 s on the prompt was read as: a red boat",
+        "from 1 s on the prompt was read as: a red boat, at night while it snows",
+    ]
+    code, lines, _ = run(capsys, *options, "--prompt", "a red ball", "--seconds", "1", "--verbose")
+    assert code == 0
+    assert not any("read as" in line for line in lines)
+
+
 def test_a_model_that_reads_one_prompt_says_which_of_one_time_it_is(capsys, options):
     made = []
     for prompts in (["a red ball", "@1s snow", "@1s night"], ["a red ball", "@1s night"]):

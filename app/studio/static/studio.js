@@ -32,7 +32,9 @@ class Stage extends HTMLElement {
       onReport: ({ take, index }, buffer_ms) => this._report({ take, index }, buffer_ms),
     });
     this.prompt = new PromptBox(find("form"), (prompt) => this.say(prompt));
-    this.timeline = new Timeline(find(".lt-timeline"), (text) => this.prompt.fill(text));
+    this.timeline = new Timeline(find(".lt-timeline"), find(".lt-read"), (text) => {
+      this.prompt.fill(text);
+    });
     find(".lt-pause").addEventListener("click", () => {
       this.pause(this.take.paused ? null : "person");
     });
@@ -187,7 +189,7 @@ class Stage extends HTMLElement {
     if (message.take !== this.take.number) this._begin(message, this.take.seed);
     if (message.prompt !== undefined) {
       this.receipts.applied(message);
-      const { id, chunk, time, prompt } = message;
+      const { id, chunk, time, prompt, read } = message;
       const receipt = this.receipts.all.find((each) => each.id === id);
       // A prompt for later is none that somebody waits for.
       if (receipt && !receipt.at) this.view.buffer.hurry(chunk);
@@ -195,7 +197,9 @@ class Stage extends HTMLElement {
       // Several may come with one chunk, and any may be repeated.
       const again = (mark) => mark.chunk === chunk && mark.id === id && mark.text === prompt;
       const marks = this.take.marks.filter((mark) => mark.chunk <= chunk && !again(mark));
-      if (marks.at(-1)?.text !== prompt) marks.push({ id, chunk, time, text: prompt, transition });
+      if (marks.at(-1)?.text !== prompt) {
+        marks.push({ id, chunk, time, text: prompt, transition, read });
+      }
       this.take.marks = marks;
       memory.keepTake(this.take);
       this._renderReceipts();

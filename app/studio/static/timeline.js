@@ -6,12 +6,14 @@ const SHORTEST = 20;
 export class Timeline {
   /**
    * @param {HTMLElement} element
+   * @param {HTMLElement} read where it is told how the prompts on the screen are read.
    * @param {(text: string) => void} use
    */
-  constructor(element, use) {
+  constructor(element, read, use) {
     this.list = element.querySelector("ol");
     this.head = element.querySelector(".lt-playhead");
     this.clock = element.querySelector("time");
+    this.read = read;
     this.use = use;
     this.marks = [];
     this.waiting = [];
@@ -19,7 +21,7 @@ export class Timeline {
   }
 
   /**
-   * @param {{time: number, text: string}[]} marks prompts that took effect.
+   * @param {{time: number, text: string, read?: string}[]} marks prompts that took effect.
    * @param {{time: number, text: string}[]} waiting those that did not yet.
    */
   show(marks, waiting) {
@@ -68,6 +70,9 @@ export class Timeline {
     const current = this.marks.findLastIndex(({ time }) => time <= this.now);
     if (current === this.current) return;
     this.current = current;
+    const { read } = this.marks[current] ?? {};
+    this.read.hidden = !read;
+    this.read.textContent = read ? `Read as “${read}”` : "";
     const inForce = ({ time }) => time <= this.now && time === this.marks[current].time;
     [...this.list.children].forEach((item, index) => {
       const { firstChild: button } = item;

@@ -87,6 +87,7 @@ class FakeServer:
         speed: as in ``metrics``.
         recording: the name on disk of the takes that begin.
         gathers: whether all prompts that are due at a chunk apply, and not the latest alone.
+        reads: what is told of how prompts are read, by the newest one.
         refuse: answers ``prompt`` with this error.
         told: every message that came, but ``playback`` and ``hello``.
         resumed: how often the session was resumed.
@@ -100,6 +101,7 @@ class FakeServer:
         self.speed = 1.0
         self.recording = "film"
         self.gathers = False
+        self.reads: dict[str, str] = {}
         self.refuse: Error | None = None
         self.told: list[Any] = []
         self.shown: Any = None
@@ -201,6 +203,7 @@ class FakeServer:
             chunk=self.chunk,
             time=self.chunk * CHUNK / RATE,
             prompt=self.prompt,
+            read=self.reads.get(self.prompt),
             settings=settings,
         )
         await socket.send_text(encode(applied))

@@ -91,6 +91,25 @@ def test_prompts_that_apply_together_are_all_told_of_and_kept(page, studio, tmp_
     assert told == [Cue(2.5, "make it green"), Cue(2.5, "night falls")]
 
 
+def test_how_prompts_are_read_is_told_when_it_is_on_the_screen(page, studio):
+    studio.fake.reads = {
+        "make it green": "a green ball bounces on the grass",
+        "it stays so": "",
+    }
+    load(page, studio)
+    read = page.locator(".lt-read")
+    # Of the first prompt nothing is told: as of a model that reads prompts as they are.
+    expect(read).to_be_hidden()
+    say(page, "make it green")
+    expect(read).to_have_text("Read as “a green ball bounces on the grass”")
+    assert page.evaluate(f"() => {STAGE}.receipts.all[0].state") == "seen"
+    page.reload()
+    page.wait_for_function(f"({SHOWN})() >= 0")
+    expect(read).to_have_text("Read as “a green ball bounces on the grass”")
+    say(page, "it stays so")
+    expect(read).to_be_hidden()
+
+
 def test_typing_is_acknowledged_in_the_same_turn(page, studio):
     load(page, studio)
     state = page.evaluate(
