@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from longtake.app.cues import Cue, from_arguments
-from longtake.app.start import remark_on
+from longtake.app.start import SENT, remark_on
 from longtake.app.stored import StoredTake
 from longtake.streaming import StreamError
 from longtake.weights import GENERATOR
@@ -54,7 +54,7 @@ def command_line(take: StoredTake) -> tuple[str, list[str]]:
     words += [word for field, value in settings.items() for word in (f"--{field}", str(value))]
     remarks += changes
     if start := take.about.get("start"):
-        words += ["--start", start["file"]]
+        words += ["--start", start["file"] or SENT]
         if remark := remark_on(start):
             remarks.append(remark)
     if lora := take.about.get("lora"):

@@ -104,6 +104,7 @@ class Open(Request):
     prompt: PromptText
     seed: Count = 0
     settings: Settings = Settings()
+    start: Name | None = None
 
 
 class Prompt(Request):
@@ -204,6 +205,7 @@ class Limits(Message):
     idle: Seconds
     idle_grace: Seconds
     visit: Seconds | None = None
+    start: Count = 0
 
 
 class Ready(Message):

@@ -20,6 +20,7 @@ ErrorCode = Literal[
     "bad_prompt",
     "bad_setting",
     "bad_time",
+    "bad_start",
     "nothing_recorded",
     "bad_output",
     "closed",
@@ -67,6 +68,9 @@ ERRORS: dict[ErrorCode, Fault] = {
     "bad_prompt": Fault(False, "the prompt is empty, too long or no text", "what a prompt is"),
     "bad_setting": Fault(False, "there is no such setting or value", "the values it takes"),
     "bad_time": Fault(False, "the time is not one that a film can have", "the times there are"),
+    "bad_start": Fault(
+        False, "there is no such start, or the model makes no film from one", "what to do instead"
+    ),
     "nothing_recorded": Fault(
         False, "the frames to save are not made yet or no longer kept", "what can be saved"
     ),

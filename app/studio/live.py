@@ -19,6 +19,7 @@ from longtake.app.api import Model
 from longtake.app.background import BackgroundRecording
 from longtake.app.recording import Recording
 from longtake.app.resident import resident_bytes
+from longtake.app.start import Start
 from longtake.app.studio.failures import failure
 from longtake.app.studio.outgoing import Item, Outgoing
 from longtake.app.studio.watching import LiveWatch
@@ -63,6 +64,7 @@ class Opening:
         prompt: in force from the first frame.
         seed: of the noise.
         settings: by name; the model's own for those left out.
+        start: the name of a file that the client sent, with its first frames; None without.
     """
 
     request: int
@@ -70,6 +72,7 @@ class Opening:
     prompt: str
     seed: int
     settings: Mapping[str, int | str]
+    start: str | None = None
 
 
 class LiveTake:
@@ -84,6 +87,7 @@ class LiveTake:
         opening: what it begins with.
         ahead: as in :class:`.Outgoing`.
         post: called in the take's thread with whatever is for :attr:`outgoing`.
+        start: its first frames; made from the prompt where left out.
 
     Attributes:
         opening: what it began with.
@@ -102,6 +106,7 @@ class LiveTake:
         opening: Opening,
         ahead: int,
         post: Callable[[LiveTake, Item], None],
+        start: Start | None = None,
     ) -> None:
         self.opening = opening
         self.outgoing = Outgoing(ahead)
@@ -115,12 +120,12 @@ class LiveTake:
             for field, value in opening.settings.items()
         ]
         self._session: Session[FilmState] = model.begin(
-            opening.prompt, opening.seed, first, WallClock()
+            opening.prompt, opening.seed, first, WallClock(), start
         )
         try:
             # The first chunk is made while the disk is seen to.
             self.grant()
-            self.recording = BackgroundRecording(self._record(takes))
+            self.recording = BackgroundRecording(self._record(takes, start))
         except BaseException:
             self._session.close()
             raise
@@ -193,9 +198,10 @@ class LiveTake:
         self._session.close()
         self._thread.join()
 
-    def _record(self, takes: TakesFolder) -> Recording:
+    def _record(self, takes: TakesFolder, start: Start | None) -> Recording:
         config, opening = self._model.generator.config, self.opening
-        about = {"seed": opening.seed, "prompt": opening.prompt, **opening.settings}
+        about: dict[str, Any] = {"seed": opening.seed, "prompt": opening.prompt, **opening.settings}
+        about |= {"start": start.receipt} if start else {}
         about |= self._model.about
         return takes.begin(config.width, config.height, config.rate, about, self._model.folder)
 
