@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import pairwise
 from typing import Any
 
 from longtake.app.cues import Cue, from_arguments
@@ -93,11 +94,12 @@ def _remarks_on_frames(take: StoredTake) -> list[str]:
 
 def _cues(take: StoredTake) -> list[Cue]:
     """The prompts in order; those of one chunk have one time."""
-    # One at the beginning has nothing to take over from.
-    return [
+    # One at the beginning has nothing to take over from, and what is said twice counts once.
+    cues = [
         Cue(_at(each.time), each.event.value, each.event.transition if each.time else 0)
         for each in take.prompts
     ]
+    return [cues[0], *(cue for before, cue in pairwise(cues) if cue != before)]
 
 
 def _at(time: float) -> float:
