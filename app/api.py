@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -251,9 +251,18 @@ class Model(Closing):
         """
         from longtake.app.start import read_start  # noqa: PLC0415 (it needs PyAV)
 
+        return read_start(Path(path), *self._start_shape)
+
+    def read_sent(self, path: Path) -> Start:
+        """As :meth:`read_start`, of a file that somebody sent; see :func:`.start.read_sent`."""
+        from longtake.app.start import read_sent  # noqa: PLC0415 (it needs PyAV)
+
+        return read_sent(path, *self._start_shape)
+
+    @property
+    def _start_shape(self) -> tuple[int, int, int, Callable[[int], int]]:
         config = self.generator.config
-        size = (config.width, config.height, config.rate)
-        return read_start(Path(path), *size, self.generator.start_frames)
+        return config.width, config.height, config.rate, self.generator.start_frames
 
     def take(
         self, prompt: str, *, seed: int = 0, start: str | Path | None = None, **settings: int | str

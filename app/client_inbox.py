@@ -27,6 +27,8 @@ class Receipt:
         take: the number of its take.
         chunk: the first one made under it.
         time: that chunk's presentation time in seconds.
+        read: the whole prompt that the model was given for the film's prompts so far; None where
+            it reads them as they are.
         milliseconds: from sending the prompt to handing out the first frame made under it; None
             until then.
     """
@@ -35,6 +37,7 @@ class Receipt:
     take: int
     chunk: int
     time: float
+    read: str | None = None
     milliseconds: float | None = None
 
 
@@ -71,6 +74,8 @@ class Inbox:
         self._unseen: deque[float | None] = deque()
         # Request -> when it was sent, and the time from which its prompt is due.
         self._sent: dict[int, tuple[float, float]] = {}
+        # The requests whose prompts came into force with the chunk of the newest receipt.
+        self._together: set[int] = set()
 
     def __len__(self) -> int:
         """Frames that wait to be handed out."""
@@ -102,6 +107,7 @@ class Inbox:
         self._frames.clear()
         self._prompt = ""
         self._unseen.clear()
+        self._together.clear()
         self._sent = {sent: when for sent, when in self._sent.items() if sent >= request_id}
         self.metrics = self.failure = self.resting = self.shown = None
         self.next = FrameId(take=take, index=0)
@@ -141,17 +147,29 @@ class Inbox:
             return
         newest = self.receipts[-1] if self.receipts else None
         if newest and newest.take == applied.take and newest.chunk >= applied.chunk:
-            return
-        if len(self._unseen) > len(self._frames):
+            if newest.chunk > applied.chunk or applied.id in self._together:
+                return
+        else:
+            self._begin_chunk(newest)
+        self._together.add(applied.id)
+        where = (applied.take, applied.chunk, applied.time)
+        self.receipts.append(Receipt(applied.prompt, *where, applied.read))
+        self._unseen.append(self._sent.pop(applied.id, (None, 0.0))[0])
+
+    def _begin_chunk(self, newest: Receipt | None) -> None:
+        """A receipt of a later chunk has come than that of the newest one."""
+        unseen = self.receipts[len(self.receipts) - len(self._unseen) :]
+        if len({receipt.chunk for receipt in unseen}) > len(self._frames):
             raise broken("prompts come into force with no frame between them")
-        self.receipts.append(Receipt(applied.prompt, applied.take, applied.chunk, applied.time))
-        self._unseen.append(self._sent.get(applied.id, (None, 0.0))[0])
-        # Those sent before it and due by now can no longer win.
-        self._sent = {
-            sent: (when, due)
-            for sent, (when, due) in self._sent.items()
-            if sent > applied.id or due > applied.time
-        }
+        if newest and self._together:
+            # Those sent before its last one and due by then can no longer come into force.
+            last = max(self._together)
+            self._sent = {
+                sent: (when, due)
+                for sent, (when, due) in self._sent.items()
+                if sent > last or due > newest.time
+            }
+        self._together.clear()
 
     def take(self) -> tuple[EncodedFrame, str]:
         """The next frame and the prompt in force; there is one."""

@@ -104,10 +104,10 @@ def check_order(cues: Sequence[Cue], seconds: float) -> None:
         problem = f"there is no prompt before the first one, {_shortened(cues[0].prompt)}"
         raise StreamError("bad_prompt", problem, "leave its transition out")
     for before, cue in pairwise(cues):
-        if cue.at <= before.at:
+        if cue.at < before.at:
             problem = f"the prompt {_shortened(cue.prompt)} at {cue.at:g} s does not come after"
             problem += f" the one before it, at {before.at:g} s"
-            raise StreamError("bad_prompt", problem, "give every later prompt a later @ time")
+            raise StreamError("bad_prompt", problem, "put prompts in the order of their times")
     if cues[-1].at >= seconds:
         problem = f"the prompt {_shortened(cues[-1].prompt)} at {cues[-1].at:g} s lies beyond the"
         problem += f" end of the film at {seconds:g} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import chain
@@ -41,30 +41,38 @@ class FilmSource:
 
     Args:
         place: the file, or an address that begins with ``http://`` or ``https://``.
+        formats: FFmpeg's names of the containers it may be in, for a file that somebody sent:
+            nothing else is then opened, whatever a playlist names. Any where they are left out.
+        most_pixels: that a picture may have; any number where it is left out.
 
     Raises:
         StreamError: ``bad_source``: no such file or stream, or no video in it.
     """
 
-    def __init__(self, place: Path | str) -> None:
+    def __init__(
+        self, place: Path | str, formats: Sequence[str] = (), most_pixels: int | None = None
+    ) -> None:
         self.name = str(place)
         self._closed = threading.Event()
         remote = isinstance(place, str)
+        options = _LOOK if remote else {}
+        if formats:
+            options = {"format_whitelist": ",".join(formats), "protocol_whitelist": "file"}
         try:
             self._container = av.open(
                 self.name,
-                options=_LOOK if remote else {},
+                options=options,
                 timeout=(OPEN_TIMEOUT, READ_TIMEOUT) if remote else None,
             )
         except (av.error.FFmpegError, OSError) as error:
             raise _unopened(place, error) from None
         try:
-            self._begin(remote)
+            self._begin(remote, most_pixels)
         except BaseException:
             self._container.close()
             raise
 
-    def _begin(self, remote: bool) -> None:
+    def _begin(self, remote: bool, most_pixels: int | None) -> None:
         container = self._container
         streams = moving(container)
         if not streams:
@@ -72,6 +80,10 @@ class FilmSource:
             raise StreamError("bad_source", f"{self.name} holds {heard}", "give a video")
         self._stream = streams[0]
         self._stream.thread_type = "AUTO"
+        width, height = self._stream.width, self._stream.height
+        if most_pixels is not None and width * height > most_pixels:
+            problem = f"{self.name} has {width}x{height} pixels"
+            raise StreamError("bad_source", problem, f"use at most {most_pixels:,}")
         length = container.duration
         self.duration = None if length is None else length / av.time_base
         self.live = remote and self.duration is None

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from itertools import pairwise
 
 from tqdm import tqdm
 
@@ -48,9 +49,7 @@ def generate(options: argparse.Namespace, began: float) -> int:
     with open_model(**model_arguments(options)) as model:
         loaded = time.perf_counter() - began
         take = _begin(model, cues, options)
-        for cue in cues:
-            if remark := model.remark(cue.prompt):
-                print(remark, file=sys.stderr)
+        _remark(model, cues)
         return _film(take, seconds, loaded, options)
 
 
@@ -70,6 +69,17 @@ def _begin(model: Model, cues: list[Cue], options: argparse.Namespace) -> Take:
     for cue in cues[1:]:
         take.prompt(cue.prompt, at=cue.at, transition=cue.transition)
     return take
+
+
+def _remark(model: Model, cues: list[Cue]) -> None:
+    """Say what of the prompts the model passes over."""
+    for cue in cues:
+        if remark := model.remark(cue.prompt):
+            print(remark, file=sys.stderr)
+    if model.generator.config.prompts == 1:
+        for at in sorted({cue.at for cue, later in pairwise(cues) if cue.at == later.at}):
+            newest = f"this model reads the newest prompt alone: of those at {at:g} s the last one"
+            print(newest, file=sys.stderr)
 
 
 def _film(take: Take, seconds: float, loaded: float, options: argparse.Namespace) -> int:
@@ -137,6 +147,9 @@ def _report(
     print(f"{writer.path}: {size}, made at {fps:.1f} FPS (it plays at {model.rate})")
     if 0 < fps < model.rate:
         print("this machine makes frames more slowly than they play; --steps 2, or auto, is faster")
+    if options.verbose:
+        for at, whole in take.reads.items():
+            print(f"from {at:g} s on the prompt was read as: {whole}")
     if options.json:
         summary = {
             "frames": progress.frames,

@@ -157,7 +157,7 @@ def note(about: Mapping[str, Any]) -> str:
     """
     told = dict(about)
     if start := told.get("start"):
-        told["start"] = {**start, "file": Path(start["file"]).name}
+        told["start"] = {**start, "file": start["file"] and Path(start["file"]).name}
     return json.dumps(told, ensure_ascii=False)
 
 

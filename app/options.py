@@ -222,6 +222,11 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print a machine-readable summary as the last line"
     )
     parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="say how the prompts were read, of a model that rewrites them to one",
+    )
+    parser.add_argument(
         "--no-metadata", action="store_true", help="leave the prompts out of the MP4"
     )
 

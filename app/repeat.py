@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from itertools import pairwise
 from typing import Any
 
 from longtake.app.cues import Cue, from_arguments
-from longtake.app.start import remark_on
+from longtake.app.start import SENT, remark_on
 from longtake.app.stored import StoredTake
 from longtake.streaming import StreamError
 from longtake.weights import GENERATOR
@@ -54,7 +55,7 @@ def command_line(take: StoredTake) -> tuple[str, list[str]]:
     words += [word for field, value in settings.items() for word in (f"--{field}", str(value))]
     remarks += changes
     if start := take.about.get("start"):
-        words += ["--start", start["file"]]
+        words += ["--start", start["file"] or SENT]
         if remark := remark_on(start):
             remarks.append(remark)
     if lora := take.about.get("lora"):
@@ -92,12 +93,13 @@ def _remarks_on_frames(take: StoredTake) -> list[str]:
 
 
 def _cues(take: StoredTake) -> list[Cue]:
-    """The prompts, one a chunk."""
-    # One at the beginning has nothing to take over from.
-    chunks = {
-        e.time: e.event.transition for e in take.applied if e.time and e.event.field == "prompt"
-    }
-    return [Cue(_at(at), prompt, chunks.get(at, 0)) for at, prompt in take.prompts.items()]
+    """The prompts in order; those of one chunk have one time."""
+    # One at the beginning has nothing to take over from, and what is said twice counts once.
+    cues = [
+        Cue(_at(each.time), each.event.value, each.event.transition if each.time else 0)
+        for each in take.prompts
+    ]
+    return [cues[0], *(cue for before, cue in pairwise(cues) if cue != before)]
 
 
 def _at(time: float) -> float:

@@ -19,8 +19,17 @@ from longtake.app.sampling import Pixels
 from longtake.streaming import StreamError
 
 MAX_SECONDS = 5
+MAX_PIXELS = 40_000_000
+"""Of a picture: more would take gigabytes on the way."""
+SENT = "PICTURE"
+"""Stands in a command for a file whose name is not known."""
 # Pillow would take the first picture of an MPEG film for a picture.
 _PICTURES = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+# Containers that hold their film themselves; a playlist would name other files.
+_FILMS = (
+    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg"),
+    *("ogg", "flv", "asf", "gif", "apng"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,8 @@ class Start:
 
     Attributes:
         frames: uint8 RGB, [time, height, width, 3], of the film's size and rate.
-        receipt: JSON-like: the ``file`` that it came from, its ``sha256``, and how many ``frames``
-            of the film it is.
+        receipt: JSON-like: the ``file`` that it came from, null where somebody sent it; its
+            ``sha256``; and how many ``frames`` of the film it is.
     """
 
     frames: NDArray[np.uint8]
@@ -51,8 +60,8 @@ def read_start(path: Path, width: int, height: int, rate: int, fill: Callable[[i
         fill: frames that so many chunks take.
 
     Raises:
-        StreamError: ``bad_start``: there is no such file, it cannot be read, or the clip is longer
-            than :data:`MAX_SECONDS`.
+        StreamError: ``bad_start``: there is no such file, it cannot be read, the clip is longer
+            than :data:`MAX_SECONDS`, or a picture has more than :data:`MAX_PIXELS`.
     """
     try:
         with path.open("rb") as file:
@@ -72,12 +81,28 @@ def read_start(path: Path, width: int, height: int, rate: int, fill: Callable[[i
     return Start(frames, receipt)
 
 
+def read_sent(path: Path, width: int, height: int, rate: int, fill: Callable[[int], int]) -> Start:
+    """As :func:`read_start`, of a file that somebody sent: where it lies here is not told.
+
+    Raises:
+        StreamError: as in :func:`read_start`.
+    """
+    try:
+        start = read_start(path, width, height, rate, fill)
+    except StreamError as error:
+        message = error.message.replace(str(path), "the file")
+        raise StreamError(error.code, message, error.hint) from None
+    return Start(start.frames, start.receipt | {"file": None})
+
+
 def remark_on(receipt: dict[str, Any]) -> str | None:
     """Why a film would not begin again as it did, in a sentence; None where its file is as it was.
 
     Args:
         receipt: of a :class:`Start`.
     """
+    if receipt["file"] is None:
+        return f"it begins with a file that was sent to the studio, put it in place of {SENT}"
     path = Path(receipt["file"])
     try:
         with path.open("rb") as file:
@@ -92,6 +117,9 @@ def _read(path: Path, width: int, height: int, rate: int) -> list[Pixels]:
     """A single picture, or a clip's frames."""
     try:
         with Image.open(path, formats=_PICTURES) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                problem = f"{path} has {picture.width}x{picture.height} pixels"
+                raise _bad(problem, f"use at most {MAX_PIXELS:,}")
             if not getattr(picture, "is_animated", False):
                 upright = ImageOps.exif_transpose(picture)
                 # What is transparent shows black, as in a film without anything behind it.
@@ -106,7 +134,7 @@ def _read(path: Path, width: int, height: int, rate: int) -> list[Pixels]:
 def _clip(path: Path, rate: int) -> Iterator[Pixels]:
     """Its frames at the film's rate: at each time the newest one."""
     try:
-        source = FilmSource(path)
+        source = FilmSource(path, _FILMS, MAX_PIXELS)
     except StreamError as error:
         raise _bad(error.message, "give a picture or a video file") from None
     try:

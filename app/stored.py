@@ -96,19 +96,19 @@ class StoredTake:
         return self.stop - self.segments[0].first - self.frames if self.segments else 0
 
     @property
-    def prompts(self) -> dict[float, str]:
-        """Every prompt that came into force before its end, by its time in the film."""
-        later = {e.time: e.event.value for e in self.applied if e.event.field == "prompt"}
-        return {0.0: str(self.about.get("prompt", ""))} | later
+    def prompts(self) -> list[Applied]:
+        """Every prompt that came into force before its end, in order; several may at one time."""
+        first = Applied(Event("prompt", str(self.about.get("prompt", ""))), 0, 0.0)
+        return [first, *(entry for entry in self.applied if entry.event.field == "prompt")]
 
     @property
     def chapters(self) -> list[tuple[int, str]]:
-        """The first frame, counted in what is recorded, and the prompt of each."""
+        """The first frame, counted in what is recorded, and the newest prompt of each."""
         if not self.segments:
             return []
         prompts: dict[int, str] = {}
-        for time, prompt in self.prompts.items():
-            prompts[self._recorded(round(time * self.rate))] = prompt
+        for entry in self.prompts:
+            prompts[self._recorded(round(entry.time * self.rate))] = entry.event.value
         chapters: list[tuple[int, str]] = []
         for frame, prompt in prompts.items():
             if not chapters or chapters[-1][1] != prompt:

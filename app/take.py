@@ -63,6 +63,22 @@ class Take:
         applied = [entry.note() for entry in self.log]
         return self._about | {"applied": applied} | self.model.about
 
+    @property
+    def reads(self) -> dict[float, str]:
+        """The whole prompt that the model was given, by the time from which on it was.
+
+        It is what the film's prompts were rewritten to; empty for a model that reads them as they
+        are.
+        """
+        told = [(0.0, str(self._about["prompt"]))]
+        told += [(each.time, each.event.value) for each in self.log if each.event.field == "prompt"]
+        read: dict[float, str] = {}
+        for count, (time, _) in enumerate(told, 1):
+            whole = self.model.generator.reads([text for _, text in told[:count]])
+            if whole is not None:
+                read[time] = whole
+        return read
+
     def prompt(self, text: str, *, at: float = 0.0, transition: int = 0) -> None:
         """Change the prompt, from the next chunk on or from the first one at or after ``at``.
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from longtake.app.wire_faults import ALIASES, ERRORS, ErrorCode, Reason
 from longtake.streaming import StreamError
 
-PROTOCOL = 2
+PROTOCOL = 3
 # Seconds from connecting within which the client says hello.
 HELLO_SECONDS = 10
 # Bytes of text; the longest prompt fits even where each character is an escaped surrogate pair.
@@ -104,6 +104,7 @@ class Open(Request):
     prompt: PromptText
     seed: Count = 0
     settings: Settings = Settings()
+    start: Name | None = None
 
 
 class Prompt(Request):
@@ -204,6 +205,7 @@ class Limits(Message):
     idle: Seconds
     idle_grace: Seconds
     visit: Seconds | None = None
+    start: Count = 0
 
 
 class Ready(Message):
@@ -263,6 +265,7 @@ class Applied(Message):
     chunk: ChunkIndex
     time: Seconds
     prompt: PromptText | None = None
+    read: Instruction | None = None
     settings: Settings | None = None
 
 

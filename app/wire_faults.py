@@ -20,6 +20,7 @@ ErrorCode = Literal[
     "bad_prompt",
     "bad_setting",
     "bad_time",
+    "bad_start",
     "nothing_recorded",
     "bad_output",
     "closed",
@@ -58,11 +59,18 @@ ERRORS: dict[ErrorCode, Fault] = {
         "what the field takes, or that it is to be added or left out",
     ),
     "out_of_order": Fault(False, "the request does not fit here", "what has to come before it"),
-    "too_fast": Fault(True, "more requests a second than the server takes", "the rate it takes"),
+    "too_fast": Fault(
+        True,
+        "more requests a second than the server takes, or more changes than may wait",
+        "the rate it takes, or what to wait for",
+    ),
     "unsupported": Fault(False, "this server or model cannot do it", "what it can do"),
     "bad_prompt": Fault(False, "the prompt is empty, too long or no text", "what a prompt is"),
     "bad_setting": Fault(False, "there is no such setting or value", "the values it takes"),
     "bad_time": Fault(False, "the time is not one that a film can have", "the times there are"),
+    "bad_start": Fault(
+        False, "there is no such start, or the model makes no film from one", "what to do instead"
+    ),
     "nothing_recorded": Fault(
         False, "the frames to save are not made yet or no longer kept", "what can be saved"
     ),

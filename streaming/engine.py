@@ -268,8 +268,8 @@ class Engine:
                 due = session.begin_chunk() if beginning else []
                 frames = [session.inputs.take() for _ in range(session.model.demand(state))]
             arrivals: list[Event | InputFrame] = [*(each.event for each in due), *frames]
-            for arrival in arrivals:
-                session.model.apply(state, arrival)
+            if arrivals:
+                session.model.apply(state, *arrivals)
             if beginning:
                 with self._changed:
                     session.record(due, began)

@@ -6,8 +6,9 @@ None of them locks: the engine's lock guards them all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from longtake.streaming.events import Event, InputFrame, Media
 
@@ -22,11 +23,13 @@ class Waiting:
         event: what is wished.
         time: presentation time from which it counts: its own, or when it was put if that is later.
         accepted: when it was put, on the engine's monotonic clock.
+        number: how many were put before it.
     """
 
     event: Event
     time: float
     accepted: float
+    number: int
 
     def is_due(self, time: float, chunk: int) -> bool:
         """Whether its time has come at a chunk of such a presentation time and index."""
@@ -40,61 +43,83 @@ class ControlLane:
 
     Args:
         queued: fields of which every event gets its turn, one a chunk, the earliest first.
+        gathered: fields of which several events win at a chunk: how many at most, the latest.
     """
 
-    def __init__(self, queued: Collection[str] = ()) -> None:
+    def __init__(
+        self, queued: Collection[str] = (), gathered: Mapping[str, int] | None = None
+    ) -> None:
         self._queued = frozenset(queued)
+        self._gathered = dict(gathered or {})
         self._count = 0
-        # By field, time and chunk: events equal in these fall due together, and the last one wins;
-        # those of a queued field are told apart by a number.
-        self._waiting: dict[tuple[str, float, int, int], Waiting] = {}
+        # By field, time and chunk: events equal in these fall due together, so only as many of
+        # them are held as can win.
+        self._waiting: dict[tuple[str, float, int], deque[Waiting]] = {}
 
     def put(self, event: Event, time: float, accepted: float) -> None:
         """Queue an event at a presentation time."""
-        waiting = Waiting(event, max(event.at, time), accepted)
-        self._count += event.field in self._queued
-        number = self._count if event.field in self._queued else 0
-        key = (event.field, waiting.time, event.chunk, number)
-        # To the end, not to the place of the one it replaces: the order is the order of putting.
-        self._waiting.pop(key, None)
-        self._waiting[key] = waiting
+        waiting = Waiting(event, max(event.at, time), accepted, self._count)
+        self._count += 1
+        name = event.field
+        most = None if name in self._queued else self._gathered.get(name, 1)
+        alike = self._waiting.setdefault((name, waiting.time, event.chunk), deque(maxlen=most))
+        alike.append(waiting)
 
     def due(self, time: float, chunk: int) -> list[Waiting]:
-        """Of the events due at a chunk the winner of each field.
+        """Of the events due at a chunk those that win, in the order of their times.
 
         Among due events of one field the one of the latest time wins, and of those of the same
-        time the one put last; of a queued field it is the first one instead.
+        time the one put last; of a gathered field so many of the latest do, and of a queued field
+        it is the first one.
 
         Args:
             time: the chunk's presentation time.
             chunk: its index.
         """
-        due = [each for each in self._waiting.values() if each.is_due(time, chunk)]
-        due.sort(key=lambda waiting: waiting.time)
-        winners: dict[str, Waiting] = {}
-        for waiting in due:
-            name = waiting.event.field
-            if name not in self._queued or name not in winners:
-                winners[name] = waiting
-        return list(winners.values())
+        due: dict[str, list[Waiting]] = {}
+        for each in sorted(self._all(), key=_order):
+            if each.is_due(time, chunk):
+                due.setdefault(each.event.field, []).append(each)
+        winners = [
+            each
+            for name, events in due.items()
+            for each in (
+                events[:1] if name in self._queued else events[-self._gathered.get(name, 1) :]
+            )
+        ]
+        return sorted(winners, key=_order)
 
     def take_due(self, time: float, chunk: int) -> list[Waiting]:
         """What :meth:`due` gives; it is removed, and what of its fields it has won over."""
         winners = self.due(time, chunk)
-        taken = {id(winner) for winner in winners}
-        self._waiting = {
-            key: each
-            for key, each in self._waiting.items()
-            if not each.is_due(time, chunk)
-            or (each.event.field in self._queued and id(each) not in taken)
-        }
+        taken = {winner.number for winner in winners}
+        for key, alike in list(self._waiting.items()):
+            kept = [
+                each
+                for each in alike
+                if not each.is_due(time, chunk)
+                or (each.event.field in self._queued and each.number not in taken)
+            ]
+            if not kept:
+                del self._waiting[key]
+            elif len(kept) < len(alike):
+                self._waiting[key] = deque(kept, alike.maxlen)
         return winners
 
     def __iter__(self) -> Iterator[Event]:
-        return (waiting.event for waiting in self._waiting.values())
+        """The events in the order of putting; one that counts from when it was put says so."""
+        waiting = sorted(self._all(), key=lambda each: each.number)
+        return (replace(each.event, at=each.time) for each in waiting)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return sum(map(len, self._waiting.values()))
+
+    def _all(self) -> Iterator[Waiting]:
+        return chain.from_iterable(self._waiting.values())
+
+
+def _order(waiting: Waiting) -> tuple[float, int]:
+    return waiting.time, waiting.number
 
 
 class InputLane:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from longtake.streaming.events import Event, InputFrame, Step, Tensors
@@ -19,13 +20,17 @@ class Spec:
         chunk_units: units a chunk makes in the steady state.
         burst: the most media items a single chunk can give.
         queued: fields whose events all apply, one a chunk, in the order of their times: questions,
-            say. Of any other field the latest event wins.
+            say.
+        gathered: fields whose events that are due at a chunk all apply to it, in the order of
+            their times, and at most how many of them, the latest: changes that add up, say. Of any
+            other field the latest event wins.
     """
 
     rate: float
     chunk_units: int
     burst: int
     queued: frozenset[str] = frozenset()
+    gathered: Mapping[str, int] = field(default_factory=dict)
 
 
 class StreamModel(Protocol[State]):
@@ -60,8 +65,8 @@ class StreamModel(Protocol[State]):
         """Input frames needed before the next step; 0 for a generator."""
         ...
 
-    def apply(self, state: State, event: Event | InputFrame) -> None:
-        """Take an event at a chunk boundary, or an input frame that was demanded."""
+    def apply(self, state: State, *arrivals: Event | InputFrame) -> None:
+        """Take what came: at a chunk boundary events, in order, then frames that were demanded."""
         ...
 
     def step(self, state: State) -> Step:

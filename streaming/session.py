@@ -89,7 +89,7 @@ class Session(Generic[State]):
         done = progress or Progress()
         self.progress = Progress(done.chunk, done.units, list(done.log))
         self.horizon = horizon
-        self.controls = ControlLane(model.spec.queued)
+        self.controls = ControlLane(model.spec.queued, model.spec.gathered)
         self.inputs = inputs
         self.outbox = Outbox(max(outbox, model.spec.burst))
         self.metrics = Metrics(time.monotonic())
@@ -120,7 +120,7 @@ class Session(Generic[State]):
             return self._next()
 
     def submit(self, *events: Event) -> Boundary:
-        """Queue events; where several of one field are due at a chunk, the latest wins.
+        """Queue events; which of those due at a chunk win is said by :class:`.Spec`.
 
         Returns:
             Where they will apply, the last of them if their times differ.
@@ -277,7 +277,7 @@ class Session(Generic[State]):
         )
 
     def begin_chunk(self) -> list[Waiting]:
-        """Leave a boundary; returns the events whose time has come, one a field."""
+        """Leave a boundary; returns the events that win of those whose time has come."""
         self.at_boundary = False
         self.chunk_start = self.progress.units
         return self.controls.take_due(self.time, self.progress.chunk)

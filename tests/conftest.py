@@ -12,6 +12,7 @@ if not torch.cuda.is_available():
 
 import json
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
 from longtake.models.video.transformer import TransformerConfig, WanTransformer
 from longtake.training import codec, dataset, generator, judge, reader
+from longtake.weights import GENERATOR
 
 SENTENCE = "a red blue ball bounces on green grass night falls it starts to snow"
 TOY = Path(__file__).with_name("toy.json")
@@ -77,6 +79,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recache="causal",
     )  # fmt: skip
     save_generator(folder, transformer, codec, TextEncoder(encoder, tokenizer, 12), config)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rewriting_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the bundled model's rewriter, and as many prompts as that folds."""
+    folder = shutil.copytree(tiny_model, tmp_path_factory.mktemp("models") / "rewriting")
+    shutil.copy(GENERATOR / "rewriter.json", folder)
+    config = json.loads((folder / "streaming.json").read_text("utf-8")) | {"prompts": 64}
+    (folder / "streaming.json").write_text(json.dumps(config), "utf-8")
     return folder
 
 

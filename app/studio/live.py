@@ -19,6 +19,7 @@ from longtake.app.api import Model
 from longtake.app.background import BackgroundRecording
 from longtake.app.recording import Recording
 from longtake.app.resident import resident_bytes
+from longtake.app.start import Start
 from longtake.app.studio.failures import failure
 from longtake.app.studio.outgoing import Item, Outgoing
 from longtake.app.studio.watching import LiveWatch
@@ -35,6 +36,9 @@ from longtake.streaming import (
 )
 
 JPEG_QUALITY = 90
+# Changes that may wait for their chunk. Those without a time of their own are as few as can apply
+# to one; each time of a film adds as many.
+MAX_WAITING = 4096
 # Seconds after which a recording that failed is tried anew.
 RETRY_SECONDS = 10.0
 
@@ -60,6 +64,7 @@ class Opening:
         prompt: in force from the first frame.
         seed: of the noise.
         settings: by name; the model's own for those left out.
+        start: the name of a file that the client sent, with its first frames; None without.
     """
 
     request: int
@@ -67,6 +72,7 @@ class Opening:
     prompt: str
     seed: int
     settings: Mapping[str, int | str]
+    start: str | None = None
 
 
 class LiveTake:
@@ -81,6 +87,7 @@ class LiveTake:
         opening: what it begins with.
         ahead: as in :class:`.Outgoing`.
         post: called in the take's thread with whatever is for :attr:`outgoing`.
+        start: its first frames; made from the prompt where left out.
 
     Attributes:
         opening: what it began with.
@@ -99,6 +106,7 @@ class LiveTake:
         opening: Opening,
         ahead: int,
         post: Callable[[LiveTake, Item], None],
+        start: Start | None = None,
     ) -> None:
         self.opening = opening
         self.outgoing = Outgoing(ahead)
@@ -112,12 +120,12 @@ class LiveTake:
             for field, value in opening.settings.items()
         ]
         self._session: Session[FilmState] = model.begin(
-            opening.prompt, opening.seed, first, WallClock()
+            opening.prompt, opening.seed, first, WallClock(), start
         )
         try:
             # The first chunk is made while the disk is seen to.
             self.grant()
-            self.recording = BackgroundRecording(self._record(takes))
+            self.recording = BackgroundRecording(self._record(takes, start))
         except BaseException:
             self._session.close()
             raise
@@ -133,8 +141,12 @@ class LiveTake:
         """Change prompt or settings at one chunk; see :meth:`.Session.submit`.
 
         Raises:
-            StreamError: one does not fit, and then none is submitted; or the take has ended.
+            StreamError: one does not fit, or too many wait, and then none is submitted; or the
+                take has ended.
         """
+        if self._session.summary().controls + len(events) > MAX_WAITING:
+            problem = f"{MAX_WAITING} changes wait for their chunk"
+            raise StreamError("too_fast", problem, "wait until some of them are in force")
         return self._session.submit(*events)
 
     def pause(self) -> Boundary:
@@ -186,9 +198,10 @@ class LiveTake:
         self._session.close()
         self._thread.join()
 
-    def _record(self, takes: TakesFolder) -> Recording:
+    def _record(self, takes: TakesFolder, start: Start | None) -> Recording:
         config, opening = self._model.generator.config, self.opening
-        about = {"seed": opening.seed, "prompt": opening.prompt, **opening.settings}
+        about: dict[str, Any] = {"seed": opening.seed, "prompt": opening.prompt, **opening.settings}
+        about |= {"start": start.receipt} if start else {}
         about |= self._model.about
         return takes.begin(config.width, config.height, config.rate, about, self._model.folder)
 
@@ -201,7 +214,7 @@ class LiveTake:
                 log = self._session.progress.log
                 due = [entry for entry in log[told:] if entry.chunk <= media.chunk]
                 told += len(due)
-                for receipt in self._receipts(due):
+                for receipt in self._receipts(due, log):
                     self._post(self, receipt)
                 self._show(media, log)
         except Exception as error:
@@ -255,11 +268,21 @@ class LiveTake:
             chunk=0,
             time=0.0,
             prompt=opening.prompt,
+            read=self._read([opening.prompt]),
             settings=wire.Settings(**settings),
         )
 
-    def _receipts(self, due: Sequence[Applied]) -> list[wire.Applied]:
+    def _read(self, prompts: Sequence[str]) -> str | None:
+        """What the model makes of all prompts so far."""
+        whole = self._model.generator.reads(prompts)
+        return None if whole is None else whole[: wire.MAX_PROMPT]
+
+    def _receipts(self, due: Sequence[Applied], log: Sequence[Applied]) -> list[wire.Applied]:
         """One for each request and chunk; the opening's own settings are in the first receipt."""
+        read: dict[int, str | None] = {}
+        for chunk in {entry.chunk for entry in due if entry.event.field == "prompt"}:
+            told = (each for each in log if each.event.field == "prompt" and each.chunk <= chunk)
+            read[chunk] = self._read([self.opening.prompt, *(each.event.value for each in told)])
         grouped: dict[tuple[int, int, float], dict[str, Any]] = {}
         for entry in due:
             event = entry.event
@@ -273,6 +296,7 @@ class LiveTake:
                 take=self.opening.number,
                 chunk=chunk,
                 time=at,
+                read=read.get(chunk) if "prompt" in values else None,
                 prompt=values.pop("prompt", None),
                 settings=wire.Settings(**values) if values else None,
             )

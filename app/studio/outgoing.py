@@ -113,6 +113,7 @@ def _merged(before: Applied | None, now: Applied) -> Applied:
         update={
             "id": before.id,
             "prompt": now.prompt or before.prompt,
+            "read": now.read if now.prompt else before.read,
             "settings": Settings(**values),
         }
     )

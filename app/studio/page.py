@@ -84,7 +84,7 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder, *, watches: bool 
         footer_links=[],
         run_history=False,
         show_error=False,
-        # Nothing is uploaded here, but Gradio has a route for it.
+        # Nothing is uploaded through Gradio, but it has a route for it.
         max_file_size=0,
         ssr_mode=False,
         enable_monitoring=False,

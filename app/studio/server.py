@@ -17,6 +17,7 @@ from longtake.app.api import Model
 from longtake.app.studio.connection import Connection
 from longtake.app.studio.guard import Guard, knows_token
 from longtake.app.studio.settings import StudioSettings
+from longtake.app.studio.starts import add_start_route
 from longtake.app.studio.visits import Visits
 from longtake.app.studio.watching import Captioners
 from longtake.app.takes import TakesFolder
@@ -69,6 +70,8 @@ def make_app(
             message = "there is no such file any more: save it again"
             return JSONResponse({"message": message}, status_code=404)
         return FileResponse(path, filename=name)
+
+    add_start_route(app, visits)
 
     @app.websocket("/stream")
     async def stream(websocket: WebSocket) -> None:

@@ -28,6 +28,8 @@ class StudioSettings:
         visit: after which a session ends if others wait, or None.
         hello: from connecting to ``hello``.
         closing: that a client has to take its last messages.
+        start: bytes of a file that a take may begin with.
+        starts: such files of a session that are kept, the newest.
         tick: between two looks at what is overdue, and between two ``metrics``.
     """
 
@@ -47,15 +49,18 @@ class StudioSettings:
     visit: float | None = 600.0
     hello: float = HELLO_SECONDS
     closing: float = 5.0
+    start: int = 33_554_432
+    starts: int = 4
     tick: float = 1.0
 
-    def limits(self, rate: float, chunk: int, transition: int) -> Limits:
+    def limits(self, rate: float, chunk: int, transition: int, *, encodes: bool) -> Limits:
         """As told to clients.
 
         Args:
             rate: the model's frames a second.
             chunk: its frames in a chunk.
             transition: the longest one, in chunks.
+            encodes: whether its films may begin with a picture.
         """
         return Limits(
             transition=transition,
@@ -68,4 +73,5 @@ class StudioSettings:
             idle=self.idle,
             idle_grace=self.idle_grace,
             visit=self.visit,
+            start=self.start if encodes else 0,
         )

@@ -1,7 +1,8 @@
-"""Films and pictures that visitors saved, to be fetched over HTTP."""
+"""Files of visitors: what they saved, to be fetched over HTTP, and what they sent."""
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 import threading
@@ -20,15 +21,20 @@ FILES_KEPT = 16
 
 
 class Shelf:
-    """Saved files under names that the server made, in a temporary folder.
+    """Files under names that the server made, in a temporary folder.
 
     Files are looked up by name in a table; no path is ever made of what a client sends. Every
     method may be called from any thread.
+
+    Args:
+        starts: of the files that a session sent as many are kept, the newest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, starts: int) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="longtake-studio-"))
         self._files: dict[str, dict[str, Path]] = defaultdict(dict)
+        self._starts: dict[str, dict[str, Path]] = defaultdict(dict)
+        self._most_starts = starts
         self._count = 0
         # One file at a time is saved; a film on its way needs the disk and the processor more.
         self._lock = threading.Lock()
@@ -87,15 +93,43 @@ class Shelf:
             save_still(stored, path)
             return self._add(session, f"take-{take}-{index}", path, 0.0)
 
-    def clear(self, session: str) -> None:
-        """Delete what a session saved."""
+    def place_for_start(self) -> Path:
+        """Where a file that is being sent may be written; it is there until it is kept."""
+        return self._folder / f"start-{secrets.token_hex(8)}"
+
+    def keep_start(self, session: str, path: Path) -> str:
+        """Keep a file that a session sent; its name in the protocol."""
+        name = secrets.token_hex(8)
         with self._lock:
-            for path in self._files.pop(session, {}).values():
-                path.unlink(missing_ok=True)
+            starts = self._starts[session]
+            starts[name] = path
+            while len(starts) > self._most_starts:
+                starts.pop(next(iter(starts))).unlink(missing_ok=True)
+        return name
+
+    def find_start(self, session: str, name: str) -> Path:
+        """A file that a session sent.
+
+        Raises:
+            StreamError: ``bad_start``: there is none of that name.
+        """
+        path = self._starts.get(session, {}).get(name)
+        if path is None:
+            problem = "there is no such start any more"
+            raise StreamError("bad_start", problem, "send the file again")
+        return path
+
+    def clear(self, session: str) -> None:
+        """Delete what a session saved and sent."""
+        with self._lock:
+            for files in (self._files, self._starts):
+                for path in files.pop(session, {}).values():
+                    path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Delete everything."""
         self._files.clear()
+        self._starts.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _new_path(self, suffix: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from longtake.app import wire
 from longtake.app.api import Model
+from longtake.app.start import Start
 from longtake.app.studio.failures import failure, idle_notice
 from longtake.app.studio.live import LiveTake, Opening, Requested
 from longtake.app.studio.outgoing import Item
@@ -248,19 +249,27 @@ class Visit:
         """Begin a take in place of the one before; if it cannot begin, that one goes on."""
         note, seed = None, request.seed
         if isinstance(request, wire.Open):
+            name = request.start
             prompt, settings = request.prompt, request.settings.model_dump(exclude_none=True)
             note = await self._remark(prompt)
         else:
+            name = self._running.opening.start
             prompt, settings = self._running.wanted()
             seed = self._running.opening.seed if seed is None else seed
-        opening = Opening(request.id, self._count + 1, prompt, seed or 0, settings)
+        opening = Opening(request.id, self._count + 1, prompt, seed or 0, settings, name)
+        start: Start | None = None
+        if name is not None:
+            path = self._shelf.find_start(self.name, name)
+            start = await asyncio.to_thread(self._model.read_sent, path)
         loop = asyncio.get_running_loop()
 
         def post(take: LiveTake, item: Item) -> None:
             loop.call_soon_threadsafe(self._put, take, item)
 
         ahead = self._limits.ahead
-        take = await asyncio.to_thread(LiveTake, self._model, self._takes, opening, ahead, post)
+        take = await asyncio.to_thread(
+            LiveTake, self._model, self._takes, opening, ahead, post, start
+        )
         if self.take is not None:
             await asyncio.to_thread(self.take.close)
         self._count += 1

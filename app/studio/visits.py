@@ -60,12 +60,13 @@ class Visits:
         now: Callable[[], float],
         captioners: Captioners | None = None,
     ) -> None:
-        self.shelf = Shelf()
+        self.shelf = Shelf(settings.starts)
         self.now = now
         self.settings = settings
         self.model = model
         chunk = model.generator.spec.chunk_units
-        self.limits = settings.limits(model.rate, chunk, MAX_TRANSITION)
+        encodes = model.generator.codec.encodes
+        self.limits = settings.limits(model.rate, chunk, MAX_TRANSITION, encodes=encodes)
         self._takes = takes
         self._captioners = captioners
         # No place is free before the model is warm.
@@ -88,7 +89,7 @@ class Visits:
             StreamError: ``busy`` or ``no_session``; otherwise the guest has its ``ack``.
         """
         if hello.resume:
-            visit = self._find(hello.resume)
+            visit = self.find(hello.resume.session, hello.resume.resume_token)
             guest.tell(wire.Ack(id=hello.id))
             self._guests[guest] = visit
             guest.admit(visit, visit.attach(guest, hello.resume.next))
@@ -103,10 +104,15 @@ class Visits:
         self._queue.append(guest)
         self._let_in()
 
-    def _find(self, resumption: wire.Resumption) -> Visit:
-        visit = self._visits.get(resumption.session)
+    def find(self, session: str, resume_token: str) -> Visit:
+        """The visit of a session, for who proves that it is theirs.
+
+        Raises:
+            StreamError: ``no_session``.
+        """
+        visit = self._visits.get(session)
         token = visit.resume_token if visit else ""
-        right = hmac.compare_digest(token.encode(), resumption.resume_token.encode())
+        right = hmac.compare_digest(token.encode(), resume_token.encode())
         if visit is None or visit.ended or not right:
             problem = "there is no such session, or it was given up"
             raise StreamError("no_session", problem, "say hello without resume to begin a new one")

@@ -63,7 +63,9 @@ class VideoGenerator:
         self.kernels = kernels
         self.device = device
         self.dtype = dtype
-        self.spec = Spec(config.rate, config.chunk * codec.temporal, config.chunk)
+        gathered = {"prompt": config.prompts}
+        sizes = (config.chunk * codec.temporal, config.chunk)
+        self.spec = Spec(config.rate, *sizes, gathered=gathered)
         self.defaults = Settings(config.steps, config.sink, config.window)
         self.sizes = FilmSizes(
             transformer.config, codec, config, dtype, on_gpu=device.type != "cpu"
@@ -88,6 +90,20 @@ class VideoGenerator:
         text = self.transformer.encode_text(embeddings)
         parts = (embeddings, text, cache, self.codec.start(), RecordedForwards(self.recorder()))
         return FilmState(seed, settings, (prompt,), *parts)
+
+    def reads(self, prompts: Sequence[str]) -> str | None:
+        """The one prompt that is read in place of all that a film was given, oldest first.
+
+        Returns:
+            None where the model has no rewriter: it reads them as they are.
+        """
+        rewriter = self.text_encoder.rewriter
+        if rewriter is None:
+            return None
+        kept = tuple(prompts[:1])
+        for prompt in prompts[1:]:
+            kept = add_prompt(kept, prompt, self.config.prompts)
+        return rewriter(kept)
 
     def start_frames(self, chunks: int) -> int:
         """Pictures that fill a film's first chunks, ``chunks`` of them."""
@@ -125,26 +141,28 @@ class VideoGenerator:
 
     @tells_of_memory
     @torch.inference_mode()
-    def apply(self, state: FilmState, event: Event | InputFrame) -> None:
-        """Take a new prompt or setting; the cache follows before the next chunk."""
-        assert isinstance(event, Event)
-        if event.field == "prompt":
-            if event.value == state.prompts[-1] and state.transition is None:
-                return
-            state.prompts = add_prompt(state.prompts, event.value, self.config.prompts)
+    def apply(self, state: FilmState, *arrivals: Event | InputFrame) -> None:
+        """Take new prompts and settings; the cache follows before the next chunk.
+
+        Prompts that come together are read together and take over as one, as the last one says.
+        """
+        newest: Event | None = None
+        for event in arrivals:
+            assert isinstance(event, Event)
+            if event.field != "prompt":
+                self._set(state, event)
+            elif event.value != state.prompts[-1] or state.transition or newest:
+                state.prompts = add_prompt(state.prompts, event.value, self.config.prompts)
+                newest = event
+                if state.settings.switch == "flush":
+                    state.pending = "flush"
+                self._ask_recache(state)
+        if newest:
             target = self._read(state.prompts)
             # Before the first chunk there is nothing that it could take over from.
-            chunks = event.transition if state.chunk else 0
+            chunks = newest.transition if state.chunk else 0
             state.transition = Transition(state.embeddings, target, state.chunk, chunks)
-            if state.settings.switch == "flush":
-                state.pending = "flush"
             self._blend(state)
-            return
-        if event.value == getattr(state.settings, event.field):
-            return
-        state.settings = replace(state.settings, **{event.field: event.value})
-        if event.field in {"sink", "window"} and state.pending != "flush":
-            state.pending = "resize"
 
     @tells_of_memory
     @torch.inference_mode()
@@ -217,6 +235,7 @@ class VideoGenerator:
         """Make one chunk; yields after each forward, returns at the boundary."""
         if state.transition and state.transition.began < state.chunk:
             self._blend(state)
+            self._ask_recache(state)
         yield from self._renew_cache(state)
         config = self.config
         frames = range(state.frame, state.frame + config.chunk)
@@ -261,12 +280,15 @@ class VideoGenerator:
             yield Step()
         return latents
 
-    def _blend(self, state: FilmState) -> None:
-        """Take the embeddings of the next chunk from the transition; the cache follows each time.
+    def _set(self, state: FilmState, event: Event) -> None:
+        if event.value == getattr(state.settings, event.field):
+            return
+        state.settings = replace(state.settings, **{event.field: event.value})
+        if event.field in {"sink", "window"} and state.pending != "flush":
+            state.pending = "resize"
 
-        So what is remembered is always of the text in force, on the way as at its end. To run it
-        again at the end only is cheaper, but until then the old prompt would linger in it.
-        """
+    def _blend(self, state: FilmState) -> None:
+        """Take the embeddings of the next chunk from the transition."""
         assert state.transition is not None
         state.embeddings = state.transition.at(state.chunk)
         text = self.transformer.encode_text(state.embeddings)
@@ -276,6 +298,13 @@ class VideoGenerator:
             kept[1].copy_(new[1])
         if state.transition.is_over(state.chunk):
             state.transition = None
+
+    def _ask_recache(self, state: FilmState) -> None:
+        """The cache follows a text, where the setting says so, at every chunk of a transition.
+
+        So what is remembered is always of the text in force, on the way as at its end. To run it
+        again at the end only is cheaper, but until then the old prompt would linger in it.
+        """
         if state.settings.switch == "recache" and state.pending is None:
             state.pending = "recache"
 

@@ -134,23 +134,24 @@ class Captioner:
         """A round's frames when it begins, none while words are found for them."""
         return 0 if state.work else self.settings.round_frames
 
-    def apply(self, state: WatchState, event: Event | InputFrame) -> None:
-        """Take a frame, a question, a standing instruction or a temperature.
+    def apply(self, state: WatchState, *arrivals: Event | InputFrame) -> None:
+        """Take frames, a question, a standing instruction or a temperature.
 
         Raises:
-            StreamError: ``bad_frame``: the frame is no picture.
+            StreamError: ``bad_frame``: a frame is no picture.
         """
-        if isinstance(event, InputFrame):
-            as_picture(event.data)
-            state.frames.append(event)
-        elif event.field == "ask":
-            state.question = event.value
-        elif event.field == "prompt":
-            if event.value != state.instruction:
-                state.instruction = event.value
-                state.renewed = self.template.prompt(event.value)
-        else:
-            state.temperature = float(event.value)
+        for each in arrivals:
+            if isinstance(each, InputFrame):
+                as_picture(each.data)
+                state.frames.append(each)
+            elif each.field == "ask":
+                state.question = each.value
+            elif each.field == "prompt":
+                if each.value != state.instruction:
+                    state.instruction = each.value
+                    state.renewed = self.template.prompt(each.value)
+            else:
+                state.temperature = float(each.value)
 
     @tells_of_memory
     @torch.inference_mode()

@@ -219,16 +219,19 @@ class Peer:
         self.send(Ack(id=hello.id), *before, make_ready(**changes))
         return hello
 
-    def begin(self, take: int = 1) -> Open:
+    def begin(self, take: int = 1, read: str | None = None) -> Open:
         """Open a take, with its first receipt."""
         opened = self.read(Open)
         self.send(Ack(id=opened.id, take=take))
-        self.apply(opened.id, 0, opened.prompt, take)
+        self.apply(opened.id, 0, opened.prompt, take, read)
         return opened
 
-    def apply(self, number: int, chunk: int, prompt: str, take: int = 1) -> None:
+    def apply(
+        self, number: int, chunk: int, prompt: str, take: int = 1, read: str | None = None
+    ) -> None:
         time = chunk * 4 / 100
-        self.send(Applied(id=number, take=take, chunk=chunk, time=time, prompt=prompt))
+        where = {"take": take, "chunk": chunk, "time": time}
+        self.send(Applied(id=number, **where, prompt=prompt, read=read))
 
     def frame(self, index: int, take: int = 1, codec: Codec = Codec.JPEG) -> None:
         picture = io.BytesIO()

@@ -33,6 +33,26 @@ def bytes_of(take, seconds):
     return [frame.pixels.tobytes() for frame in take.frames(seconds)]
 
 
+def test_a_take_tells_how_its_prompts_were_read(rewriting_model, model):
+    with longtake.open(rewriting_model, dtype="fp32") as rewrites:
+        take = rewrites.take("a red boat on the lake")
+        for text, at in (("make it green", 1.2), ("night falls", 1.4), ("it snows", 2.5)):
+            take.prompt(text, at=at)
+        list(take.frames(5))
+        told = {
+            0.0: "a red boat on the water",
+            2.0: "a green boat on the water, at night",
+            3.0: "a green boat on the water, at night while it snows",
+        }
+        assert take.reads == told
+        rewriter = rewrites.generator.text_encoder.rewriter
+        assert take.reads[3.0] == rewriter(take._session.state.prompts)
+    plain = model.take("a red ball")
+    plain.prompt("night falls")
+    list(plain.frames(1))
+    assert plain.reads == {}
+
+
 def test_frames_come_with_their_number_time_and_prompt(model):
     take = model.take("a red ball", seed=7)
     take.prompt("night falls", at=1.5)

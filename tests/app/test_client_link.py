@@ -143,6 +143,45 @@ def test_of_prompts_due_together_the_latest_has_a_receipt(play):
     assert last.prompt in "abc"
 
 
+def test_prompts_that_apply_together_have_a_receipt_each_and_none_twice(play):
+    """Also where they are sent in another order than they are due, and told of again."""
+    prompts = []
+
+    def before(peer):
+        peer.greet()
+        peer.begin(read="day.")
+        peer.frames(0, 4)
+        prompts.extend(peer.read(Prompt) for _ in range(3))
+        peer.send(*(Ack(id=prompt.id, chunk=1) for prompt in prompts))
+        for index in (1, 0):
+            peer.apply(prompts[index].id, 1, prompts[index].text, read="day, night.")
+        peer.cut()
+
+    def after(peer):
+        peer.greet(received=2**31 - 10)
+        for index in (1, 0, 2):
+            peer.apply(prompts[index].id, 1, prompts[index].text, read="day, night.")
+        peer.frames(4, 8)
+        peer.apply(prompts[2].id, 2, "later")
+        peer.frame(8)
+        peer.part()
+
+    with connect(play(before, after).url) as session:
+        session.open("day")
+        typing = [threading.Thread(target=session.prompt, args=(text,)) for text in "abc"]
+        for thread in typing:
+            thread.start()
+        for thread in typing:
+            thread.join()
+        frames = list(session.frames(seconds=0.09))
+    told = [prompts[index].text for index in (1, 0, 2)]
+    assert [each.read for each in session.receipts] == ["day."] + ["day, night."] * 3 + [None]
+    assert [each.prompt for each in session.receipts] == ["day", *told, "later"]
+    assert [each.chunk for each in session.receipts] == [0, 1, 1, 1, 2]
+    assert all(each.milliseconds > 0 for each in session.receipts[1:4])
+    assert [frame.prompt for frame in frames[3:6]] == ["day", told[-1], told[-1]]
+
+
 def test_the_film_flows_as_far_as_frames_are_taken(play):
     """The server keeps to its credit: without reports it would wait for ever."""
     reported = []
@@ -349,7 +388,7 @@ def test_a_server_that_breaks_the_protocol_is_left(play, messages, error_of):
         assert error_of(lambda: session.prompt("night")).code in {"bad_message", "closed"}
 
 
-@pytest.mark.parametrize("message", ['{"type":"ready","version":2}', b"F", "{", "[]"])
+@pytest.mark.parametrize("message", ['{"type":"ready","version":3}', b"F", "{", "[]"])
 def test_a_server_that_greets_wrongly_is_left(play, message, error_of):
     def script(peer):
         peer.send(Ack(id=peer.read(Hello).id), message)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +13,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import longtake
 from longtake.app import generate
 from longtake.app.cli import main
+from longtake.app.recording import Recording
+from longtake.app.repeat import command_line
+from longtake.app.stored import read_take
 from longtake.models.video import text_load
 
 LAUNCH = Path(__file__).parents[2] / "launch.py"
@@ -45,6 +52,92 @@ def test_a_film_from_prompts_and_its_summary(capsys, options, tmp_path, read_fil
     assert film.frames == 26
     assert film.chapters == [(0.0, "a red ball"), (2.0, "night falls")]
     assert film.about["seed"] == 7
+
+
+@pytest.fixture
+def folding(tiny_model, tmp_path):
+    """A model folder that reads a film's prompts together."""
+    folder = shutil.copytree(tiny_model, tmp_path / "folds")
+    config = json.loads((folder / "streaming.json").read_text("utf-8")) | {"prompts": 64}
+    (folder / "streaming.json").write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def make_take(tmp_path):
+    """A recorded take: the digest of its frames, and the command that makes it again."""
+
+    def make(folder, prompts, seconds):
+        place, digest = tmp_path / "take", hashlib.sha256()
+        place.mkdir()
+        with longtake.open(folder, dtype="fp32") as model:
+            (first, _), *later = prompts
+            take = model.take(first)
+            for text, at in later:
+                take.prompt(text, at=at)
+            shape = model.shape
+            recording = Recording(
+                place, shape["width"], shape["height"], model.rate, take.about, folder
+            )
+            for frame in take.frames(seconds):
+                recording.write(frame.pixels, frame.index, take.log)
+                digest.update(frame.pixels.tobytes())
+            recording.close()
+        return digest.hexdigest(), command_line(read_take(place))[0]
+
+    return make
+
+
+def test_prompts_of_one_time_all_count_and_the_command_of_the_take_says_them(
+    capsys, folding, tmp_path, make_take
+):
+    script = tmp_path / "script.jsonl"
+    lines = [(0, "a red ball"), (1.2, "it starts to snow"), (1.2, "night falls"), (1.3, "blue")]
+
+    def film(*kept):
+        cues = [{"at": lines[index][0], "prompt": lines[index][1]} for index in kept]
+        script.write_text("".join(json.dumps(cue) + "\n" for cue in cues), "utf-8")
+        code, said, err = run(
+            capsys, "--model", folding, "--dtype", "fp32", "--out", tmp_path / "film.mp4",
+            "--script", script, "--seconds", "3", "--json",
+        )  # fmt: skip
+        assert code == 0
+        assert "newest" not in err
+        return json.loads(said[-1])["sha256"]
+
+    digest = film(0, 1, 2, 3)
+    assert len({digest, film(0, 2, 3), film(0, 1, 3), film(0, 1, 2), film(0, 2, 1, 3)}) == 5
+    taken, line = make_take(folding, [(text, at) for at, text in lines], 3)
+    assert taken == digest
+    words = shlex.split(line)[3:]
+    code, said, _ = run(capsys, *words, "--out", tmp_path / "again.mp4", "--json")
+    assert (code, json.loads(said[-1])["sha256"]) == (0, digest)
+
+
+def test_asked_to_it_says_how_the_prompts_were_read(capsys, options, rewriting_model, tmp_path):
+    prompts = ["--prompt", "a red boat", "--prompt", "@1s night falls", "--prompt", "@1s it snows"]
+    out = ["--dtype", "fp32", "--out", tmp_path / "film.mp4", "--seconds", "2", "--verbose"]
+    code, lines, _ = run(capsys, "--model", rewriting_model, *out, *prompts)
+    told = [line for line in lines if "read as" in line]
+    assert code == 0
+    assert told == [
+        "from 0 s on the prompt was read as: a red boat",
+        "from 1 s on the prompt was read as: a red boat, at night while it snows",
+    ]
+    code, lines, _ = run(capsys, *options, "--prompt", "a red ball", "--seconds", "1", "--verbose")
+    assert code == 0
+    assert not any("read as" in line for line in lines)
+
+
+def test_a_model_that_reads_one_prompt_says_which_of_one_time_it_is(capsys, options):
+    made = []
+    for prompts in (["a red ball", "@1s snow", "@1s night"], ["a red ball", "@1s night"]):
+        words = [word for prompt in prompts for word in ("--prompt", prompt)]
+        code, lines, err = run(capsys, *options, *words, "--seconds", "2", "--json")
+        assert code == 0
+        made.append((json.loads(lines[-1])["sha256"], "of those at 1 s" in err))
+    assert made[0][0] == made[1][0]
+    assert [said for _, said in made] == [True, False]
 
 
 def test_loading_counts_from_the_start_of_the_command(capsys, options, monkeypatch):

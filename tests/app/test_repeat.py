@@ -68,7 +68,8 @@ def test_the_line_says_prompts_settings_model_and_conditions():
     )
     line, remarks = command_line(take)
     assert line == (
-        "python launch.py generate --prompt 'a blue ball' --prompt '@2s it'\"'\"'s night' "
+        "python launch.py generate --prompt 'a red ball' --prompt 'a blue ball' "
+        "--prompt '@2s it'\"'\"'s night' "
         "--seconds 3.25 --seed -3 --model '/models/my tiny one' --switch keep --steps 2 "
         "--device cuda --dtype bf16 --quantize int8"
     )
@@ -105,6 +106,16 @@ def test_the_line_says_how_a_prompt_took_over():
     line, remarks = command_line(replace(TAKE, applied=(first, night)))
     assert "--prompt 'a blue ball' --prompt '@1.5s~4 night'" in line
     assert remarks == []
+
+
+def test_prompts_of_one_chunk_are_all_said_in_order():
+    entries = (("prompt", "make it green", 3, 1.5), ("prompt", "it snows", 3, 1.5))
+    take = replace(TAKE, applied=applied(*entries))
+    line, remarks = command_line(take)
+    assert "--prompt 'a red ball' --prompt '@1.5s make it green' --prompt '@1.5s it snows'" in line
+    assert remarks == []
+    # A chapter can have one name.
+    assert take.chapters == [(0, "a red ball"), (12, "it snows")]
 
 
 @given(

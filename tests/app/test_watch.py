@@ -53,11 +53,12 @@ class Teller:
     def demand(self, state: SeenState) -> int:
         return 0 if state.pieces else 2
 
-    def apply(self, state: SeenState, event: Event | InputFrame) -> None:
-        if isinstance(event, InputFrame):
-            state.frames = [*state.frames[-1:], event]
-        else:
-            state.question = event.value
+    def apply(self, state: SeenState, *arrivals: Event | InputFrame) -> None:
+        for each in arrivals:
+            if isinstance(each, InputFrame):
+                state.frames = [*state.frames[-1:], each]
+            else:
+                state.question = each.value
 
     def step(self, state: SeenState) -> Step:
         self.before_step()

@@ -261,14 +261,14 @@ def test_a_text_over_the_limit_is_not_even_parsed(monkeypatch):
             "there is no field 'bye.why': leave it out",
         ),
         (
-            '{"type":"hello","id":1,"version":2,"resume":{"session":"s"}}',
+            '{"type":"hello","id":1,"version":3,"resume":{"session":"s"}}',
             "bad_message",
             "hello.resume.resume_token is missing: add it",
         ),
         (
             '{"type":"hello","id":1,"version":1,"new":[]}',
             "bad_version",
-            "version 1 is not spoken here: use version 2",
+            "version 1 is not spoken here: use version 3",
         ),
         (
             '{"type":"open","id":1,"prompt":" "}',

@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -56,24 +56,28 @@ class FakeModel:
         rate: units a second.
         frames: input frames demanded before each chunk.
         queued: fields of which every event gets its turn.
+        gathered: fields of which so many events apply to one chunk.
         fail_at: how many steps of a session succeed before one raises; None for all.
         error: makes what is raised then.
         on_step: called first in every step.
         applied: every event applied, with the chunk it came before.
+        applications: how often something was.
     """
 
     emits: tuple[tuple[int, ...], ...] = ((), (1,), (2, 1))
     rate: float = 8.0
     frames: int = 0
     queued: frozenset[str] = frozenset()
+    gathered: Mapping[str, int] = field(default_factory=dict)
     fail_at: int | None = None
     error: Callable[[], BaseException] = lambda: RuntimeError("out of paint")
     on_step: Callable[[FakeState], None] = lambda state: None
     applied: list[tuple[int, Event]] = field(default_factory=list)
+    applications: int = 0
 
     def __post_init__(self):
         units, burst = sum(map(sum, self.emits)), sum(map(len, self.emits))
-        self.spec = Spec(self.rate, units, burst, self.queued)
+        self.spec = Spec(self.rate, units, burst, self.queued, self.gathered)
         self.states: weakref.WeakSet[FakeState] = weakref.WeakSet()
 
     def open(self, prompt: str, seed: int) -> FakeState:
@@ -89,13 +93,18 @@ class FakeModel:
     def demand(self, state: FakeState) -> int:
         return self.frames if state.step == 0 else 0
 
-    def apply(self, state: FakeState, event: Event | InputFrame) -> None:
+    def apply(self, state: FakeState, *arrivals: Event | InputFrame) -> None:
         assert state.step == 0, "an event came in the middle of a chunk"
-        if isinstance(event, InputFrame):
-            state.memory = _digest(state.memory, event.time, event.data)
-        else:
-            state.settings = {**state.settings, event.field: event.value}
-            self.applied.append((state.chunk, event))
+        self.applications += 1
+        for event in arrivals:
+            if isinstance(event, InputFrame):
+                state.memory = _digest(state.memory, event.time, event.data)
+            else:
+                told = event.value
+                if event.field in self.gathered:
+                    told = f"{state.settings.get(event.field)}, {told}"
+                state.settings = {**state.settings, event.field: told}
+                self.applied.append((state.chunk, event))
 
     def step(self, state: FakeState) -> Step:
         self.on_step(state)

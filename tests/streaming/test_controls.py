@@ -52,6 +52,68 @@ def test_events_of_a_queued_field_all_apply_one_a_chunk_the_earliest_first(
     assert len(session.controls) == 0
 
 
+def test_events_of_a_gathered_field_all_apply_to_one_chunk_in_order_and_at_once(
+    engine, fake_model, shoot
+):
+    model = fake_model(gathered={"prompt": 3})
+    session = engine.open(model, "sea", 1, horizon=3 * CHUNK)
+    engine.run_once()
+    for prompt, at in (("third", 0.3), ("first", 0.0), ("later", 0.6), ("second", 0.2)):
+        session.submit(Event("prompt", prompt, at))
+    session.submit(Event("mood", "calm"), Event("mood", "wild"))
+    before = model.applications
+
+    shoot(engine, session)
+
+    assert [(chunk, event.value) for chunk, event in model.applied] == [
+        (1, "first"),
+        (1, "wild"),
+        (1, "second"),
+        (1, "third"),
+        (2, "later"),
+    ]
+    assert model.applications == before + 2
+    assert [entry.event for entry in session.progress.log] == [event for _, event in model.applied]
+    assert len(session.controls) == 0
+
+
+def test_more_events_than_a_field_gathers_leave_the_latest(engine, fake_model, shoot):
+    model = fake_model(gathered={"prompt": 2})
+    session = engine.open(model, "sea", 1, horizon=2 * CHUNK)
+    engine.run_once()
+    for prompt, at in (("four", 0.4), ("one", 0.1), ("three", 0.3), ("two", 0.2)):
+        session.submit(Event("prompt", prompt, at))
+    shoot(engine, session)
+    assert [event.value for _, event in model.applied] == ["three", "four"]
+
+
+def test_a_field_that_gathers_one_is_as_any_other(engine, fake_model, shoot):
+    films = []
+    for gathered in ({}, {"prompt": 1}):
+        model = fake_model(gathered=gathered)
+        session = engine.open(model, "sea", 1, horizon=2 * CHUNK)
+        for prompt in ("one", "two"):
+            session.submit(Event("prompt", prompt))
+        shoot(engine, session)
+        films.append(session.progress.log)
+    assert films[0] == films[1] == [Applied(Event("prompt", "two"), 0, 0.0)]
+
+
+def test_a_log_of_gathered_events_replays_to_the_same_film(engine, fake_model, shoot):
+    model = fake_model(gathered={"prompt": 64})
+    session = engine.open(model, "sea", 1, horizon=4 * CHUNK)
+    engine.run_once()
+    for prompt, at in (("one", 0.0), ("two", 0.0), ("four", 1.0), ("three", 0.0), ("five", 1.0)):
+        session.submit(Event("prompt", prompt, at))
+    made = shoot(engine, session)
+    again = engine.open(model, "sea", 1, horizon=4 * CHUNK)
+    again.submit(*(entry.again() for entry in session.progress.log))
+    assert shoot(engine, again) == made
+    other = engine.open(model, "sea", 1, horizon=4 * CHUNK)
+    other.submit(*(entry.again() for entry in session.progress.log if entry.event.value != "one"))
+    assert shoot(engine, other) != made
+
+
 def test_events_of_different_fields_all_apply_to_the_same_chunk(engine, fake_model, shoot):
     model = fake_model()
     session = engine.open(model, "sea", 1, horizon=CHUNK)
@@ -220,6 +282,20 @@ def test_a_paused_session_that_is_steered_on_and_on_keeps_what_can_still_win(
         ("later 999", 2),
         ("by chunk 999", 3),
     ]
+
+
+def test_a_paused_session_holds_no_more_of_a_gathered_field_than_can_apply(
+    engine, fake_model, shoot
+):
+    session = engine.open(fake_model(gathered={"prompt": 5}), "sea", 1, horizon=CHUNK)
+    session.pause()
+    for index in range(1_000):
+        session.submit(Event("prompt", f"now {index}"))
+        assert session.summary().controls == min(index + 1, 5)
+    session.resume()
+    shoot(engine, session)
+    told = [entry.event.value for entry in session.progress.log]
+    assert told == [f"now {index}" for index in range(995, 1_000)]
 
 
 def test_an_event_put_again_counts_from_when_it_was_put_last(engine, fake_model, shoot):

@@ -63,6 +63,29 @@ def test_a_session_restored_at_any_boundary_continues_identically(
     assert restored.progress.log == uninterrupted.progress.log
 
 
+def test_events_that_wait_are_restored_in_their_order(engine, fake_model, shoot):
+    """One that came at once waits since then, and not since the beginning."""
+    gathered = {"prompt": 64}
+    session = engine.open(fake_model(gathered=gathered), "sea", 1, horizon=HORIZON)
+    session.submit(Event("prompt", "scheduled", 0.1))
+    for _ in range(STEPS - 1):
+        engine.run_once()
+    assert session.time > 0.0
+    session.pause()
+    session.submit(Event("prompt", "first", 0.0), Event("prompt", "second", 0.0))
+    session.submit(Event("prompt", "late", 0.3))
+    engine.run_once()
+    saved = through_json(*session.snapshot())
+    restored = engine.restore(fake_model(gathered=gathered), *saved)
+    for each in (session, restored):
+        each.resume()
+        each.extend(HORIZON)
+    shoot(engine, session)
+    shoot(engine, restored)
+    told = [[entry.event.value for entry in each.progress.log] for each in (session, restored)]
+    assert told[0] == told[1]
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_a_restored_session_takes_its_input_as_it_is_told(engine, fake_model, live):
     session = engine.open(fake_model(frames=1), "sea", 1)

@@ -24,10 +24,16 @@ class Drawer extends HTMLElement {
     for (const input of this.querySelectorAll("[name]")) {
       input.addEventListener("change", () => this._set(input));
     }
-    this.querySelector("[type=file]").addEventListener("change", ({ target }) => {
-      this._try(() => this.loadScript(target.files[0]));
-      target.value = "";
-    });
+    const chosen = (name, use) => {
+      this.querySelector(name).addEventListener("change", ({ target }) => {
+        const [file] = target.files;
+        target.value = "";
+        if (file) this._try(() => use(file));
+      });
+    };
+    chosen(".lt-script", (file) => this.loadScript(file));
+    chosen(".lt-start", (file) => this.stage.beginWith(file));
+    this.stage.addEventListener("longtake-ready", () => this._render());
     this.charts = Object.keys(CHARTS).map((name) => this._chart(name));
     this.stage.measured.forEach((metrics) => this._measured(metrics));
     this.stage.addEventListener("longtake-metrics", () => {
@@ -81,7 +87,7 @@ class Drawer extends HTMLElement {
   }
 
   async loadScript(file) {
-    if (file) await this.stage.play(parseScript(await file.text()));
+    await this.stage.play(parseScript(await file.text()));
   }
 
   /** The name on disk of the take that is being made. */
@@ -123,7 +129,8 @@ class Drawer extends HTMLElement {
     for (const input of this.querySelectorAll("[name]")) {
       if (settings[input.name] !== undefined) input.value = settings[input.name];
     }
-    const { model } = this.stage.session.ready ?? {};
+    const { model, limits } = this.stage.session.ready ?? {};
+    this.querySelector(".lt-starts").hidden = !limits?.start;
     const about = model && [`The model is “${model}”`, this.stage.dataset.about];
     this.querySelector(".lt-about").textContent = about?.filter(Boolean).join(", ") ?? "";
   }

@@ -4,7 +4,8 @@ const SESSION = "longtake-session";
 const TAKE = "longtake-take";
 
 /**
- * Of no take yet. `recording` is its name on disk; `paused` is null, `person`, `hidden`, or `idle`
+ * Of no take yet. `recording` is its name on disk; `start` that of the file that it began with;
+ * `paused` is null, `person`, `hidden`, or `idle`
  * where the server paused it and `told` why.
  */
 export function noTake() {
@@ -12,6 +13,7 @@ export function noTake() {
     number: null,
     recording: null,
     seed: null,
+    start: null,
     marks: [],
     settings: {},
     paused: null,

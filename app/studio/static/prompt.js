@@ -72,6 +72,12 @@ export class PromptBox {
     this._check(true);
   }
 
+  /** What stands in the box was applied by other means. */
+  taken(text) {
+    this.sent = text;
+    this._mark();
+  }
+
   /** Apply what the box holds. */
   async submit() {
     const text = this.text.value.trim();

@@ -7,7 +7,7 @@ const KEPT = 100;
 /**
  * A receipt: {id, text, at, transition, sent, state, accepted, chunk, time, seen, note}. `sent` is a time;
  * `accepted` and `seen` are milliseconds after it; `state` is sent, accepted, applied, seen,
- * passed (a later prompt came into force in its place) or refused.
+ * passed (later ones came into force in its place) or refused.
  */
 export class Receipts {
   constructor() {
@@ -37,13 +37,13 @@ export class Receipts {
     receipt.note = sentence(error);
   }
 
-  /** A prompt came into force; of those due at the same chunk or before, it is the one that won. */
+  /** A prompt came into force; those due before it that did not are over. */
   applied(message) {
     for (const receipt of this.all) {
       if (receipt.id === message.id) {
         Object.assign(receipt, { state: "applied", take: message.take });
         Object.assign(receipt, { chunk: message.chunk, time: message.time });
-      } else if (receipt.state === "accepted" && receipt.chunk <= message.chunk) {
+      } else if (receipt.state === "accepted" && receipt.chunk < message.chunk) {
         receipt.state = "passed";
       }
     }
@@ -56,6 +56,11 @@ export class Receipts {
     const completed = this.all.filter(due);
     for (const receipt of completed) {
       Object.assign(receipt, { state: "seen", seen: now - receipt.sent });
+    }
+    // All that came into force with its chunk was told ahead of the frame.
+    const last = Math.max(...completed.map(({ chunk }) => chunk));
+    for (const receipt of this.all) {
+      if (receipt.state === "accepted" && receipt.chunk <= last) receipt.state = "passed";
     }
     return completed;
   }

@@ -4,7 +4,7 @@ import { Connection } from "./connection.js";
 import { PromptBox } from "./prompt.js";
 import { Receipts, describe } from "./receipts.js";
 import { Session } from "./session.js";
-import { lengthOf, list, fetchFile, saveFrom, settle } from "./takes.js";
+import { lengthOf, list, fetchFile, saveFrom, sendStart, settle } from "./takes.js";
 import { Timeline } from "./timeline.js";
 import { View } from "./view.js";
 import * as memory from "./memory.js";
@@ -32,12 +32,15 @@ class Stage extends HTMLElement {
       onReport: ({ take, index }, buffer_ms) => this._report({ take, index }, buffer_ms),
     });
     this.prompt = new PromptBox(find("form"), (prompt) => this.say(prompt));
-    this.timeline = new Timeline(find(".lt-timeline"), (text) => this.prompt.fill(text));
+    this.timeline = new Timeline(find(".lt-timeline"), find(".lt-read"), (text) => {
+      this.prompt.fill(text);
+    });
     find(".lt-pause").addEventListener("click", () => {
       this.pause(this.take.paused ? null : "person");
     });
     find(".lt-save").addEventListener("click", () => this.save());
     find(".lt-notice button").addEventListener("click", () => this._again());
+    this._takeDrops(find(".lt-picture"));
     document.addEventListener("visibilitychange", () => this._visibility());
     this.addEventListener("longtake-tab", () => this._visibility());
     this._render();
@@ -50,17 +53,34 @@ class Stage extends HTMLElement {
   // What a person may ask for.
 
   /** Begin a take; the one before it ends. */
-  async open(prompt, seed = memory.newSeed(), settings = {}) {
+  async open(prompt, seed = memory.newSeed(), settings = {}, start = null) {
     this.opening = true;
-    const ack = await this._ask("open", { prompt, seed, settings });
+    const ack = await this._ask("open", { prompt, seed, settings, ...(start && { start }) });
     this.opening = false;
-    if (ack) this._begin(ack, seed);
+    if (ack) this._begin(ack, seed, start);
     return ack;
   }
 
+  /** Begin a take with a picture or a clip, under what stands in the box. */
+  async beginWith(file) {
+    const { ready, stored } = this.session;
+    if (!ready) return;
+    this.speak("Sending the file…");
+    try {
+      const start = await sendStart(file, stored, ready.limits.start);
+      const prompt = this.prompt.text.value.trim() || this._firstPrompt();
+      const ack = await this.open(prompt, memory.newSeed(), {}, start);
+      if (!ack) return;
+      this.prompt.taken(prompt);
+      this.speak("");
+    } catch (error) {
+      this.speak(error.message);
+    }
+  }
+
   /** A take whose prompts are given with their times: {at, text, transition}, the first at 0. */
-  async play([first, ...later], seed, settings) {
-    if (!(await this.open(first.text, seed, settings))) return;
+  async play([first, ...later], seed, settings, start) {
+    if (!(await this.open(first.text, seed, settings, start))) return;
     // Half as fast as the server takes requests.
     const pause = 2000 / this.session.ready.limits.requests;
     for (const cue of later) {
@@ -69,11 +89,11 @@ class Stage extends HTMLElement {
     }
   }
 
-  /** Another take with the prompts of this one at their times, and its settings. */
+  /** Another take with the prompts of this one at their times, its settings and its start. */
   async again(seed = this.take.seed) {
-    const { marks, settings } = this.take;
+    const { marks, settings, start } = this.take;
     const cues = marks.map(({ time, ...mark }) => ({ at: time, ...mark }));
-    if (cues.length > 0) await this.play(cues, seed, settings);
+    if (cues.length > 0) await this.play(cues, seed, settings, start);
   }
 
   /** Change the prompt. */
@@ -187,13 +207,17 @@ class Stage extends HTMLElement {
     if (message.take !== this.take.number) this._begin(message, this.take.seed);
     if (message.prompt !== undefined) {
       this.receipts.applied(message);
-      const { id, chunk, time, prompt } = message;
+      const { id, chunk, time, prompt, read } = message;
       const receipt = this.receipts.all.find((each) => each.id === id);
       // A prompt for later is none that somebody waits for.
       if (receipt && !receipt.at) this.view.buffer.hurry(chunk);
       const transition = receipt?.transition ?? 0;
-      const marks = this.take.marks.filter((mark) => mark.chunk < chunk);
-      if (marks.at(-1)?.text !== prompt) marks.push({ chunk, time, text: prompt, transition });
+      // Several may come with one chunk, and any may be repeated.
+      const again = (mark) => mark.chunk === chunk && mark.id === id && mark.text === prompt;
+      const marks = this.take.marks.filter((mark) => mark.chunk <= chunk && !again(mark));
+      if (marks.at(-1)?.text !== prompt) {
+        marks.push({ id, chunk, time, text: prompt, transition, read });
+      }
       this.take.marks = marks;
       memory.keepTake(this.take);
       this._renderReceipts();
@@ -233,10 +257,10 @@ class Stage extends HTMLElement {
 
   // What the page itself does.
 
-  _begin({ take, recording = null }, seed) {
+  _begin({ take, recording = null }, seed, start = null) {
     if (take !== this.take.number) {
       this.receipts.reset();
-      this.take = { ...memory.noTake(), number: take };
+      this.take = { ...memory.noTake(), number: take, start };
       this.view.begin(take);
       this.view.buffer.release();
     }
@@ -279,6 +303,21 @@ class Stage extends HTMLElement {
     } else {
       this.open(this._firstPrompt());
     }
+  }
+
+  /** A file that is dropped on the picture begins a take. */
+  _takeDrops(picture) {
+    const over = (event, is) => {
+      if (!this.session.ready?.limits.start || !event.dataTransfer.types.includes("Files")) return;
+      event.preventDefault();
+      picture.dataset.over = is ? "yes" : "no";
+    };
+    picture.addEventListener("dragover", (event) => over(event, true));
+    picture.addEventListener("dragleave", (event) => over(event, false));
+    picture.addEventListener("drop", (event) => {
+      over(event, false);
+      if (event.defaultPrevented) this.beginWith(event.dataTransfer.files[0]);
+    });
   }
 
   _visibility() {

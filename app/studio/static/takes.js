@@ -26,6 +26,22 @@ export function settle(name) {
   return ask(`takes/${name}/settle`, { method: "POST" });
 }
 
+/**
+ * Send a picture or a clip that a take is to begin with; the name that the server gives it.
+ * @param {File} file
+ * @param {{session: string, resume_token: string}} whose
+ * @param {number} most bytes that the server takes; 0 where the model begins no film so.
+ * @throws {Error} one sentence.
+ */
+export async function sendStart(file, { session, resume_token }, most) {
+  if (file.size > most) {
+    throw new Error(`The file has ${file.size} bytes: at most ${most} can be sent`);
+  }
+  const headers = { "x-resume-token": resume_token };
+  const response = await ask(`starts/${session}`, { method: "POST", headers, body: file });
+  return (await response.json()).start;
+}
+
 /** Mark a take as never to be removed to make room, or take the mark away. */
 export function keep(name, kept) {
   return ask(`takes/${name}/keep?kept=${kept}`, { method: "POST" });

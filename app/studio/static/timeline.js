@@ -6,12 +6,14 @@ const SHORTEST = 20;
 export class Timeline {
   /**
    * @param {HTMLElement} element
+   * @param {HTMLElement} read where it is told how the prompts on the screen are read.
    * @param {(text: string) => void} use
    */
-  constructor(element, use) {
+  constructor(element, read, use) {
     this.list = element.querySelector("ol");
     this.head = element.querySelector(".lt-playhead");
     this.clock = element.querySelector("time");
+    this.read = read;
     this.use = use;
     this.marks = [];
     this.waiting = [];
@@ -19,7 +21,7 @@ export class Timeline {
   }
 
   /**
-   * @param {{time: number, text: string}[]} marks prompts that took effect.
+   * @param {{time: number, text: string, read?: string}[]} marks prompts that took effect.
    * @param {{time: number, text: string}[]} waiting those that did not yet.
    */
   show(marks, waiting) {
@@ -50,9 +52,13 @@ export class Timeline {
     }
     segments.forEach(({ time }, index) => {
       const { style } = this.list.children[index];
-      const end = segments[index + 1]?.time ?? this.span;
-      style.left = `${(100 * time) / this.span}%`;
-      style.width = `${(100 * Math.max(0, end - time)) / this.span}%`;
+      // Those of one time share the line up to the next one.
+      const first = segments.findIndex((each) => each.time === time);
+      const end = segments.find((each) => each.time > time)?.time ?? this.span;
+      const count = segments.filter((each) => each.time === time).length;
+      const width = Math.max(0, end - time) / count;
+      style.left = `${(100 * (time + (index - first) * width)) / this.span}%`;
+      style.width = `${(100 * width) / this.span}%`;
     });
     this._point();
   }
@@ -64,9 +70,13 @@ export class Timeline {
     const current = this.marks.findLastIndex(({ time }) => time <= this.now);
     if (current === this.current) return;
     this.current = current;
+    const { read } = this.marks[current] ?? {};
+    this.read.hidden = !read;
+    this.read.textContent = read ? `Read as “${read}”` : "";
+    const inForce = ({ time }) => time <= this.now && time === this.marks[current].time;
     [...this.list.children].forEach((item, index) => {
       const { firstChild: button } = item;
-      if (index === current) button.setAttribute("aria-current", "true");
+      if (inForce(this.marks[index] ?? {})) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
     });
   }

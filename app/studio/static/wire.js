@@ -1,6 +1,6 @@
 // Frames as they come over the WebSocket; docs/protocol.md has their layout.
 
-export const PROTOCOL = 2;
+export const PROTOCOL = 3;
 const TAG = 0x46;
 const HEADER = 32;
 const SHOWN_TAG = 0x57;

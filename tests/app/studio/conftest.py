@@ -205,14 +205,25 @@ def clock() -> Clock:
     return Clock()
 
 
+def make_fast(folder: Path, copy: Path) -> Path:
+    """A copy of a model's folder that makes 80 frames a second: a chunk of 8 lasts 0.1 s."""
+    shutil.copytree(folder, copy)
+    config = copy / "streaming.json"
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"rate": RATE}), "utf-8")
+    return copy
+
+
 @pytest.fixture(scope="session")
 def fast_model(tiny_model, tmp_path_factory) -> Path:
-    """The tiny model's folder at 80 frames a second: its chunks of 8 frames last 0.1 s."""
-    folder = tmp_path_factory.mktemp("models") / "fast"
-    shutil.copytree(tiny_model, folder)
-    config = folder / "streaming.json"
-    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"rate": RATE}), "utf-8")
-    return folder
+    """The tiny model's folder, fast."""
+    return make_fast(tiny_model, tmp_path_factory.mktemp("models") / "fast")
+
+
+@pytest.fixture
+def rewrites(rewriting_model, tmp_path) -> Iterator[Model]:
+    """A fast model that has a rewriter, loaded."""
+    with longtake.open(make_fast(rewriting_model, tmp_path / "fast"), dtype="fp32") as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -254,12 +265,13 @@ def open_studio(model, tmp_path) -> Iterator[Callable[..., Studio]]:
         def start(
             now: Callable[[], float] = time.monotonic,
             captioners: Captioners | None = None,
+            makes: Model = model,
             **settings: Any,
         ) -> Studio:
             takes = TakesFolder(tmp_path / "takes")
             settings = {"port": 0, "tick": 0.02, "requests": 1000, "ahead": 0.0, **settings}
             allowed = StudioSettings(**settings)
-            return stack.enter_context(running(model, takes, allowed, now, captioners))
+            return stack.enter_context(running(makes, takes, allowed, now, captioners))
 
         yield start
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from longtake.app import wire
+from longtake.app.studio import live
 from longtake.streaming import StreamError
 
 PROMPT = "a red ball bounces on green grass"
@@ -134,6 +135,59 @@ def test_of_prompts_due_at_one_chunk_the_latest_wins_and_so_each_setting(studio)
     }
     client.frame(CHUNK * receipts[0].chunk)
     assert_sound(client)
+
+
+def test_prompts_due_at_one_chunk_all_reach_a_model_that_folds_them(open_studio, rewrites):
+    studio = open_studio(makes=rewrites)
+    client = studio.visitor()
+    client.open()
+    first = client.applied()
+    client.frame(0)
+    paused = client.ask(wire.Pause)
+    told = ["it starts to snow", "night falls", "make it blue"]
+    answers = [client.ask(wire.Prompt, text=text) for text in told]
+    client.frame(paused.chunk * CHUNK - 1)
+    client.ask(wire.Resume)
+    receipts = [client.applied() for _ in told]
+    client.frame(CHUNK * (paused.chunk + 1))
+    assert [(each.id, each.prompt) for each in receipts] == [
+        (answer.id, text) for answer, text in zip(answers, told, strict=True)
+    ]
+    assert {(each.chunk, each.time) for each in receipts} == {(paused.chunk, paused.time)}
+    assert studio.take._session.state.prompts == (PROMPT, *told)
+    # Each is told what the model was given, which is made of all of them.
+    whole = "a blue ball bounces on the grass, at night while it snows"
+    assert first.read == "a red ball bounces on the grass"
+    assert {each.read for each in receipts} == {whole}
+    assert studio.take.outgoing.in_force.read == whole
+    settings = client.ask(wire.Set, settings=wire.Settings(steps=1))
+    changed = client.until(lambda each: isinstance(each, wire.Applied) and each.id == settings.id)
+    assert changed.read is None
+    assert studio.take.outgoing.in_force.read == whole
+    assert_sound(client)
+
+
+def test_of_a_model_that_reads_prompts_as_they_are_nothing_is_told(studio):
+    client = studio.visitor()
+    client.open()
+    first = client.applied()
+    client.ask(wire.Prompt, text="night falls")
+    assert [first.read, client.applied().read] == [None, None]
+
+
+def test_a_session_holds_so_many_changes_that_wait(studio, monkeypatch):
+    monkeypatch.setattr(live, "MAX_WAITING", 3)
+    client = studio.visitor()
+    client.open()
+    client.frame(0)
+    client.ask(wire.Pause)
+    for index in range(3):
+        client.ask(wire.Prompt, text="night falls", at=1000 + index)
+    refused = client.ask(wire.Set, settings=wire.Settings(steps=1, sink=1), at=2000)
+    assert (refused.code, refused.retryable) == ("too_fast", True)
+    assert "3 changes" in refused.message
+    client.ask(wire.Resume)
+    client.frame(2 * CHUNK)
 
 
 def test_a_prompt_for_later_waits_for_the_chunk_that_was_foreseen(studio):

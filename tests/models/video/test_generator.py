@@ -384,6 +384,48 @@ def test_the_newest_prompts_are_read_together(most, make_generator, run_chunk):
     assert torch.equal(copy.embeddings, state.embeddings)
 
 
+def test_prompts_that_come_together_take_over_as_one(
+    make_generator, run_chunk, wrap_forwards, monkeypatch
+):
+    """Read once, over as many chunks as the last one says, with one recache a chunk."""
+    together = [Event("prompt", "c", transition=9), Event("prompt", "d", transition=2)]
+    films = {}
+    for name, events in {"all": together, "last": together[1:]}.items():
+        generator = make_generator(prompts=3)
+        state = generator.open("a b", 5)
+        run_chunk(generator, state)
+        before = state.embeddings
+        read, real = [], generator.text_encoder.__call__
+
+        def encoder(prompts, real=real, read=read):
+            read.append(tuple(prompts))
+            return real(prompts)
+
+        monkeypatch.setattr(generator, "text_encoder", encoder)
+        generator.apply(state, *events)
+        told = ("a b", *(event.value for event in events))
+        assert read == [told]
+        halfway = torch.lerp(before, real(told), 0.5)
+        assert torch.equal(state.embeddings, halfway)
+        calls = []
+        with monkeypatch.context() as patch:
+            wrap_forwards(patch, lambda real, *args, calls=calls: calls.append(1) or real(*args))
+            films[name] = [run_chunk(generator, state) for _ in range(3)]
+        films[name].append(torch.tensor(len(calls)))
+        assert torch.equal(state.embeddings, real(told))
+    assert films["all"][-1] == films["last"][-1]
+    assert not torch.equal(films["all"][1], films["last"][1])
+
+
+def test_of_prompts_that_come_together_a_flush_is_kept(make_generator, run_chunk):
+    generator = make_generator(prompts=3)
+    state = generator.open("a b", 5)
+    run_chunk(generator, state)
+    keep, flush = (Event("switch", name) for name in ("keep", "flush"))
+    generator.apply(state, flush, Event("prompt", "c"), keep, Event("prompt", "d"))
+    assert state.pending == "flush"
+
+
 def test_failed_decode_leaves_the_film_at_its_last_boundary(
     film, make_generator, run_chunk, monkeypatch
 ):

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 import uvicorn
-from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi.responses import JSONResponse
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -54,8 +55,9 @@ PATIENCE = 60
 
 WIDTH, HEIGHT, RATE, CHUNK = 96, 54, 16, 8
 LIMITS = Limits(
-    transition=4, ahead=48, requests=20, kept=600, stall=20, grace=60, idle=900, idle_grace=300
-)
+    transition=4, ahead=48, requests=20, kept=600, stall=20, grace=60, idle=900, idle_grace=300,
+    start=1000,
+)  # fmt: skip
 SETTINGS = Settings(steps=4, window=9, sink=3, switch="recache")
 
 
@@ -86,6 +88,10 @@ class FakeServer:
         turn: whether it may leave the queue then.
         speed: as in ``metrics``.
         recording: the name on disk of the takes that begin.
+        gathers: whether all prompts that are due at a chunk apply, and not the latest alone.
+        limits: told to the next one who connects.
+        starts: session, token and body of each file that was sent.
+        reads: what is told of how prompts are read, by the newest one.
         refuse: answers ``prompt`` with this error.
         told: every message that came, but ``playback`` and ``hello``.
         resumed: how often the session was resumed.
@@ -98,6 +104,10 @@ class FakeServer:
         self.turn.set()
         self.speed = 1.0
         self.recording = "film"
+        self.gathers = False
+        self.reads: dict[str, str] = {}
+        self.limits = LIMITS
+        self.starts: list[tuple[str, str, bytes]] = []
         self.refuse: Error | None = None
         self.told: list[Any] = []
         self.shown: Any = None
@@ -185,7 +195,7 @@ class FakeServer:
             height=HEIGHT,
             rate=RATE,
             chunk=CHUNK,
-            limits=LIMITS,
+            limits=self.limits,
         )
         await socket.send_text(encode(ready))
         if hello.resume is not None and hello.resume.next is None and self.take:
@@ -199,6 +209,7 @@ class FakeServer:
             chunk=self.chunk,
             time=self.chunk * CHUNK / RATE,
             prompt=self.prompt,
+            read=self.reads.get(self.prompt),
             settings=settings,
         )
         await socket.send_text(encode(applied))
@@ -256,9 +267,10 @@ class FakeServer:
         time_now = self.chunk * CHUNK / RATE
         due = [each for each in self.due if each[0] <= time_now]
         if due:
-            *_, (_, request, self.prompt) = sorted(due)
             self.due = [each for each in self.due if each not in due]
-            await self._applied(socket, request, None)
+            for _, request, prompt in sorted(due)[0 if self.gathers else -1 :]:
+                self.prompt = prompt
+                await self._applied(socket, request, None)
         for index in range(self.chunk * CHUNK, (self.chunk + 1) * CHUNK):
             frame = EncodedFrame(
                 codec=Codec.JPEG,
@@ -339,6 +351,12 @@ def studio(takes: TakesFolder) -> Iterator[Studio]:
     @app.get("/files/{name}")
     def files(name: str) -> Response:
         return Response(b"film", media_type="application/octet-stream")
+
+    @app.post("/starts/{session}")
+    async def start(session: str, request: Request) -> Response:
+        body = await request.body()
+        fake.starts.append((session, request.headers["x-resume-token"], body))
+        return JSONResponse({"start": f"start-{len(fake.starts)}"})
 
     mount_page(app, KnowsWords(), takes)
     running = Running(app)

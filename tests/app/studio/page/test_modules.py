@@ -261,14 +261,44 @@ def test_of_prompts_due_at_one_chunk_the_others_are_passed_over(run):
             return receipt;
         });
         receipts.applied({id: 2, take: 1, chunk: 2, time: 1});
+        receipts.shown({take: 1, chunk: 2}, 1500);
         const states = all.map(({state}) => state);
         const waiting = receipts.waiting.map(({text}) => text);
         receipts.reset();
         return [states, waiting, all.map(({state}) => state)];"""
     assert run(body) == [
-        ["passed", "applied", "accepted"],
+        ["passed", "seen", "accepted"],
         ["later"],
-        ["passed", "passed", "passed"],
+        ["passed", "seen", "passed"],
+    ]
+
+
+def test_prompts_that_apply_together_are_all_seen_and_none_is_passed_over(run):
+    body = """
+        const {Receipts} = await import("/studio/receipts.js");
+        const receipts = new Receipts();
+        const all = ["a", "b", "c"].map((text, index) => {
+            const receipt = receipts.sent({text, at: 0}, 0);
+            receipt.id = index + 1;
+            receipts.accepted(receipt, {chunk: 2, time: 1}, 1);
+            return receipt;
+        });
+        const states = () => all.map(({state}) => state);
+        const told = [];
+        for (const id of [2, 1, 3]) {
+            receipts.applied({id, take: 1, chunk: 2, time: 1});
+            told.push(states());
+        }
+        const done = receipts.shown({take: 1, chunk: 2}, 1500).length;
+        return [told, done, states()];"""
+    assert run(body) == [
+        [
+            ["accepted", "applied", "accepted"],
+            ["applied", "applied", "accepted"],
+            ["applied", "applied", "applied"],
+        ],
+        3,
+        ["seen", "seen", "seen"],
     ]
 
 

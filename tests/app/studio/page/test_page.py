@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from longtake.app.cues import Cue, from_script
-from longtake.app.wire import Error, Goodbye, Notice, Settings
+from longtake.app.wire import Applied, Error, Goodbye, Notice, Settings
 
 # The colour in a corner of the picture, where the drawn ball never is. It is read from a copy:
 # reading the canvas itself would slow it down.
@@ -62,6 +62,108 @@ def test_a_prompt_changes_the_picture_and_gets_its_receipt(page, studio):
     wait_for_colour(page, 2)
     expect(page.locator(".lt-track li")).to_have_count(2)
     expect(page.locator(".lt-track [aria-current]")).to_have_text("a blue car")
+
+
+def test_prompts_that_apply_together_are_all_told_of_and_kept(page, studio, tmp_path):
+    studio.fake.gathers = True
+    load(page, studio)
+    page.locator("[name=at]").fill("2.5")
+    say(page, "make it green")
+    page.locator("[name=at]").fill("2.5")
+    say(page, "night falls")
+    receipts = page.locator(".lt-receipts li[data-state=seen]")
+    expect(receipts.locator("q")).to_have_text(["night falls", "make it green"])
+    segments = page.locator(".lt-track li")
+    expect(segments).to_have_count(3)
+    expect(page.locator(".lt-track [aria-current]")).to_have_text(["make it green", "night falls"])
+    widths = segments.evaluate_all("all => all.map((one) => one.offsetWidth)")
+    assert widths[1] > 0
+    assert abs(widths[1] - widths[2]) <= 1
+    # Told again, as after a lost connection.
+    for told in studio.fake.messages("prompt"):
+        studio.fake.say(Applied(id=told.id, take=1, chunk=5, time=2.5, prompt=told.text))
+    expect(segments).to_have_count(3)
+    page.get_by_role("button", name="More").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save script").click()
+    saved.value.save_as(tmp_path / "script.jsonl")
+    told = from_script(tmp_path / "script.jsonl", 10)[1:]
+    assert told == [Cue(2.5, "make it green"), Cue(2.5, "night falls")]
+
+
+def test_how_prompts_are_read_is_told_when_it_is_on_the_screen(page, studio):
+    studio.fake.reads = {
+        "make it green": "a green ball bounces on the grass",
+        "it stays so": "",
+    }
+    load(page, studio)
+    read = page.locator(".lt-read")
+    # Of the first prompt nothing is told: as of a model that reads prompts as they are.
+    expect(read).to_be_hidden()
+    say(page, "make it green")
+    expect(read).to_have_text("Read as “a green ball bounces on the grass”")
+    assert page.evaluate(f"() => {STAGE}.receipts.all[0].state") == "seen"
+    page.reload()
+    page.wait_for_function(f"({SHOWN})() >= 0")
+    expect(read).to_have_text("Read as “a green ball bounces on the grass”")
+    say(page, "it stays so")
+    expect(read).to_be_hidden()
+
+
+DROP = """(picture) => {
+    const data = new DataTransfer();
+    data.items.add(new File(["dropped"], "dropped.png", {type: "image/png"}));
+    for (const type of ["dragover", "drop"]) {
+        const options = {dataTransfer: data, bubbles: true, cancelable: true};
+        picture.dispatchEvent(new DragEvent(type, options));
+    }
+}"""
+
+
+def test_a_take_begins_with_a_picture_that_is_chosen_or_dropped(page, studio, tmp_path):
+    (tmp_path / "photo.png").write_bytes(b"a picture")
+    load(page, studio)
+    page.get_by_role("button", name="More").click()
+    page.fill("[name=text]", "a blue car")
+    page.locator("longtake-drawer .lt-start").set_input_files(tmp_path / "photo.png")
+    page.wait_for_function(f"() => {STAGE}.view.shown.take === 2")
+    expect(page.locator(".lt-prompt")).to_have_attribute("data-state", "sent")
+    page.get_by_role("button", name="New seed").click()
+    page.wait_for_function(f"() => {STAGE}.view.shown.take === 3")
+    page.locator("longtake-stage .lt-picture").evaluate(DROP)
+    page.wait_for_function(f"() => {STAGE}.view.shown.take === 4")
+    first, *later = studio.fake.messages("open")
+    assert first.start is None
+    assert [(each.prompt, each.start) for each in later] == [
+        ("a blue car", "start-1"),
+        ("a blue car", "start-1"),
+        ("a blue car", "start-2"),
+    ]
+    assert later[1].seed != later[0].seed
+    session = studio.fake.session
+    assert studio.fake.starts == [
+        (session, "secret", b"a picture"),
+        (session, "secret", b"dropped"),
+    ]
+    # One that is refused leaves the film as it is.
+    studio.fake.limits = studio.fake.limits.model_copy(update={"start": 10})
+    page.reload()
+    page.wait_for_function(f"({SHOWN})() >= 0")
+    page.get_by_role("button", name="More").click()
+    (tmp_path / "photo.png").write_bytes(b"a picture that is too large")
+    page.locator("longtake-drawer .lt-start").set_input_files(tmp_path / "photo.png")
+    expect(page.locator("longtake-stage .lt-said")).to_contain_text("at most 10 can be sent")
+    assert len(studio.fake.messages("open")) == 4
+
+
+def test_where_no_picture_can_begin_a_film_none_can_be_chosen(page, studio):
+    studio.fake.limits = studio.fake.limits.model_copy(update={"start": 0})
+    load(page, studio)
+    page.get_by_role("button", name="More").click()
+    expect(page.get_by_role("button", name="Restart")).to_be_visible()
+    expect(page.locator(".lt-starts")).to_be_hidden()
+    page.locator("longtake-stage .lt-picture").evaluate(DROP)
+    assert studio.fake.starts == []
 
 
 def test_typing_is_acknowledged_in_the_same_turn(page, studio):
@@ -415,12 +517,12 @@ def test_a_script_is_saved_as_generate_reads_it_and_loaded(page, studio, tmp_pat
     first, second = from_script(tmp_path / "script.jsonl", 10)
     assert first == Cue(0, studio.fake.messages("open")[0].prompt)
     assert second.prompt == "a blue car"
-    page.locator("longtake-drawer [type=file]").set_input_files(tmp_path / "script.jsonl")
+    page.locator("longtake-drawer .lt-script").set_input_files(tmp_path / "script.jsonl")
     expect(page.locator(".lt-waits")).to_have_text("a blue car")
     assert studio.fake.messages("open")[1].prompt == first.prompt
     assert studio.fake.messages("prompt")[-1].at == second.at
     (tmp_path / "broken.jsonl").write_text(json.dumps({"at": "soon", "prompt": "night falls"}))
-    page.locator("longtake-drawer [type=file]").set_input_files(tmp_path / "broken.jsonl")
+    page.locator("longtake-drawer .lt-script").set_input_files(tmp_path / "broken.jsonl")
     expect(page.locator("longtake-drawer .lt-said").first).to_contain_text("Line 1 does not fit")
 
 
