@@ -22,7 +22,7 @@ INK, GRID = "#333333", "#dddddd"
 DPI = 110
 STAGES = (
     *("judge", "codec", "decoder", "reader"),
-    *("teacher", "teacher_again", "teacher_films", "student", "tune"),
+    *("teacher", "teacher_again", "teacher_films", "teacher_rewritten", "student", "tune"),
     *("captioner", "captioner_again"),
 )
 """The logs of the bundled model's stages, in their order."""
