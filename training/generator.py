@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtake.models.video import sampler
 from longtake.models.video.settings import StreamingConfig
 from longtake.training.attention import ChunkCausalAttention
 from longtake.training.dataset import Clips, clips_path
@@ -147,7 +146,10 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         attentions.append(chunk_attention(denoiser.transformer, streaming, latent, **counts))
     loop = Loop(student_loop(options), denoiser)
     loader = step_batches(batches, loop.step, device, workers=4)
-    own = torch.tensor(sampler.sigmas(streaming.steps, streaming.shift), device=device)
+    owns = [
+        torch.tensor(streaming.levels(streaming.steps, opening=opening), device=device)
+        for opening in (False, True)
+    ]
     # A student learns the sampler's own levels and no others.
     share = 1.0 if teacher else 0.5
 
@@ -159,6 +161,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         latents, first = clips.latents[index].float(), firsts[step % 2]
         places = torch.arange(first, latents.shape[2] // streaming.chunk, device=device)
         clean = latents[:, :, first * streaming.chunk :]
+        own = owns[step % 2]
         sigma = draw_levels(len(clean), len(places), draw, own, streaming.shift, share)
         asked = how_much(places, clips.border[index], clips.switch[index])
         sigma, asked = (x.repeat_interleave(streaming.chunk, 1) for x in (sigma, asked))

@@ -41,8 +41,13 @@ class Rollout:
         channels, rows, columns = latent
         self.shape = (films, channels, streaming.chunk, rows, columns)
         self.draw = draw
-        self.levels = sampler.sigmas(streaming.steps, streaming.shift)
         self.context = torch.zeros(self.shape, device=draw.device)[:, :, :0]
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Noise levels of the next chunk."""
+        size = self.streaming
+        return size.levels(size.steps, opening=self.context.shape[2] == 0)
 
     @property
     def attention(self) -> ChunkCausalAttention:

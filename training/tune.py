@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from longtake.models.video import sampler
 from longtake.models.video.settings import StreamingConfig
 from longtake.training.attention import ChunkCausalAttention
 from longtake.training.dataset import CHANGE, SCENE, STYLE_CHANGES
@@ -90,36 +90,36 @@ class Films:
 class Lesson:
     """What a student learns from one more chunk of its own: where its teacher would have gone."""
 
-    def __init__(self, student: Denoiser, teacher: Teacher, streaming: StreamingConfig) -> None:
+    def __init__(self, student: Denoiser, teacher: Teacher) -> None:
         self.student, self.teacher = student, teacher
         self.flow = Flow(student.transformer)
-        self.chunk = streaming.chunk
-        self.levels = sampler.sigmas(streaming.steps, streaming.shift)
-        self.heights = torch.tensor(self.levels, device=student.transformer.proj_out.weight.device)
 
     def loss(
         self,
+        levels: Sequence[float],
         attention: ChunkCausalAttention,
         context: Tensor,
         noises: Tensor,
         level: Tensor,
+        height: Tensor,
         ids: Tensor,
         mask: Tensor,
     ) -> dict[str, Tensor]:
         """The loss, and the chunk as `latents`.
 
-        `attention`, `context`, `noises`: as in `sample_chunk`; `level`: int64 [1], which of the
-        sampler's is learned; `ids`, `mask`: int64 [2, films, length].
+        `levels`, `attention`, `context`, `noises`: as in `sample_chunk`; `level`: int64 [1], which
+        of them is learned, and `height`: float32 [1], that one; `ids`, `mask`: int64 [2, films,
+        length].
         """
         with torch.autocast(context.device.type, torch.bfloat16):
             embeddings = self.student.embed(ids[0], mask[0])
             given = (context, noises, embeddings.detach(), attention)
-            latents, inputs = sample_chunk(self.flow, self.levels, *given)
+            latents, inputs = sample_chunk(self.flow, levels, *given)
             noisy = inputs.index_select(0, level)[0]
-            sigma = self.heights[level].expand(len(noisy), self.chunk)
+            sigma = height.expand(len(noisy), noisy.shape[2])
             end = self.teacher.endpoint(context, noisy, sigma, (ids, mask), attention)
             predicted = self.flow(context, noisy, 1000 * sigma, embeddings, attention)
-        aim = (noisy - end) / self.heights[level]
+        aim = (noisy - end) / height
         nothing = torch.zeros_like(noisy[:, 0], dtype=torch.bool)
         return flow_loss(predicted, aim, torch.ones_like(sigma), nothing) | {"latents": latents}
 
@@ -136,7 +136,7 @@ class Lessons:
         """The loss of a rollout's next chunk."""
         frames = rollout.context.shape[2]
         if frames not in self.losses:
-            loss: Loss = partial(self.lesson.loss, rollout.attention)
+            loss: Loss = partial(self.lesson.loss, rollout.levels, rollout.attention)
             if self.pool:
                 loss = GraphedLoss(loss, self.lesson.student.parameters(), self.pool)
             self.losses[frames] = loss
@@ -160,7 +160,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     if not options.no_compile:
         compile_blocks(student)
     graphed = device.type == "cuda" and not options.no_compile
-    lessons = Lessons(Lesson(student, teacher, streaming), graphed=graphed)
+    lessons = Lessons(Lesson(student, teacher), graphed=graphed)
 
     def step_loss(step: int) -> dict[str, Tensor]:
         nonlocal rollout
@@ -169,12 +169,14 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         if rollout is None or films.chunk == 1:
             rollout = Rollout(student.transformer, streaming, latent, options.batch, draw)
         rollout.draw = draw
-        level = torch.randint(streaming.steps, (1,), generator=draw, device=device)
+        heights = torch.tensor(rollout.levels, device=device)
+        level = torch.randint(len(heights), (1,), generator=draw, device=device)
         loss = lessons.next(rollout)
         # Of the beginnings of films, each of its own length, none is worth a compilation.
         stance = "default" if rollout.context.shape[2] == full else "force_eager"
         with torch.compiler.set_stance(stance):
-            outputs = loss(rollout.context.bfloat16(), rollout.noises(), level, ids, mask)
+            context, noises = rollout.context.bfloat16(), rollout.noises()
+            outputs = loss(context, noises, level, heights[level], ids, mask)
         rollout.append(outputs.pop("latents"))
         return outputs | {"chunk": torch.tensor(films.chunk)}
 

@@ -269,7 +269,8 @@ class VideoGenerator:
 
     def _denoised(self, state: FilmState) -> Generator[Step, None, Tensor]:
         """A chunk's clean latents, from noise; yields after each forward."""
-        levels = sampler.sigmas(state.settings.steps, self.config.shift)
+        opening = state.frame == state.origin
+        levels = self.config.levels(state.settings.steps, opening=opening)
         latents = self._noise(state, state.chunk, 0) if state.noise is None else state.noise
         for index, sigma in enumerate(levels):
             flow = self._flow(state, latents, sigma, state.cache.at_step(index))

@@ -7,6 +7,7 @@ from reprlib import repr as brief
 from typing import Literal
 
 from longtake.models.checks import check_text
+from longtake.models.video import sampler
 from longtake.models.video.kv_cache import CacheSettings, Positions
 from longtake.models.video.radial import RadialSettings
 from longtake.streaming import Event, StreamError
@@ -42,6 +43,8 @@ class StreamingConfig:
         sinks: what a recache makes of the sinks of a film longer than the cache: ``kept`` as they
             are (LongLive with global_sink), ``shifted`` to the oldest latents still at hand
             (LongLive without), or ``rewritten`` from the film's first latents.
+        opening: denoising forwards of a chunk that has nothing before it, at least: all that a film
+            holds to is settled there, and nothing but the prompt says how.
         radial: what is seen of far frames, for a window that would cost too much otherwise; null
             where all that is held is seen, as a model does that was not trained for it.
     """
@@ -60,12 +63,23 @@ class StreamingConfig:
     prompts: int = 1
     sinks: Literal["kept", "shifted", "rewritten"] = "kept"
     radial: RadialSettings | None = None
+    opening: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("width", "height", "rate", "steps", "shift", "text_length", "prompts"):
+        sizes = ("width", "height", "rate", "steps", "shift", "text_length", "prompts", "opening")
+        for name in sizes:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it has to be above 0")
         CacheSettings(self.sink, self.window, self.chunk, self.positions, self.radial)
+
+    def levels(self, steps: int, *, opening: bool) -> tuple[float, ...]:
+        """Noise levels of a chunk in so many steps, see :func:`.sampler.sigmas`.
+
+        Args:
+            steps: denoising forwards.
+            opening: whether there is nothing before it.
+        """
+        return sampler.sigmas(max(steps, self.opening) if opening else steps, self.shift)
 
 
 @dataclass(frozen=True)

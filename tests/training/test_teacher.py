@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partialmethod
 from pathlib import Path
 
@@ -158,6 +159,18 @@ def test_a_rollout_sees_its_sinks_and_the_newest(built: Path) -> None:
     # A sink of one chunk, and of the window's three the two before the one to be made.
     torch.testing.assert_close(films.context, torch.cat([made[0], *made[-2:]], 2))
     assert films.attention.clean == films.attention.first == 3
+
+
+def test_a_rollouts_first_chunk_is_made_in_as_many_steps_as_in_use(built: Path) -> None:
+    denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
+    draw = torch.Generator().manual_seed(0)
+    streaming = replace(STREAMING, steps=2, opening=3)
+    films = Rollout(denoiser.transformer, streaming, (8, 9, 16), 2, draw)
+    counts = []
+    for _ in range(3):
+        counts.append((len(films.levels), len(films.noises())))
+        films.append(films.sample(torch.randn(2, 48, 16, generator=draw)))
+    assert counts == [(3, 3), (2, 2), (2, 2)]
 
 
 def test_a_chunk_is_sampled_from_its_noises_and_level_by_level(built: Path) -> None:

@@ -209,6 +209,26 @@ def test_a_step_is_one_forward_and_the_last_is_the_boundary(
     assert forwards == pytest.approx([*expected, 0.0] * 2)
 
 
+@pytest.mark.parametrize(("steps", "opening"), [(2, 4), (4, 2)])
+def test_what_nothing_comes_before_gets_more_steps(
+    steps, opening, make_generator, run_chunk, wrap_forwards, monkeypatch
+):
+    forwards = []
+    wrap_forwards(monkeypatch, lambda real, *args: forwards.append(args) or real(*args))
+    generator = make_generator(steps=steps, opening=opening)
+    state = generator.open("one", 1)
+    events = {2: (Event("switch", "flush"), Event("prompt", "two"))}
+    counts = []
+    for chunk in range(4):
+        generator.apply(state, *events.get(chunk, ()))
+        before = len(forwards)
+        run_chunk(generator, state)
+        # The clean pass is one more.
+        counts.append(len(forwards) - before - 1)
+    most = max(steps, opening)
+    assert counts == [most, steps, most, steps]
+
+
 @pytest.mark.parametrize("codec", ["tiny", "tiny, trimmed"])
 def test_saved_film_continues_with_the_same_bytes_from_every_boundary(
     codec, film, make_generator, make_codec, run_chunk, tmp_path
