@@ -146,10 +146,8 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         attentions.append(chunk_attention(denoiser.transformer, streaming, latent, **counts))
     loop = Loop(student_loop(options), denoiser)
     loader = step_batches(batches, loop.step, device, workers=4)
-    owns = [
-        torch.tensor(streaming.levels(streaming.steps, opening=opening), device=device)
-        for opening in (False, True)
-    ]
+    schedules = [streaming.schedule(streaming.steps, opening=opening) for opening in (False, True)]
+    owns = [torch.tensor(schedule.levels, device=device) for schedule in schedules]
     # A student learns the sampler's own levels and no others.
     share = 1.0 if teacher else 0.5
 

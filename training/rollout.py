@@ -44,10 +44,10 @@ class Rollout:
         self.context = torch.zeros(self.shape, device=draw.device)[:, :, :0]
 
     @property
-    def levels(self) -> tuple[float, ...]:
-        """Noise levels of the next chunk."""
+    def schedule(self) -> sampler.Schedule:
+        """Of the next chunk."""
         size = self.streaming
-        return size.levels(size.steps, opening=self.context.shape[2] == 0)
+        return size.schedule(size.steps, opening=self.context.shape[2] == 0)
 
     @property
     def attention(self) -> ChunkCausalAttention:
@@ -58,15 +58,14 @@ class Rollout:
         return chunk_attention(self.flow.transformer, self.streaming, latent, **counts)
 
     def noises(self) -> Tensor:
-        """For each of `levels`: [levels, films, C, chunk, h, w]."""
-        return torch.randn(
-            (len(self.levels), *self.shape), generator=self.draw, device=self.draw.device
-        )
+        """For each level of the next chunk: [levels, films, C, chunk, h, w]."""
+        shape = (len(self.schedule.levels), *self.shape)
+        return torch.randn(shape, generator=self.draw, device=self.draw.device)
 
     def sample(self, embeddings: Tensor) -> Tensor:
         """The next chunk, [films, C, chunk, h, w]."""
         given = (self.context.bfloat16(), self.noises(), embeddings, self.attention)
-        return sample_chunk(self.flow, self.levels, *given)[0]
+        return sample_chunk(self.flow, self.schedule, *given)[0]
 
     def append(self, latents: Tensor) -> None:
         """Make a chunk part of the films; what is neither sink nor window is forgotten."""
@@ -79,26 +78,24 @@ class Rollout:
 @torch.no_grad()
 def sample_chunk(
     flow: Flow,
-    levels: Sequence[float],
+    schedule: sampler.Schedule,
     context: Tensor,
     noises: Tensor,
     embeddings: Tensor,
     attention: ChunkCausalAttention,
 ) -> tuple[Tensor, Tensor]:
-    """The chunk after a `context`, and what it was at each of the `levels`, as the sampler goes.
+    """The chunk after a `context`, and what it was at each level, as the sampler goes.
 
     `context`: bfloat16, the precision that films will be made in; `noises`: see `Rollout`. Returns
     [films, C, chunk, h, w] and, shaped as `noises`, the inputs.
     """
     noisy, inputs = noises[0], []
-    for index, sigma in enumerate(levels):
+    for index, sigma in enumerate(schedule.levels):
         inputs.append(noisy)
         timesteps = noisy.new_full((noisy.shape[0], noisy.shape[2]), 1000 * sigma)
         with torch.autocast(noisy.device.type, torch.bfloat16):
             predicted = flow(context, noisy, timesteps, embeddings, attention).float()
-        noisy = sampler.clean(noisy, predicted, sigma)
-        if index + 1 < len(levels):
-            noisy = sampler.renoise(noisy, noises[index + 1], levels[index + 1])
+        noisy = schedule.after(index, noisy, predicted, noises.__getitem__)
     return noisy, torch.stack(inputs)
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from longtake.models.video.sampler import Schedule
 from longtake.models.video.settings import StreamingConfig
 from longtake.training.attention import ChunkCausalAttention
 from longtake.training.dataset import CHANGE, SCENE, STYLE_CHANGES
@@ -96,7 +96,7 @@ class Lesson:
 
     def loss(
         self,
-        levels: Sequence[float],
+        schedule: Schedule,
         attention: ChunkCausalAttention,
         context: Tensor,
         noises: Tensor,
@@ -107,14 +107,14 @@ class Lesson:
     ) -> dict[str, Tensor]:
         """The loss, and the chunk as `latents`.
 
-        `levels`, `attention`, `context`, `noises`: as in `sample_chunk`; `level`: int64 [1], which
-        of them is learned, and `height`: float32 [1], that one; `ids`, `mask`: int64 [2, films,
-        length].
+        `schedule`, `attention`, `context`, `noises`: as in `sample_chunk`; `level`: int64 [1],
+        which of its levels is learned, and `height`: float32 [1], that one; `ids`, `mask`: int64
+        [2, films, length].
         """
         with torch.autocast(context.device.type, torch.bfloat16):
             embeddings = self.student.embed(ids[0], mask[0])
             given = (context, noises, embeddings.detach(), attention)
-            latents, inputs = sample_chunk(self.flow, levels, *given)
+            latents, inputs = sample_chunk(self.flow, schedule, *given)
             noisy = inputs.index_select(0, level)[0]
             sigma = height.expand(len(noisy), noisy.shape[2])
             end = self.teacher.endpoint(context, noisy, sigma, (ids, mask), attention)
@@ -136,7 +136,7 @@ class Lessons:
         """The loss of a rollout's next chunk."""
         frames = rollout.context.shape[2]
         if frames not in self.losses:
-            loss: Loss = partial(self.lesson.loss, rollout.levels, rollout.attention)
+            loss: Loss = partial(self.lesson.loss, rollout.schedule, rollout.attention)
             if self.pool:
                 loss = GraphedLoss(loss, self.lesson.student.parameters(), self.pool)
             self.losses[frames] = loss
@@ -169,7 +169,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
         if rollout is None or films.chunk == 1:
             rollout = Rollout(student.transformer, streaming, latent, options.batch, draw)
         rollout.draw = draw
-        heights = torch.tensor(rollout.levels, device=device)
+        heights = torch.tensor(rollout.schedule.levels, device=device)
         level = torch.randint(len(heights), (1,), generator=draw, device=device)
         loss = lessons.next(rollout)
         # Of the beginnings of films, each of its own length, none is worth a compilation.

@@ -270,14 +270,12 @@ class VideoGenerator:
     def _denoised(self, state: FilmState) -> Generator[Step, None, Tensor]:
         """A chunk's clean latents, from noise; yields after each forward."""
         opening = state.frame == state.origin
-        levels = self.config.levels(state.settings.steps, opening=opening)
+        schedule = self.config.schedule(state.settings.steps, opening=opening)
         latents = self._noise(state, state.chunk, 0) if state.noise is None else state.noise
-        for index, sigma in enumerate(levels):
+        fresh = partial(self._noise, state, state.chunk)
+        for index, sigma in enumerate(schedule.levels):
             flow = self._flow(state, latents, sigma, state.cache.at_step(index))
-            latents = sampler.clean(latents, flow, sigma)
-            if index + 1 < len(levels):
-                fresh = self._noise(state, state.chunk, index + 1)
-                latents = sampler.renoise(latents, fresh, levels[index + 1])
+            latents = schedule.after(index, latents, flow, fresh)
             yield Step()
         return latents
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -37,6 +38,39 @@ def clean(noisy: Tensor, flow: Tensor, sigma: float) -> Tensor:
 def renoise(latents: Tensor, noise: Tensor, sigma: float) -> Tensor:
     """Clean latents brought to a noise level: (1 - sigma) * latents + sigma * noise."""
     return (1 - sigma) * latents + sigma * noise
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a chunk is denoised.
+
+    Attributes:
+        levels: see :func:`sigmas`.
+        renoised: whether noise is drawn anew between the steps, as a model does that was distilled
+            to name clean latents in one (LongLive, section 3.1). Otherwise they follow the flow
+            (Euler), and the first noise decides.
+    """
+
+    levels: tuple[float, ...]
+    renoised: bool
+
+    def after(
+        self, step: int, noisy: Tensor, flow: Tensor, fresh: Callable[[int], Tensor]
+    ) -> Tensor:
+        """The latents at the next step's level, or clean ones after the last.
+
+        Args:
+            step: number of the step that predicted the flow.
+            noisy: latents at its level.
+            flow: as :func:`clean` takes it.
+            fresh: number of a step -> its noise, shaped as the latents.
+        """
+        sigma, *rest = self.levels[step:]
+        then = rest[0] if rest else 0.0
+        if not self.renoised:
+            return noisy + (then - sigma) * flow
+        latents = clean(noisy, flow, sigma)
+        return renoise(latents, fresh(step + 1), then) if rest else latents
 
 
 def noise(shape: Sequence[int], seed: int, chunk: int, step: int) -> Tensor:

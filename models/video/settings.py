@@ -43,8 +43,9 @@ class StreamingConfig:
         sinks: what a recache makes of the sinks of a film longer than the cache: ``kept`` as they
             are (LongLive with global_sink), ``shifted`` to the oldest latents still at hand
             (LongLive without), or ``rewritten`` from the film's first latents.
-        opening: denoising forwards of a chunk that has nothing before it, at least: all that a film
-            holds to is settled there, and nothing but the prompt says how.
+        opening: steps of a chunk that has nothing before it, along the flow; null where it is made
+            like the others. All that a film holds to is settled there, and what the prompt leaves
+            open by its noise alone: noise that is renewed between steps blurs that to an average.
         radial: what is seen of far frames, for a window that would cost too much otherwise; null
             where all that is held is seen, as a model does that was not trained for it.
     """
@@ -63,23 +64,25 @@ class StreamingConfig:
     prompts: int = 1
     sinks: Literal["kept", "shifted", "rewritten"] = "kept"
     radial: RadialSettings | None = None
-    opening: int = 1
+    opening: int | None = None
 
     def __post_init__(self) -> None:
         sizes = ("width", "height", "rate", "steps", "shift", "text_length", "prompts", "opening")
         for name in sizes:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be above 0")
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}; it has to be above 0")
         CacheSettings(self.sink, self.window, self.chunk, self.positions, self.radial)
 
-    def levels(self, steps: int, *, opening: bool) -> tuple[float, ...]:
-        """Noise levels of a chunk in so many steps, see :func:`.sampler.sigmas`.
+    def schedule(self, steps: int, *, opening: bool) -> sampler.Schedule:
+        """How a chunk is denoised.
 
         Args:
-            steps: denoising forwards.
+            steps: forwards of any but an opening.
             opening: whether there is nothing before it.
         """
-        return sampler.sigmas(max(steps, self.opening) if opening else steps, self.shift)
+        own = self.opening if opening else None
+        return sampler.Schedule(sampler.sigmas(own or steps, self.shift), renoised=own is None)
 
 
 @dataclass(frozen=True)

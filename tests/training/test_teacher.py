@@ -168,7 +168,7 @@ def test_a_rollouts_first_chunk_is_made_in_as_many_steps_as_in_use(built: Path) 
     films = Rollout(denoiser.transformer, streaming, (8, 9, 16), 2, draw)
     counts = []
     for _ in range(3):
-        counts.append((len(films.levels), len(films.noises())))
+        counts.append((len(films.schedule.levels), len(films.noises())))
         films.append(films.sample(torch.randn(2, 48, 16, generator=draw)))
     assert counts == [(3, 3), (2, 2), (2, 2)]
 
@@ -179,15 +179,16 @@ def test_a_chunk_is_sampled_from_its_noises_and_level_by_level(built: Path) -> N
     films = Rollout(denoiser.transformer, STREAMING, (8, 9, 16), 2, draw)
     noises, embeddings = films.noises(), torch.randn(2, 48, 16, generator=draw)
     given = (films.context.bfloat16(), noises, embeddings, films.attention)
-    latents, inputs = sample_chunk(films.flow, films.levels, *given)
+    latents, inputs = sample_chunk(films.flow, films.schedule, *given)
     assert torch.equal(inputs[0], noises[0])
-    for index, sigma in enumerate(films.levels):
+    levels = films.schedule.levels
+    for index, sigma in enumerate(levels):
         steps = torch.full((2, 2), 1000 * sigma)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             flow = films.flow(given[0], inputs[index], steps, embeddings, films.attention)
         clean = inputs[index] - sigma * flow.float()
-        if index + 1 < len(films.levels):
-            then = torch.lerp(clean, noises[index + 1], films.levels[index + 1])
+        if index + 1 < len(levels):
+            then = torch.lerp(clean, noises[index + 1], levels[index + 1])
             torch.testing.assert_close(inputs[index + 1], then)
     torch.testing.assert_close(latents, clean)
 

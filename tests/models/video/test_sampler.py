@@ -38,6 +38,26 @@ def test_no_steps_are_refused(steps):
         sampler.sigmas(steps, 5.0)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_along_a_straight_flow_the_first_noise_alone_decides(steps):
+    latents, noise = torch.randn(2, 3, 4)
+    schedule = sampler.Schedule(sampler.sigmas(steps, 3.0), renoised=False)
+    noisy = noise
+    for step, sigma in enumerate(schedule.levels):
+        torch.testing.assert_close(noisy, torch.lerp(latents, noise, sigma))
+        noisy = schedule.after(step, noisy, noise - latents, {}.__getitem__)
+    torch.testing.assert_close(noisy, latents)
+
+
+def test_renoised_latents_come_to_the_next_level_by_that_steps_noise():
+    latents, noise, other = torch.randn(3, 3, 4)
+    schedule = sampler.Schedule((1.0, 0.25), renoised=True)
+    noisy = schedule.after(0, noise, noise - latents, {1: other}.__getitem__)
+    torch.testing.assert_close(noisy, 0.75 * latents + 0.25 * other)
+    last = schedule.after(1, noisy, torch.ones(3, 4), {}.__getitem__)
+    torch.testing.assert_close(last, noisy - 0.25)
+
+
 @pytest.mark.parametrize("sigma", [0.0, 0.3, 1.0])
 def test_clean_undoes_renoise_where_the_flow_is_known(sigma):
     latents, noise = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
