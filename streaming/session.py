@@ -141,13 +141,12 @@ class Session(Generic[State]):
             self._changed.notify_all()
             return self._due(events[-1]) if events else self._next()
 
-    def wanted(self) -> dict[str, Any]:
-        """The newest value of every field submitted: due at the next chunk, or else in force."""
+    def wanted(self) -> list[Event]:
+        """All that has applied, and then what is due at the next chunk, in their order."""
         with self._changed:
             after = self._next()
             events = [entry.event for entry in self.progress.log]
-            events += [each.event for each in self.controls.due(after.time, after.chunk)]
-            return {event.field: event.value for event in events}
+            return events + [each.event for each in self.controls.due(after.time, after.chunk)]
 
     def feed(self, frame: InputFrame) -> None:
         """Give a watched video's next frame; blocks while a file's lane is full.

@@ -160,9 +160,15 @@ class LiveTake:
         return self._session.resume()
 
     def wanted(self) -> tuple[str, dict[str, int | str]]:
-        """The prompt and settings in force, or due at the next chunk; without the model's own."""
-        settings = self._session.wanted()
-        return settings.pop("prompt", self.opening.prompt), settings
+        """The prompt and settings in force, or due at the next chunk; without the model's own.
+
+        Where the model makes one prompt of all that a film was told, it is that one.
+        """
+        wanted = self._session.wanted()
+        settings = {event.field: event.value for event in wanted if event.field != "prompt"}
+        told = (event.value for event in wanted if event.field == "prompt")
+        prompts = [self.opening.prompt, *told]
+        return self._read(prompts) or prompts[-1], settings
 
     def grant(self) -> None:
         """Let the engine make what there is credit for."""

@@ -234,6 +234,17 @@ def test_a_new_take_begins_after_the_last_frame_of_the_old_one(studio):
     assert [take.prompt for take in studio.takes.takes()] == ["snow", "night falls", PROMPT]
 
 
+def test_a_new_take_keeps_all_that_the_old_one_was_told(open_studio, rewrites):
+    client = open_studio(makes=rewrites).visitor()
+    client.open(prompt="a red ball on the grass")
+    client.frame(0)
+    client.ask(wire.Prompt, text="it turns blue")
+    client.ask(wire.Prompt, text="night falls")
+    client.ask(wire.Restart)
+    begun = client.until(lambda each: isinstance(each, wire.Applied) and each.take == 2)
+    assert begun.prompt == "a blue ball on the grass, at night"
+
+
 def test_the_same_seed_makes_the_same_pictures_again(studio):
     client = studio.visitor()
     client.open(seed=3)
