@@ -213,6 +213,9 @@ def test_the_codec_is_to_be_as_busy_as_its_frames_wherever_the_blades_of_grass_a
     busy, other = texture(frames), texture(others)
     assert busy.shape == (1, 3, 18, 32)
     assert (busy - other).abs().mean() < 0.2 * (busy - texture(plain)).abs().mean()
+    rows, columns = torch.arange(144)[:, None], torch.arange(256)
+    for mesh in (columns % 2, rows % 2, (rows + columns) % 2):
+        assert torch.equal(texture(plain + mesh), texture(plain))
 
 
 def test_the_codec_looks_at_things_more_than_at_falling_snow() -> None:
