@@ -47,7 +47,12 @@ def test_a_frame_cut_short_or_gone_on_with_is_none(frame, data):
 
 
 @patient
-@given(st.binary() | st.binary(min_size=24, max_size=40).map(lambda rest: b"F\x02\x01\x00" + rest))
+@given(
+    st.binary()
+    | st.binary(min_size=24, max_size=40).map(
+        lambda rest: bytes((0x46, wire.PROTOCOL, 1, 0)) + rest
+    )
+)
 def test_bytes_are_a_frame_that_packs_to_them_or_none(data):
     try:
         frame = unpack_frame(data)

@@ -221,12 +221,15 @@ def test_a_hostile_picture_is_refused_in_one_sentence_and_the_watch_goes_on(
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (b"W\x02\x01\x00", "bad_message"),
-        (SHOWN_HEADER.pack(0x57, 2, 2, 0, 1, 0) + b"webp", "bad_message"),
-        (SHOWN_HEADER.pack(0x57, 2, 1, 0, 0, 0) + b"no watch", "bad_message"),
-        (SHOWN_HEADER.pack(0x57, 2, 1, 0, 1, 2**60) + b"late", "bad_message"),
-        (SHOWN_HEADER.pack(0x57, 2, 1, 0, 1, 0) + bytes(wire.MAX_SHOWN + 1), "too_large"),
-        (SHOWN_HEADER.pack(0x57, 2, 1, 0, 7, 0) + b"of none", "out_of_order"),
+        (bytes((0x57, wire.PROTOCOL, 1, 0)), "bad_message"),
+        (SHOWN_HEADER.pack(0x57, wire.PROTOCOL, 2, 0, 1, 0) + b"webp", "bad_message"),
+        (SHOWN_HEADER.pack(0x57, wire.PROTOCOL, 1, 0, 0, 0) + b"no watch", "bad_message"),
+        (SHOWN_HEADER.pack(0x57, wire.PROTOCOL, 1, 0, 1, 2**60) + b"late", "bad_message"),
+        (
+            SHOWN_HEADER.pack(0x57, wire.PROTOCOL, 1, 0, 1, 0) + bytes(wire.MAX_SHOWN + 1),
+            "too_large",
+        ),
+        (SHOWN_HEADER.pack(0x57, wire.PROTOCOL, 1, 0, 7, 0) + b"of none", "out_of_order"),
     ],
     ids=["short", "codec", "watch 0", "pts", "large", "no such watch"],
 )
