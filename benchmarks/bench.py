@@ -31,6 +31,7 @@ from longtake.benchmarks.random_model import (
     with_decoder,
 )
 from longtake.benchmarks.report import show, write_result
+from longtake.benchmarks.timing import synchronise
 from longtake.kernels import bind
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.film_state import FilmState
@@ -172,7 +173,7 @@ def transformer_metrics(generator: VideoGenerator, label: str, seconds: float) -
     began = time.perf_counter()
     state = alone.open(PROMPT, 0)
     next(laps(alone, state))
-    _synchronise(alone.device)
+    synchronise(alone.device)
     cold = time.perf_counter() - began
     settle(alone, state)
     usual = statistics.median(take(laps(alone, state), chunks_of(alone, seconds)))
@@ -181,7 +182,7 @@ def transformer_metrics(generator: VideoGenerator, label: str, seconds: float) -
         began = time.perf_counter()
         alone.apply(state, Event("prompt", PROMPT if index % 2 else OTHER))
         next(laps(alone, state))
-        _synchronise(alone.device)
+        synchronise(alone.device)
         switched.append(time.perf_counter() - began)
         settle(alone, state)
     return {
@@ -205,7 +206,7 @@ def decoder_metrics(
         began = time.perf_counter()
         for some in latents.split(generator.sizes.decoded_together, dim=2):
             _, state = codec.decode(some, state)
-        _synchronise(device)
+        synchronise(device)
         times.append(time.perf_counter() - began)
     return {f"decode_chunk_ms_{name}": 1000 * statistics.median(times[SETTLING:])}
 
@@ -259,7 +260,7 @@ def laps(generator: VideoGenerator, state: FilmState) -> Iterator[float]:
             silent = silent and not step.media
             step = generator.step(state)
         if silent:
-            _synchronise(generator.device)
+            synchronise(generator.device)
         yield time.perf_counter() - began
 
 
@@ -305,8 +306,3 @@ def described(generator: VideoGenerator, subject: Subject, seconds: float) -> di
         "forwards": describe(generator.recorder()),
         "decoding": "beside the transformer" if generator.outlet.runs_beside else "in its turn",
     }
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

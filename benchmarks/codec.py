@@ -33,6 +33,7 @@ from torch.nn import functional as F
 
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
 from longtake.benchmarks.report import show, write_result
+from longtake.benchmarks.timing import synchronise
 from longtake.kernels import implementations, reference
 from longtake.models.video import wan_decoder
 from longtake.models.video.recorded import recorder_for
@@ -354,12 +355,6 @@ def seconds_of(
         synchronise(device)
         times.append(time.perf_counter() - began)
     return statistics.median(times[settling:])
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for a GPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def settle_memory(device: torch.device) -> int:

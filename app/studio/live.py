@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -166,8 +166,7 @@ class LiveTake:
         """
         wanted = self._session.wanted()
         settings = {event.field: event.value for event in wanted if event.field != "prompt"}
-        told = (event.value for event in wanted if event.field == "prompt")
-        prompts = [self.opening.prompt, *told]
+        prompts = self._told(wanted)
         return self._read(prompts) or prompts[-1], settings
 
     def grant(self) -> None:
@@ -278,6 +277,11 @@ class LiveTake:
             settings=wire.Settings(**settings),
         )
 
+    def _told(self, events: Iterable[Event]) -> list[str]:
+        """The opening prompt, and those of these events."""
+        later = (event.value for event in events if event.field == "prompt")
+        return [self.opening.prompt, *later]
+
     def _read(self, prompts: Sequence[str]) -> str | None:
         """What the model makes of all prompts so far."""
         whole = self._model.generator.reads(prompts)
@@ -287,8 +291,8 @@ class LiveTake:
         """One for each request and chunk; the opening's own settings are in the first receipt."""
         read: dict[int, str | None] = {}
         for chunk in {entry.chunk for entry in due if entry.event.field == "prompt"}:
-            told = (each for each in log if each.event.field == "prompt" and each.chunk <= chunk)
-            read[chunk] = self._read([self.opening.prompt, *(each.event.value for each in told)])
+            so_far = (each.event for each in log if each.chunk <= chunk)
+            read[chunk] = self._read(self._told(so_far))
         grouped: dict[tuple[int, int, float], dict[str, Any]] = {}
         for entry in due:
             event = entry.event

@@ -32,6 +32,15 @@ from longtake.app.wire_coding import pack_frame
 PATIENCE = 60
 
 
+def say_at_once(session, texts):
+    """Prompts sent by as many threads."""
+    typing = [threading.Thread(target=session.prompt, args=(text,)) for text in texts]
+    for thread in typing:
+        thread.start()
+    for thread in typing:
+        thread.join()
+
+
 def test_a_cut_in_the_middle_loses_no_frame_and_doubles_none(play, numbers):
     def before(peer):
         peer.greet()
@@ -133,11 +142,7 @@ def test_of_prompts_due_together_the_latest_has_a_receipt(play):
 
     with connect(play(script).url) as session:
         session.open("day")
-        typing = [threading.Thread(target=session.prompt, args=(text,)) for text in "abc"]
-        for thread in typing:
-            thread.start()
-        for thread in typing:
-            thread.join()
+        say_at_once(session, "abc")
         last = list(session.frames(seconds=0.05))[-1]
     assert [each.prompt for each in session.receipts] == ["day", last.prompt]
     assert last.prompt in "abc"
@@ -168,11 +173,7 @@ def test_prompts_that_apply_together_have_a_receipt_each_and_none_twice(play):
 
     with connect(play(before, after).url) as session:
         session.open("day")
-        typing = [threading.Thread(target=session.prompt, args=(text,)) for text in "abc"]
-        for thread in typing:
-            thread.start()
-        for thread in typing:
-            thread.join()
+        say_at_once(session, "abc")
         frames = list(session.frames(seconds=0.09))
     told = [prompts[index].text for index in (1, 0, 2)]
     assert [each.read for each in session.receipts] == ["day."] + ["day, night."] * 3 + [None]
