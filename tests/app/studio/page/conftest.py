@@ -84,7 +84,7 @@ class FakeServer:
     """One session. Tests set what it does next and read what it was told.
 
     Attributes:
-        queue: positions told to the next one who connects.
+        queued: the place in the queue told to the next one who connects, or 0.
         turn: whether it may leave the queue then.
         speed: as in ``metrics``.
         recording: the name on disk of the takes that begin.
@@ -99,7 +99,7 @@ class FakeServer:
     """
 
     def __init__(self) -> None:
-        self.queue: list[int] = []
+        self.queued = 0
         self.turn = threading.Event()
         self.turn.set()
         self.speed = 1.0
@@ -176,9 +176,8 @@ class FakeServer:
             await socket.close()
             return False
         await socket.send_text(encode(Ack(id=hello.id)))
-        for position in self.queue:
-            await socket.send_text(encode(Queued(position=position)))
-            await asyncio.sleep(0.5)
+        if self.queued:
+            await socket.send_text(encode(Queued(position=self.queued)))
         while not self.turn.is_set():
             await asyncio.sleep(0.02)
         if hello.resume is None:

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from longtake.app.cues import Cue, from_script
-from longtake.app.wire import Applied, Error, Goodbye, Notice, Settings
+from longtake.app.wire import Applied, Error, Goodbye, Notice, Queued, Settings
 
 # The colour in a corner of the picture, where the drawn ball never is. It is read from a copy:
 # reading the canvas itself would slow it down.
@@ -329,16 +329,19 @@ def test_a_session_that_is_gone_begins_anew_where_it_was(page, studio):
 
 
 def test_the_queue_is_shown_with_the_place_in_it(page, studio):
-    studio.fake.queue = [2, 1]
+    studio.fake.queued = 2
+    studio.fake.turn.clear()
     page.goto(studio.url)
     notice = page.locator(".lt-notice p")
     expect(notice).to_have_text("Others are filming. Your place in the queue: 2")
+    studio.fake.say(Queued(position=1))
     expect(notice).to_have_text("Others are filming. Your place in the queue: 1")
+    studio.fake.turn.set()
     expect(page.locator(".lt-state")).to_have_text("live")
 
 
 def test_what_is_asked_for_in_the_queue_is_what_the_film_begins_with(page, studio):
-    studio.fake.queue = [1]
+    studio.fake.queued = 1
     studio.fake.turn.clear()
     page.goto(studio.url)
     expect(page.locator(".lt-notice p")).to_contain_text("Your place in the queue")
