@@ -1,4 +1,4 @@
-"""Wan 2.1's decoder: diffusers' own way, and every way of ours, in one run.
+"""Wan 2.1's decoder: diffusers' own way, ours, and ours with one thing changed, in one run.
 
 Weights are random, of the full size unless ``--toy`` is given. Each variant decodes the same film
 of three chunks, which is set against diffusers in float32 (PSNR), and then more of it against the
@@ -38,19 +38,13 @@ from longtake.kernels import implementations, reference
 from longtake.models.video import wan_decoder
 from longtake.models.video.recorded import recorder_for
 from longtake.models.video.wan_codec import WanCodec, WanDecoderState
-from longtake.models.video.wan_decoder import Convolution, Enlarge, NormSiluWrite
+from longtake.models.video.wan_decoder import FOLDED, TAPS, NormSiluWrite, convolve, enlarge
 
 CHUNKS = 3
 """That are compared: the first, a second, and one in which a recording is replayed."""
 SETTLING = 2
 ENOUGH = 3.0
 """Seconds that one number is worth."""
-WAYS = {
-    "conv3d": wan_decoder.CONV3D,
-    "folded": wan_decoder.FOLDED,
-    "summed": wan_decoder.SUMMED,
-    "plain": wan_decoder.PLAIN,
-}
 SPREAD = 0.5
 """Standard deviation of the pictures in [-1, 1]: those of random weights would be all grey."""
 COUNTED = {
@@ -109,7 +103,10 @@ class Stock:
     """diffusers' own decoder, latent by latent."""
 
     def __init__(self, vae: Any) -> None:  # noqa: ANN401
-        self.codec = WanCodec(vae, convolution=wan_decoder.PLAIN)
+        self.codec = WanCodec(vae)
+        for each in vae.decoder.parameters():
+            # As diffusers loads them, and not as ours has laid them out.
+            each.data = each.data.contiguous()
         vae.clear_cache()
         self._convolutions = len(vae._feat_map)
 
@@ -183,39 +180,15 @@ def make_film(device: torch.device, dtype: torch.dtype, *, toy: bool) -> Film:
     return Film(nn.Module.to(wide, dtype), latents, chunk, torch.cat(pieces, 1))
 
 
-def ours(
-    way: Convolution,
-    norm_silu: NormSiluWrite,
-    vae: Any,  # noqa: ANN401
-    enlarge: Enlarge = wan_decoder.upsampled,
-) -> WanCodec:
-    """A codec of ours; all but the vae may be bound."""
-    return WanCodec(vae, norm_silu, way, enlarge)
-
-
-def ways(fused: NormSiluWrite) -> Iterator[Variant]:
-    """diffusers' way, and each of ours to compute convolutions."""
+def variants(device: torch.device, fused: NormSiluWrite) -> Iterator[Variant]:
+    """diffusers' way, ours, and what may be changed in it; what searches comes last."""
+    ours = partial(WanCodec, norm_silu=fused)
     yield Variant("diffusers", Stock)
-    for name, way in WAYS.items():
-        yield Variant(name, partial(ours, way, fused))
-
-
-def refinements(device: torch.device, fused: NormSiluWrite) -> Iterator[Variant]:
-    """What may be added to the likely ones; those that search come last, as it may take long."""
-    likely = {name: WAYS[name] for name in ("folded", "conv3d")}
-    for name, way in likely.items():
-        made = partial(ours, way, fused)
-        yield Variant(f"{name}_by_latent", made, together=1)
-        yield Variant(f"{name}_transposed", partial(made, enlarge=wan_decoder.transposed))
-
-        def graphed(vae: Any, way: Convolution = way) -> Graphed:  # noqa: ANN401
-            return Graphed(ours(way, fused, vae), device)
-
-        yield Variant(f"{name}_graphed", graphed)
-        plain = partial(ours, way, reference.norm_silu_write)
-        yield Variant(f"{name}_reference_norm", plain)
-    for name, way in likely.items():
-        yield Variant(f"{name}_searched", partial(ours, way, fused), search=True)
+    yield Variant("ours", ours)
+    yield Variant("by_latent", ours, together=1)
+    yield Variant("graphed", lambda vae: Graphed(ours(vae), device))
+    yield Variant("reference_norm", WanCodec)
+    yield Variant("searched", ours, search=True)
 
 
 def measure_variant(variant: Variant, film: Film, repeats: int) -> dict[str, float]:
@@ -280,41 +253,28 @@ def operations(
         if index < len(grows):
             rows, columns, frames = 2 * rows, 2 * columns, frames * (2 if grows[index] else 1)
     for channels, count, high, wide in reversed(levels):
-        for name, way in WAYS.items():
-            weight = laid_out(draw(channels, channels, 3, 3, 3) / 100, way)
-            size = (count + 2, high, wide, channels)
-            if way.taps == 3:
-                size = (count, high, wide, 3 * channels)
-            run = partial(way.run, draw(1, *size), weight)
-            yield f"conv{channels}x{wide}_{name}", run, 54e-12 * channels**2 * count * high * wide
+        weight = laid_out(draw(channels, channels, TAPS, 3, 3) / 100)
+        run = partial(convolve, draw(1, count, high, wide, TAPS * channels), weight)
+        yield f"conv{channels}x{wide}", run, 54e-12 * channels**2 * count * high * wide
     channels, count, high, wide = levels[-1]
     for outputs in (3, 8):
-        weight = laid_out(draw(outputs, channels, 3, 3, 3), wan_decoder.CONV3D)
-        x = draw(1, count + 2, high, wide, channels)
-        run = partial(wan_decoder.CONV3D.run, x, weight)
+        weight = laid_out(draw(outputs, channels, TAPS, 3, 3))
+        run = partial(convolve, draw(1, count, high, wide, TAPS * channels), weight)
         yield f"conv_out_{outputs}", run, 54e-12 * channels * 3 * count * high * wide
     x = draw(1, count, high * wide, channels)
-    out, weight = draw(1, count + 2, high * wide, channels), draw(channels)
-    taps = draw(1, count, high * wide, 3 * channels)
+    taps, weight = draw(1, count, high * wide, TAPS * channels), draw(channels)
     one = x.nbytes / 1e9
-    parts = (x, x.clone(), weight, weight, wan_decoder.EPS)
-    yield "norm_reference_gb", partial(reference.norm_silu_write, *parts, out), 4 * one
-    yield "norm_fused_gb", partial(fused, *parts, out), 4 * one
-    yield "norm_fused_3_taps_gb", partial(fused, *parts, taps), 6 * one
+    parts = (x, x.clone(), weight, weight, wan_decoder.EPS, taps)
+    yield "norm_reference_gb", partial(reference.norm_silu_write, *parts), 6 * one
+    yield "norm_fused_gb", partial(fused, *parts), 6 * one
     compiled = torch.compile(reference.norm_silu_write, dynamic=False)
-    yield "norm_compiled_gb", partial(compiled, *parts, out), 4 * one
-    del x, out, taps, parts, compiled
+    yield "norm_compiled_gb", partial(compiled, *parts), 6 * one
+    del x, taps, parts, compiled
     small = draw(1, count, high // 2, wide // 2, 2 * channels)
     weight, bias = draw(channels, 2 * channels, 3, 3) / 100, draw(channels)
     weight = weight.contiguous(memory_format=torch.channels_last)
     products = 36e-12 * channels**2 * count * high * wide
-    for enlarge in (wan_decoder.upsampled, wan_decoder.transposed):
-        name = f"enlarge_conv{channels}_{enlarge.__name__}"
-        yield name, partial(enlarge, small, weight, bias), products
-    yield "enlarge_gb", partial(wan_decoder.enlarged, small), 5 * small.nbytes / 1e9
-    first = small.flatten(0, 1).movedim(-1, 1)
-    call = partial(F.interpolate, first, scale_factor=2.0, mode="nearest-exact")
-    yield "enlarge_interpolate_gb", call, 5 * small.nbytes / 1e9
+    yield f"enlarge_conv{channels}", partial(enlarge, small, weight, bias), products
     channels, count, high, wide = levels[0]
     q, k, v = (draw(count, 1, high * wide, channels) for _ in range(3))
     products = 4e-12 * channels * count * (high * wide) ** 2
@@ -328,10 +288,10 @@ def attention_by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return scores.softmax(-1).matmul(v)
 
 
-def laid_out(weight: Tensor, way: Convolution) -> Tensor:
-    """A weight as a decoder of this way has it in memory."""
+def laid_out(weight: Tensor) -> Tensor:
+    """A weight of a convolution over time as our decoder has it in memory."""
     parameter = nn.Parameter(weight, requires_grad=False)
-    wan_decoder.lay_out(parameter, way.order)
+    wan_decoder.lay_out(parameter, FOLDED)
     return parameter
 
 
@@ -429,13 +389,11 @@ def measure(
         film = make_film(device, dtype, toy=options.toy)
         torch.backends.cudnn.allow_tf32 = True
         fused = fused_norm(device, dtype)
-        for each in ways(fused):
+        for each in variants(device, fused):
             attempt(each.name, partial(measure_variant, each, film, options.repeats))
         with told("the rest of the operations"):
             for name, run, work in operations(film, fused):
                 attempt(name, partial(measure_operation, name, run, work, device, options.repeats))
-        for each in refinements(device, fused):
-            attempt(each.name, partial(measure_variant, each, film, options.repeats))
     return metrics
 
 

@@ -11,14 +11,7 @@ from torch import Tensor
 
 from longtake.kernels.reference import norm_silu_write
 from longtake.models.video.transfer import Constant
-from longtake.models.video.wan_decoder import (
-    FOLDED,
-    Convolution,
-    Enlarge,
-    NormSiluWrite,
-    WanDecoder,
-    upsampled,
-)
+from longtake.models.video.wan_decoder import TAPS, NormSiluWrite, WanDecoder
 
 
 @dataclass
@@ -40,8 +33,6 @@ class WanCodec:
         vae: from diffusers, without spatial patches, its weights loaded: those of the decoder are
             laid out anew in memory, which shows nowhere else.
         norm_silu: the kernel of that name.
-        convolution: see :class:`.WanDecoder`.
-        enlarge: see :class:`.WanDecoder`.
 
     Raises:
         ValueError: the vae folds pixels into patches, or has shortcuts around its levels (Wan
@@ -52,8 +43,6 @@ class WanCodec:
         self,
         vae: Any,  # noqa: ANN401 (diffusers carries no types)
         norm_silu: NormSiluWrite = norm_silu_write,
-        convolution: Convolution = FOLDED,
-        enlarge: Enlarge = upsampled,
     ) -> None:
         config = vae.config
         if config.patch_size is not None:
@@ -61,7 +50,7 @@ class WanCodec:
         if config.is_residual:
             raise ValueError("is_residual is true: only Wan 2.1's codec is served")
         self.vae = vae
-        self.decoder = WanDecoder(vae.decoder, norm_silu, convolution, enlarge)
+        self.decoder = WanDecoder(vae.decoder, norm_silu)
         self.temporal: int = 2 ** sum(config.temperal_downsample)
         self.spatial: int = 2 ** (len(config.dim_mult) - 1)
         self.channels: int = config.z_dim
@@ -81,16 +70,11 @@ class WanCodec:
 
     def decode_bytes(self, height: int, width: int, dtype: torch.dtype, latents: int) -> int:
         """Derived from the sizes; see :class:`.VideoCodec`."""
-        config, frames = self.vae.config, latents * self.temporal
-        widths: list[int] = [config.base_dim * multiple for multiple in config.dim_mult]
-        last, before = widths[:2]
-        # Each moment at the whole size. Enlarging: what was, a quarter as large; itself; and the
-        # convolution over it, which halves the channels.
-        enlarging = frames * before * 7 // 4
-        # Between convolutions: their output, the residual, and the next one's input.
-        taps = self.decoder.convolution.taps
-        joining = (2 * frames + (frames + 2 if taps == 1 else taps * frames)) * last
-        work = max(enlarging, joining) * height * width * dtype.itemsize
+        # The largest moment is between two convolutions at the whole size: what the first made, the
+        # residual, and the next one's input.
+        frames = latents * self.temporal
+        work = (2 + TAPS) * frames * self.vae.config.base_dim * self.vae.config.dim_mult[0]
+        work *= height * width * dtype.itemsize
         # Until latents are decoded, what was carried before them is there too.
         return 2 * self.carried_bytes(height, width, dtype) + work
 

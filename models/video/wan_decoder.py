@@ -8,7 +8,6 @@ other gives.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,55 +23,27 @@ ALIGNED = 8
 
 NormSiluWrite = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, float, Tensor], Tensor]
 """See :func:`longtake.kernels.reference.norm_silu_write`."""
-Enlarge = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""See :class:`WanDecoder`."""
+TAPS = 3
+"""Frames that a convolution over time sees: each one, and the two before it."""
+FOLDED = (0, 3, 4, 2, 1)
+"""A convolution over time as one in two dimensions over the channels of its frames: how its
+weight's outputs, inputs, time, height and width lie in memory for that."""
 
 
-@dataclass(frozen=True)
-class Convolution:
-    """A way to compute causal convolutions over time.
+def convolve(taps: Tensor, weight: Tensor) -> Tensor:
+    """A convolution over time, without its bias.
 
-    Attributes:
-        taps: frames that lie beside each other in its input, see
-            :func:`~longtake.kernels.reference.write_taps`.
-        order: of a weight's dimensions in memory: outputs, inputs, time, height, width.
-        run: input and weight to [batch, frames, height, width, outputs], contiguous, no bias.
+    Args:
+        taps: each frame with the two before it beside it, oldest first, [batch, frames, height,
+            width, 3 * inputs], see :func:`~longtake.kernels.reference.write_taps`.
+        weight: [outputs, inputs, 3, rows, columns], stored as ``FOLDED`` says.
+
+    Returns:
+        [batch, frames, height, width, outputs], contiguous.
     """
-
-    taps: int
-    order: tuple[int, ...]
-    run: Callable[[Tensor, Tensor], Tensor]
-
-
-def _conv3d(x: Tensor, weight: Tensor) -> Tensor:
-    out = F.conv3d(x.movedim(-1, 1), weight, padding=(0, *_same(weight)))
-    return out.movedim(1, -1).contiguous()
-
-
-def _folded(x: Tensor, weight: Tensor) -> Tensor:
-    return _conv2d(x, weight.transpose(1, 2).flatten(1, 2))
-
-
-def _summed(x: Tensor, weight: Tensor) -> Tensor:
-    frames = x.shape[1] - weight.shape[2] + 1
-    out, *more = (
-        _conv2d(x[:, tap : tap + frames], weight[:, :, tap]) for tap in range(weight.shape[2])
-    )
-    for each in more:
-        out.add_(each)
-    return out
-
-
-def _plain(x: Tensor, weight: Tensor) -> Tensor:
-    out = F.conv3d(x.movedim(-1, 1).contiguous(), weight, padding=(0, *_same(weight)))
-    return out.movedim(1, -1).contiguous()
-
-
-def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Of each frame alone, [batch, frames, height, width, channels]."""
-    frames = x.flatten(0, 1).movedim(-1, 1)
-    out = F.conv2d(frames, weight, bias, padding=_same(weight))
-    return _by_batch(out, x)
+    flat = weight.transpose(1, 2).flatten(1, 2)
+    padding = (flat.shape[2] // 2, flat.shape[3] // 2)
+    return _by_batch(F.conv2d(taps.flatten(0, 1).movedim(-1, 1), flat, padding=padding), taps)
 
 
 def _by_batch(frames: Tensor, like: Tensor) -> Tensor:
@@ -81,36 +52,19 @@ def _by_batch(frames: Tensor, like: Tensor) -> Tensor:
     return out
 
 
-def _same(weight: Tensor) -> tuple[int, int]:
-    """Padding that keeps height and width."""
-    return weight.shape[-2] // 2, weight.shape[-1] // 2
+def enlarge(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution of 3x3 over a picture of which each pixel became four, in one step.
 
+    Where a weight meets the same pixel twice it is added first: of nine products four are left, and
+    the larger picture is never there without its convolution.
 
-CONV3D = Convolution(1, (0, 2, 3, 4, 1), _conv3d)
-"""One convolution in three dimensions, channels last."""
-FOLDED = Convolution(3, (0, 3, 4, 2, 1), _folded)
-"""One in two dimensions, over the channels of three frames."""
-SUMMED = Convolution(1, (2, 0, 3, 4, 1), _summed)
-"""Three in two dimensions, each over the channels of one frame, and their sum."""
-PLAIN = Convolution(1, (0, 1, 2, 3, 4), _plain)
-"""One in three dimensions, channels first as torch has them by default."""
+    Args:
+        x: [batch, frames, height, width, inputs].
+        weight: [outputs, inputs, 3, 3].
+        bias: [outputs].
 
-
-def upsampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A convolution over a picture of which each pixel became four."""
-    return _conv2d(enlarged(x), weight, bias)
-
-
-def enlarged(x: Tensor) -> Tensor:
-    """Each pixel four times: [batch, frames, 2 * height, 2 * width, channels]."""
-    wide = x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2, -1)
-    return wide.flatten(4, 5).flatten(2, 3)
-
-
-def transposed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """:func:`upsampled` in one step: where a weight meets the same pixel twice, it is added first.
-
-    Of nine products four are left, and the larger picture is never there without its convolution.
+    Returns:
+        [batch, frames, 2 * height, 2 * width, outputs].
     """
     wide = weight.float()
     for side in (2, 3):
@@ -128,25 +82,18 @@ class WanDecoder:
     Args:
         decoder: diffusers' module; its weights are laid out anew in memory, which shows nowhere.
         norm_silu: the kernel of that name.
-        convolution: how those over time are computed.
-        enlarge: a picture, and the weight and the bias of a convolution, to what that makes of one
-            twice as high and wide.
     """
 
     def __init__(
         self,
         decoder: Any,  # noqa: ANN401 (diffusers carries no types)
         norm_silu: NormSiluWrite = norm_silu_write,
-        convolution: Convolution = FOLDED,
-        enlarge: Enlarge = upsampled,
     ) -> None:
         self.decoder = decoder
-        self.enlarge = enlarge
         self.norm_silu = norm_silu
-        self.convolution = convolution
         for module in decoder.modules():
             if isinstance(module, nn.Conv3d):
-                lay_out(module.weight, convolution.order)
+                lay_out(module.weight, FOLDED)
             elif isinstance(module, nn.Conv2d):
                 lay_out(module.weight, (0, 2, 3, 1))
 
@@ -200,8 +147,6 @@ class _Run:
 
     def __init__(self, decoder: WanDecoder, x: Tensor, before: Sequence[Tensor]) -> None:
         self.norm_silu = decoder.norm_silu
-        self.convolution = decoder.convolution
-        self._enlarge = decoder.enlarge
         self.x = x
         self.bias: Tensor | None = None
         self.residual: Tensor | None = None
@@ -246,7 +191,7 @@ class _Run:
             self.input = write_taps(self._room(self.x), self.x, 0)
         del self.x
         self.carried.append(_newest(self.input, weight.shape[1]))
-        self.x, self.bias = self.convolution.run(self.input, weight), bias
+        self.x, self.bias = convolve(self.input, weight), bias
         self.input = None
 
     def attend(self, block: Any) -> None:  # noqa: ANN401
@@ -265,7 +210,7 @@ class _Run:
         if resampler.mode == "upsample3d":
             self._double(resampler.time_conv)
         convolution = resampler.resample[1]
-        self.x = self._enlarge(self.x, convolution.weight, convolution.bias)
+        self.x = enlarge(self.x, convolution.weight, convolution.bias)
 
     def pictures(self, convolution: Any) -> Tensor:  # noqa: ANN401
         """The last convolution, of as many outputs as are fast."""
@@ -289,10 +234,7 @@ class _Run:
 
     def _room(self, x: Tensor) -> Tensor:
         """For the input of a convolution over time, with what was before in it."""
-        batch, frames, *size, channels = x.shape
-        taps = self.convolution.taps
-        room = x.new_empty(batch, frames + 2 if taps == 1 else frames, *size, taps * channels)
-        return write_taps(room, self._past(x), -2)
+        return write_taps(x.new_empty(*x.shape[:-1], TAPS * x.shape[-1]), self._past(x), -2)
 
     def _past(self, x: Tensor) -> Tensor:
         """The two frames before ``x``, black at the beginning of a stream."""
@@ -303,9 +245,6 @@ class _Run:
 
 def _newest(taps: Tensor, channels: int) -> Tensor:
     """A copy of the last two frames of a convolution's input, [batch, 2, ..., channels]."""
-    if taps.shape[-1] == channels:
-        newest = taps[:, -2:]
-    else:
-        newest = taps[:, -1, ..., channels:].unflatten(-1, (2, -1)).movedim(-2, 1)
+    newest = taps[:, -1, ..., channels:].unflatten(-1, (TAPS - 1, -1)).movedim(-2, 1)
     # Not a view: it would keep all of the input.
     return newest.clone(memory_format=torch.contiguous_format)
