@@ -122,48 +122,56 @@ def bench(options: argparse.Namespace) -> int:
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     subject = Subject(device, dtype, options.model, toy_shape() if options.toy else wan_shape())
+    out = options.out or Path(f"docs/results/bench_{device.type}.json")
+    metrics: dict[str, float] = {}
+    settings: dict[str, Any] = {}
+
+    def keep(found: dict[str, float]) -> None:
+        # At once: whoever runs out of time keeps what was measured before.
+        show(found)
+        metrics.update(found)
+        write_result(out, "launch.py", device, metrics, settings=settings, counted=COUNTED)
+
     with torch.inference_mode():
-        metrics, settings = measure(subject, options.seconds)
+        for found in measure(subject, options.seconds, settings):
+            keep(found)
+        keep(best(metrics, NAMES[dtype]))
         if options.kernels:
             side = 64 if options.toy else 8192 if device.type == "cuda" else 1024
             shapes = Shapes(**settings["shapes"])
-            metrics |= measure_kernels(shapes, device, dtype, options.kernels, side)
-    out = options.out or Path(f"docs/results/bench_{device.type}.json")
-    write_result(out, "launch.py", device, metrics, settings=settings, counted=COUNTED)
-    show(metrics)
+            for found in measure_kernels(shapes, device, dtype, options.kernels, side):
+                keep(found)
     print(f"written to {out}")
     return 0
 
 
-def measure(subject: Subject, seconds: float) -> tuple[dict[str, float], dict[str, Any]]:
-    """All but the single kernels.
+def measure(
+    subject: Subject, seconds: float, settings: dict[str, Any]
+) -> Iterator[dict[str, float]]:
+    """All but the single kernels: metrics by name, part by part.
 
     Args:
         subject: what is measured.
         seconds: of video, for each number.
-
-    Returns:
-        Metrics by name, and what they were measured with.
+        settings: to be filled with what it is measured with, before the first part is.
     """
-    metrics: dict[str, float] = {}
     weights: list[int] = []
     for label, int8 in subject.precisions.items():
         began = time.perf_counter()
         generator = subject.generator(int8=int8)
-        metrics[f"cold_weights_s_{label}"] = time.perf_counter() - began
+        cold = time.perf_counter() - began
+        settings |= described(generator, subject, seconds)
         weights.append(weights_bytes(generator))
-        metrics[f"weights_mb_{label}"] = weights[-1] / 1e6
-        metrics |= transformer_metrics(generator, label, seconds)
+        yield {f"cold_weights_s_{label}": cold, f"weights_mb_{label}": weights[-1] / 1e6}
+        yield transformer_metrics(generator, label, seconds)
         for name, codec in subject.decoders(generator).items():
             if not int8:
-                metrics |= decoder_metrics(generator, name, codec, seconds)
-            metrics |= film_metrics(with_decoder(generator, codec), f"{name}_{label}", seconds)
-        settings = described(generator, subject, seconds)
+                yield decoder_metrics(generator, name, codec, seconds)
+            yield film_metrics(with_decoder(generator, codec), f"{name}_{label}", seconds)
         # Before the next one is made: two may not fit.
         del generator, codec
     if len(weights) > 1:
-        metrics["int8_memory_ratio"] = weights[1] / weights[0]
-    return metrics | best(metrics, NAMES[subject.dtype]), settings
+        yield {"int8_memory_ratio": weights[1] / weights[0]}
 
 
 def transformer_metrics(generator: VideoGenerator, label: str, seconds: float) -> dict[str, float]:

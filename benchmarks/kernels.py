@@ -254,18 +254,22 @@ def ceilings(device: torch.device, dtype: torch.dtype, side: int, repeats: int) 
 
 def measure(
     shapes: Shapes, device: torch.device, dtype: torch.dtype, repeats: int, side: int
-) -> dict[str, float]:
-    """All metrics by name; the speed-up of linear layers is their mean weighted by FLOPs."""
-    metrics = ceilings(device, dtype, side, repeats)
+) -> Iterator[dict[str, float]]:
+    """Metrics by name, case by case; last the speed-up of linear layers, their mean weighted by
+    FLOPs.
+    """
+    most = ceilings(device, dtype, side, repeats)
+    yield most
     sped, weights = 0.0, 0.0
     for label, case in cases(shapes, device, dtype):
+        metrics: dict[str, float] = {}
         times: dict[str, float] = {}
         for each in implementations(case.operation):
             if each.refusal(device, dtype) is None:
                 times[each.name] = seconds_of(each.run, case.inputs, device, repeats)
         for name, seconds in times.items():
             metrics[f"{label}/{name}_us"] = 1e6 * seconds
-            metrics |= achieved(f"{label}/{name}", case, seconds, metrics)
+            metrics |= achieved(f"{label}/{name}", case, seconds, most)
             if name != "reference":
                 metrics[f"{label}/{name}_gain"] = times["reference"] / seconds
         if case.int8:
@@ -276,7 +280,8 @@ def measure(
             weighted = case.flops * shapes.linears[weight.shape[1], weight.shape[0]]
             sped += weighted * library / list(times.values())[-1]
             weights += weighted
-    return metrics | {"int8_linear_speedup": sped / weights}
+        yield metrics
+    yield {"int8_linear_speedup": sped / weights}
 
 
 def achieved(label: str, case: Case, seconds: float, ceiling: dict[str, float]) -> dict[str, float]:
@@ -312,11 +317,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dtype = choose_dtype(options.dtype, device)
     name = options.shapes or ("wan" if device.type == "cuda" else "bundled")
     side = 64 if name == "toy" else 8192 if device.type == "cuda" else 1024
-    with torch.inference_mode():
-        metrics = measure(SHAPES[name], device, dtype, options.repeats, side)
     out = options.out or Path(f"docs/results/kernels_{device.type}.json")
-    write_result(out, "-m longtake.benchmarks.kernels", device, metrics, shapes=name)
-    show(metrics)
+    metrics: dict[str, float] = {}
+    with torch.inference_mode():
+        for found in measure(SHAPES[name], device, dtype, options.repeats, side):
+            show(found)
+            metrics |= found
+            # At once: whoever runs out of time keeps what was measured before.
+            write_result(out, "-m longtake.benchmarks.kernels", device, metrics, shapes=name)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,18 @@ def test_a_folder_is_measured_with_its_own_decoder(tiny_model, tmp_path):
     assert result["settings"]["model"] == "tiny"
 
 
+def test_what_was_measured_before_it_is_stopped_is_kept(tmp_path, monkeypatch):
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "film_metrics", stopped)
+    out = tmp_path / "bench.json"
+    assert main(["bench", *SMALL, "--toy", "--out", str(out)]) == 130
+    result = json.loads(out.read_text())
+    assert {"dit_fps_fp32", "decode_chunk_ms_tiny_decoder"} <= result["metrics"].keys()
+    assert result["settings"]["dtype"] == "fp32"
+
+
 def test_a_missing_folder_is_one_sentence(tmp_path, capsys):
     assert main(["bench", "--model", str(tmp_path / "none")]) == 2
     assert "there is no model folder" in capsys.readouterr().err
