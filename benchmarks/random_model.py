@@ -173,7 +173,7 @@ def random_decoder(
         return NoDecoder()
     if name == "tiny_decoder":
         tiny = TinyCodec(shape.tiny_decoder).eval().requires_grad_(requires_grad=False)
-        return tiny.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return tiny.to(dtype).settle(device)
     from diffusers import AutoencoderKLWan  # noqa: PLC0415 (it takes a second)
 
     vae = AutoencoderKLWan(**shape.wan_vae).eval().requires_grad_(requires_grad=False)

@@ -203,9 +203,7 @@ def _codec(
         vae = load_weights(empty.vae, folder, dtype).to(device)
         return WanCodec(vae, kernels.norm_silu_write)
     assert isinstance(empty, TinyCodec)
-    codec = load_weights(empty, folder, dtype)
-    # Convolutions over few channels are faster with channels last, on CPU and GPU alike.
-    return codec.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return load_weights(empty, folder, dtype).settle(device)
 
 
 def _misfit(

@@ -72,9 +72,9 @@ class WanCodec:
         """Derived from the sizes; see :class:`.VideoCodec`."""
         # The largest moment is between two convolutions at the whole size: what the first made, the
         # residual, and the next one's input.
-        frames = latents * self.temporal
-        work = (2 + TAPS) * frames * self.vae.config.base_dim * self.vae.config.dim_mult[0]
-        work *= height * width * dtype.itemsize
+        channels: int = self.vae.config.base_dim * self.vae.config.dim_mult[0]
+        frame = channels * height * width * dtype.itemsize
+        work = (2 + TAPS) * latents * self.temporal * frame
         # Until latents are decoded, what was carried before them is there too.
         return 2 * self.carried_bytes(height, width, dtype) + work
 

@@ -245,6 +245,6 @@ class _Run:
 
 def _newest(taps: Tensor, channels: int) -> Tensor:
     """A copy of the last two frames of a convolution's input, [batch, 2, ..., channels]."""
-    newest = taps[:, -1, ..., channels:].unflatten(-1, (TAPS - 1, -1)).movedim(-2, 1)
+    newest: Tensor = taps[:, -1, ..., channels:].unflatten(-1, (TAPS - 1, -1)).movedim(-2, 1)
     # Not a view: it would keep all of the input.
     return newest.clone(memory_format=torch.contiguous_format)

@@ -101,6 +101,22 @@ def test_streamed_decode_equals_whole_clip_decode(layout, patch_size, frames_to_
         torch.testing.assert_close(stream(codec, latents, cuts), whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_settled_decoder_gives_the_same_pictures_and_has_the_same_weights(layout, make_codec):
+    codec = make_codec(**LAYOUTS[layout], frames_to_trim=1)
+    latents = torch.randn(2, 4, LATENTS, 3, 5)
+    whole, _ = codec.decode(latents)
+    weights = {name: each.clone() for name, each in codec.state_dict().items()}
+    calls = []
+    for module in codec.decoder:
+        module.register_forward_hook(lambda module, given, out: calls.append(type(module)))
+    codec.settle(torch.device("cpu"))
+    torch.testing.assert_close(stream(codec, latents, [1, 3]), whole, rtol=1e-4, atol=1e-5)
+    assert nn.Upsample not in calls
+    assert codec.state_dict().keys() == weights.keys()
+    assert all(torch.equal(each, weights[name]) for name, each in codec.state_dict().items())
+
+
 @settings(deadline=None)
 @given(cuts=st.sets(st.integers(1, LATENTS - 1)), save=st.booleans(), seed=st.integers(0, 9))
 def test_any_split_of_a_stream_gives_the_same_pictures(cuts, save, seed, make_codec):
