@@ -25,6 +25,7 @@ from longtake.models.video.film_state import FilmState
 from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.load import load_generator
 from longtake.models.video.lora import LoRA, read_lora
+from longtake.models.video.rewriter import PromptRewriter
 from longtake.models.video.spelling import Spelling
 from longtake.models.video.text_setting import Offload, Precision, TextSetting
 from longtake.models.vlm.folder import is_captioner
@@ -138,7 +139,9 @@ class Model(Closing):
         self._lora = lora
         self._text = text or TextSetting()
         self._changes = dict(changes or {})
-        self._spelling = Spelling.of(generator.text_encoder.tokenizer)
+        rewriter = generator.text_encoder.rewriter
+        understood = rewriter.lexicon.vocabulary if isinstance(rewriter, PromptRewriter) else ()
+        self._spelling = Spelling.of(generator.text_encoder.tokenizer, understood)
         self.engine = engine
         # A worker still inside torch when the interpreter ends would abort the process.
         self._stop = weakref.finalize(self, self.engine.stop)

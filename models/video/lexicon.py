@@ -82,6 +82,14 @@ class Lexicon:
         except (KeyError, IndexError, ValueError):
             raise ValueError("order or beside names what there is not") from None
 
+    @property
+    def vocabulary(self) -> set[str]:
+        """Every word that is understood."""
+        phrases = [*self.together, *(each for some in self.words.values() for each in some)]
+        for values in self.attributes.values():
+            phrases += [phrase for value in values.values() for phrase in value.phrases]
+        return {word for phrase in phrases for word in phrase.split()} | _ARTICLES.keys()
+
 
 @dataclass(frozen=True)
 class Item:

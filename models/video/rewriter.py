@@ -17,6 +17,7 @@ from longtake.models.video.lexicon import Item, Lexicon, Phrases, with_article
 
 FILE = "rewriter.json"
 _BEFORE, _AFTER = {"add", "beside", "remove"}, {"behind", "appear", "gone"}
+_OF_NOBODY = {"it", "time", "weather", "change", "become", "adverb"}
 _ASKED = {"change", "become", "replace", "colour", "size"}
 
 Role = Literal["thing", "companion"]
@@ -45,6 +46,11 @@ class PromptRewriter:
             reader = _Reader(state, self.lexicon)
             for number, clause in enumerate(self._phrases.clauses(prompt)):
                 reader.read(clause, first=number == 0)
+        if "shape" not in state and state.get("companion", "none") != "none":
+            # "a meadow with a house": what there is nothing else beside is the thing.
+            state["shape"] = state.pop("companion")
+            if "companion_colour" in state:
+                state["colour"] = state.pop("companion_colour")
         hidden = self.lexicon.hidden
         return {
             name: value
@@ -105,11 +111,16 @@ class _Reader:
             if kind in {"shape", "other"} and near & {"remove", "gone"}:
                 self._remove(item)
             elif kind == "shape":
+                # "it is a car now" asks for a change as well.
+                changing = changing or (kinds[:place] == ["it"] and item.article == "a")
                 becomes = changing and ("replace" in kinds or not near & {"add", "beside"})
                 role: Role | None = self.subject if becomes else None
                 self._name(item, role or self._role(item, near, kinds, joined and place == 0))
-            elif kind in {"it", "other"}:
-                self.subject = self._it() if kind == "it" else "companion"
+            elif kind == "it":
+                # "it is snowing" is of nobody.
+                self.subject = None if set(kinds) <= _OF_NOBODY else self._it()
+            elif kind == "other":
+                self.subject = "companion"
             elif kind in {"change", "become", "replace"}:
                 changing = True
                 if kind == "become":
@@ -180,7 +191,9 @@ class _Reader:
 def _is_of_thing(place: int, kinds: list[str], *, first: bool) -> bool:
     """Whether a motion or an adverb at a place of a clause is the thing's; all else is, too."""
     if kinds[place] == "motion":
-        return "camera" not in kinds
+        # "A bird flies while the camera pans", and not "the camera moves" or "move the camera".
+        subjects = [kind for kind in kinds[:place] if kind in {"camera", "shape", "it"}]
+        return "camera" not in kinds or (bool(subjects) and subjects[-1] != "camera")
     if kinds[place] != "adverb":
         return True
     if first and place == 0 and kinds[1:2] not in ([], ["motion"]):

@@ -31,10 +31,15 @@ class Spelling:
         self._suggestions = sorted(word for word in self._known if len(word) >= SHORTEST)
 
     @staticmethod
-    def of(tokenizer: Tokenizer) -> Spelling:
-        """That of a tokenizer; one that takes words apart makes something of any word."""
+    def of(tokenizer: Tokenizer, more: Iterable[str] = ()) -> Spelling:
+        """That of a tokenizer; one that takes words apart makes something of any word.
+
+        Args:
+            tokenizer: whose words are known.
+            more: words that are known although it lacks them, as a rewriter replaces them.
+        """
         whole = isinstance(tokenizer.model, models.WordLevel)
-        return Spelling(tokenizer.get_vocab(with_added_tokens=False) if whole else ())
+        return Spelling({*tokenizer.get_vocab(with_added_tokens=False), *more} if whole else ())
 
     def nearest(self, word: str) -> str | None:
         """The known word most like a given one in lower case; None where none is near."""

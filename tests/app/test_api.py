@@ -47,6 +47,8 @@ def test_a_take_tells_how_its_prompts_were_read(rewriting_model, model):
         assert take.reads == told
         rewriter = rewrites.generator.text_encoder.rewriter
         assert take.reads[3.0] == rewriter(take._session.state.prompts)
+        # What it replaces is known, whatever the text encoder's words are.
+        assert rewrites.unknown_words("a boat on the ocean, a zebra") == {"zebra": None}
     plain = model.take("a red ball")
     plain.prompt("night falls")
     list(plain.frames(1))

@@ -32,6 +32,11 @@ def test_the_vocabulary_is_that_of_a_tokenizer_of_whole_words():
     assert spelling.unknown("a reed ball") == {"reed": "red"}
 
 
+def test_words_that_are_replaced_before_a_tokenizer_sees_them_are_known():
+    tokenizer = Tokenizer(models.WordLevel({"<unk>": 0, "water": 1}, unk_token="<unk>"))
+    assert Spelling.of(tokenizer, {"ocean"}).unknown("water, ocean, lake") == {"lake": None}
+
+
 def test_a_tokenizer_that_takes_words_apart_knows_every_word():
     pieces = Tokenizer(models.Unigram([("<unk>", 0.0), ("re", -1.0), ("d", -1.0)], unk_id=0))
     assert Spelling.of(pieces).unknown("a reed ball") == {}
