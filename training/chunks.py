@@ -6,7 +6,7 @@ has, without training on long videos (StreamingVLM, Xu et al. 2025, section 3.2)
 before the clip stands in `previous text`, cut to sink and window as streaming cuts it. Only what
 the assistant says is learned.
 
-By turns with those, openings are learned: a few seconds of many clips, half of them seen without a
+By turns with those, openings are learned: a few seconds of many clips, most of them seen without a
 word before them. In a whole clip most of what is told again could be copied from what was said;
 here it has to be seen. The others are asked about what was said, which cannot be seen any more.
 """

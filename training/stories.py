@@ -16,8 +16,9 @@ OPENING = 4
 """Seconds of a clip that are shown as a beginning: the scene, motion and camera, and one more."""
 ASKING, ASKING_BEFORE, ASKING_EARLY = 0.18, 0.03, 0.5
 """Chances of a question each second: in a clip, before it, and where there is but one to be had."""
-RECALLED = 0.5
-"""Share of the openings with words before them, where there are any, and questions about those."""
+RECALLED = 0.7
+"""Share of the openings with words before them, where there are any, and a question about those in
+every second: from fewer it was learned too slowly."""
 WRONG = 0.2
 """Share of the clips with other words before them than theirs: what is seen counts, not what was
 said."""
@@ -82,7 +83,7 @@ def _recalled(clips: Clips, place: int, start: int, rng: random.Random) -> Story
     """
     story = _valley(clips, place, kinds=ABOUT_PAST)
     history = [story.round(k, rng).words for k in range(start)]
-    said = [story.round(k, rng, asking=ASKING_EARLY) for k in range(start, start + OPENING)]
+    said = [story.round(k, rng, asking=1.0) for k in range(start, start + OPENING)]
     return Story(said, history, start)
 
 

@@ -81,7 +81,7 @@ def test_an_opening_has_nothing_before_it_or_is_asked_about_that() -> None:
     assert first
     stories = [opening(clips, place, 2, bank, random.Random(i)) for i in range(60)]
     recalled = [each for each in stories if each.history]
-    assert 15 < len(recalled) < 45
+    assert 30 < len(recalled) < 55
     assert all(each.start == len(each.history) == first + 2 for each in recalled)
     assert all(not each.start for each in stories if not each.history)
     assert all(len(each.said) == OPENING for each in stories)
