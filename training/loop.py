@@ -31,6 +31,8 @@ from longtake.training.muon import Muon
 Module = TypeVar("Module", bound=nn.Module)
 Batch = TypeVar("Batch")
 SEED_STRIDE = 1_000_003
+WARM_STEPS = 50
+"""In which the rate rises at the least, where the budget is one of seconds."""
 MAX_STEPS = 1 << 40
 """Where the numbers of steps end; a budget ends a run long before."""
 StepLoss = Callable[[int], dict[str, Tensor]]
@@ -217,7 +219,7 @@ class Loop(Generic[Module]):
             if config.pause is not None and here >= config.pause:
                 self._save()
                 return False
-            scalars = self._one(step_loss, schedule(progress, config.warmup))
+            scalars = self._one(step_loss, self._rate(progress))
             if self.step % config.log_every == 0 or self.step <= 3:
                 self._log(scalars, progress)
             now = time.perf_counter()
@@ -232,6 +234,12 @@ class Loop(Generic[Module]):
         if self.config.steps is not None:
             return self.step / self.config.steps
         return self._agree(self.spent) / self.config.seconds
+
+    def _rate(self, progress: float) -> float:
+        """Share of the peak learning rate of the next step."""
+        share = schedule(progress, self.config.warmup)
+        # The first step compiles, which may take all the seconds of the warm-up.
+        return min(share, (self.step + 1) / WARM_STEPS) if self.config.steps is None else share
 
     def _agree(self, number: float) -> float:
         """The first rank's value of a number, so that all stop at the same step."""

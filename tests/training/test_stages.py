@@ -19,7 +19,7 @@ from longtake.training.codec import THING_WEIGHT, importance, load_codec, textur
 from longtake.training.dataset import CHANGE, SCENE, Clips
 from longtake.training.generator import draw_levels, flow_loss, how_much
 from longtake.training.judge import UNASKED, accuracy
-from longtake.training.loop import Loop, LoopConfig, schedule
+from longtake.training.loop import WARM_STEPS, Loop, LoopConfig, schedule
 from longtake.training.metrics import seams
 from longtake.training.prompts import (
     build_text_encoder,
@@ -360,3 +360,15 @@ def test_schedule_rises_then_falls_to_zero() -> None:
     assert schedule(0.0, 0.1) == 0
     assert schedule(0.1, 0.1) == 1
     assert schedule(1.0, 0.1) == pytest.approx(0)
+
+
+def test_a_first_step_that_compiles_does_not_take_the_warm_up(tmp_path: Path) -> None:
+    slow = Loop(LoopConfig(tmp_path, 100), torch.nn.Linear(2, 1))
+    assert slow._rate(slow._progress()) == 0
+    slow.step, slow.spent = 1, 20.0
+    assert slow._rate(slow._progress()) == 2 / WARM_STEPS
+    slow.step = WARM_STEPS
+    assert slow._rate(slow._progress()) == schedule(0.2, 0.04)
+    counted = Loop(LoopConfig(tmp_path, 100, steps=10), torch.nn.Linear(2, 1))
+    counted.step = 2
+    assert counted._rate(counted._progress()) == schedule(0.2, 0.04)
