@@ -16,6 +16,7 @@ from longtake.app.closing import Closing
 from longtake.app.download import download
 from longtake.app.frames import Frame
 from longtake.app.outputs import check_output, write_whole
+from longtake.app.upload import upload
 from longtake.app.wire import Metrics
 
 FILM = (".mp4",)
@@ -79,18 +80,25 @@ class RemoteSession(Closing):
         with self._link.changed:
             return list(self._link.inbox.receipts)
 
-    def open(self, prompt: str, *, seed: int = 0, **settings: int | str) -> None:
+    def open(
+        self, prompt: str, *, seed: int = 0, start: str | Path | None = None, **settings: int | str
+    ) -> None:
         """Begin a take; the one before it ends.
 
         Args:
             prompt: in force from the first frame.
             seed: of its noise; the same seed, prompts and settings make the same film.
+            start: a picture or a clip of at most 5 s with its first frames, which is sent to the
+                server; made from the prompt where left out.
             settings: ``steps``, ``window``, ``sink``, ``switch``.
 
         Raises:
-            StreamError: the prompt or a setting does not fit.
+            StreamError: the prompt, the file or a setting does not fit.
         """
-        self._ask("open", prompt=prompt, seed=seed, settings=settings)
+        link = self._link
+        if start is not None:
+            start = upload(link.address.files, link.ready, link.token, Path(start))
+        self._ask("open", prompt=prompt, seed=seed, start=start, settings=settings)
 
     def prompt(self, text: str, *, at: float = 0.0, transition: int = 0) -> None:
         """Change the prompt, from the next chunk on or from the first one at or after ``at``.

@@ -31,11 +31,10 @@ def download(server: str, saved: SavedFile, token: str | None, path: Path) -> No
         OSError: the file cannot be written.
     """
     url = server + saved.url
-    # Headers are Latin-1: UTF-8 goes through as what its bytes are there.
-    headers = {"Authorization": f"Bearer {token.encode().decode('latin-1')}"} if token else {}
-    opener = urllib.request.build_opener(_NoRedirect)
+    opener = urllib.request.build_opener(NoRedirect)
     try:
-        response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        request = urllib.request.Request(url, headers=authorization(token))
+        response = opener.open(request, timeout=TIMEOUT)
     except HTTPError as error:
         error.close()
         raise _failed(url, f"the server answers {error.code} {error.reason}") from None
@@ -52,8 +51,14 @@ def download(server: str, saved: SavedFile, token: str | None, path: Path) -> No
         raise _failed(url, f"it is not of the {saved.size:,} bytes that it should have")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The file is on the same server; elsewhere the token would go astray."""
+def authorization(token: str | None) -> dict[str, str]:
+    """The header that holds a server's access token, if it has one."""
+    # Headers are Latin-1: UTF-8 goes through as what its bytes are there.
+    return {"Authorization": f"Bearer {token.encode().decode('latin-1')}"} if token else {}
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Files are on the server itself; elsewhere the token would go astray."""
 
     def redirect_request(
         self,

@@ -21,7 +21,7 @@ COLOURS = ("#0b5fa5", "#d1670a", "#3a8a3a", "#8a4fa3")
 INK, GRID = "#333333", "#dddddd"
 DPI = 110
 STAGES = (
-    *("judge", "codec", "decoder", "reader"),
+    *("judge", "codec", "decoder", "decoder_again", "reader"),
     *("teacher", "teacher_again", "teacher_films", "teacher_rewritten", "student", "tune"),
     *("captioner", "captioner_again"),
 )

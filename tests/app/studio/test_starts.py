@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shlex
@@ -12,10 +13,12 @@ from urllib.error import HTTPError
 import pytest
 from PIL import Image
 
+import longtake
 from longtake.app import wire
 from longtake.app.repeat import command_line
 from longtake.app.stored import read_take
 from longtake.models.video.tiny_codec import TinyCodec
+from longtake.streaming import StreamError
 
 CHUNK = 8
 PROMPT = "a red ball bounces on green grass"
@@ -87,6 +90,27 @@ def test_a_take_begins_with_what_was_sent_and_so_does_one_that_is_begun_again(
     words = shlex.split(line)[2:]
     assert words[words.index("--start") + 1] == "PICTURE"
     assert any("in place of PICTURE" in remark for remark in remarks)
+
+
+def test_the_python_client_sends_it_too(studio, tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(picture())
+    with longtake.connect(f"ws://{studio.address}") as session:
+        session.open(PROMPT, seed=3, start=path)
+        begun = [frame.pixels for frame in session.frames(seconds=CHUNK / session.rate)]
+        name = studio.take.recording.folder
+        session.open(PROMPT, seed=3)
+        plain = [frame.pixels for frame in session.frames(seconds=CHUNK / session.rate)]
+        assert any((one != other).any() for one, other in zip(begun, plain, strict=True))
+        studio.wait_until(lambda: read_take(name).state == "finished")
+        begun_with = read_take(name).about["start"]["sha256"]
+        assert begun_with == hashlib.sha256(path.read_bytes()).hexdigest()
+        path.write_bytes(b"no picture")
+        with pytest.raises(StreamError, match="the file is no video") as refused:
+            session.open(PROMPT, start=path)
+        assert refused.value.code == "bad_start"
+        with pytest.raises(StreamError, match=r"missing\.png cannot be read"):
+            session.open(PROMPT, start=tmp_path / "missing.png")
 
 
 @pytest.mark.parametrize(
