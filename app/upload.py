@@ -30,19 +30,19 @@ def upload(server: str, ready: Ready, token: str | None, path: Path) -> str:
         The server's name for it.
 
     Raises:
-        StreamError: ``bad_start``: the file cannot be read; or why the server takes none; or
-            ``unreachable``.
+        StreamError: ``bad_start``: the file cannot be read; ``too_large``; or why the server takes
+            none; or ``unreachable``.
     """
     url = f"{server}/starts/{ready.session}"
     try:
+        if path.stat().st_size > ready.limits.start > 0:
+            # It would be refused half-way, and the connection cut.
+            problem = f"{path} has more than {ready.limits.start:,} bytes"
+            raise StreamError("too_large", problem, "make it smaller, or cut it")
         body = path.read_bytes()
     except OSError as error:
         problem = f"{path} cannot be read: {reason(error)}"
         raise StreamError("bad_start", problem, "give a picture or a video file") from None
-    if len(body) > ready.limits.start > 0:
-        # It would be refused half-way, and the connection cut.
-        problem = f"{path} has more than {ready.limits.start:,} bytes"
-        raise StreamError("too_large", problem, "make it smaller, or cut it")
     headers = {"X-Resume-Token": ready.resume_token} | authorization(token)
     request = urllib.request.Request(url, body, headers, method="POST")
     try:

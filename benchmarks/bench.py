@@ -30,7 +30,7 @@ from longtake.benchmarks.random_model import (
     wan_shape,
     with_decoder,
 )
-from longtake.benchmarks.report import show, write_result
+from longtake.benchmarks.report import write_parts
 from longtake.benchmarks.timing import synchronise
 from longtake.kernels import bind
 from longtake.models.video.codec import VideoCodec
@@ -123,24 +123,21 @@ def bench(options: argparse.Namespace) -> int:
     dtype = choose_dtype(options.dtype, device)
     subject = Subject(device, dtype, options.model, toy_shape() if options.toy else wan_shape())
     out = options.out or Path(f"docs/results/bench_{device.type}.json")
-    metrics: dict[str, float] = {}
     settings: dict[str, Any] = {}
 
-    def keep(found: dict[str, float]) -> None:
-        # At once: whoever runs out of time keeps what was measured before.
-        show(found)
-        metrics.update(found)
-        write_result(out, "launch.py", device, metrics, settings=settings, counted=COUNTED)
-
-    with torch.inference_mode():
+    def parts() -> Iterator[dict[str, float]]:
+        metrics: dict[str, float] = {}
         for found in measure(subject, options.seconds, settings):
-            keep(found)
-        keep(best(metrics, NAMES[dtype]))
+            metrics |= found
+            yield found
+        yield best(metrics, NAMES[dtype])
         if options.kernels:
             side = 64 if options.toy else 8192 if device.type == "cuda" else 1024
             shapes = Shapes(**settings["shapes"])
-            for found in measure_kernels(shapes, device, dtype, options.kernels, side):
-                keep(found)
+            yield from measure_kernels(shapes, device, dtype, options.kernels, side)
+
+    with torch.inference_mode():
+        write_parts(parts(), out, "launch.py", device, settings=settings, counted=COUNTED)
     print(f"written to {out}")
     return 0
 

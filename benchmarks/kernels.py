@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
-from longtake.benchmarks.report import show, write_result
+from longtake.benchmarks.report import write_parts
 from longtake.kernels import BlockMap, Quantized, implementations
 from longtake.kernels.reference import quantize
 from longtake.models.video.radial import RadialSettings, radial_map
@@ -318,13 +318,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = options.shapes or ("wan" if device.type == "cuda" else "bundled")
     side = 64 if name == "toy" else 8192 if device.type == "cuda" else 1024
     out = options.out or Path(f"docs/results/kernels_{device.type}.json")
-    metrics: dict[str, float] = {}
     with torch.inference_mode():
-        for found in measure(SHAPES[name], device, dtype, options.repeats, side):
-            show(found)
-            metrics |= found
-            # At once: whoever runs out of time keeps what was measured before.
-            write_result(out, "-m longtake.benchmarks.kernels", device, metrics, shapes=name)
+        parts = measure(SHAPES[name], device, dtype, options.repeats, side)
+        write_parts(parts, out, "-m longtake.benchmarks.kernels", device, shapes=name)
 
 
 if __name__ == "__main__":

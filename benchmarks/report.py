@@ -6,7 +6,7 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,24 @@ def write_result(
     half = path.with_suffix(".part")
     half.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     half.replace(path)
+
+
+def write_parts(
+    parts: Iterable[Mapping[str, float]],
+    path: Path,
+    program: str,
+    device: torch.device,
+    **more: object,
+) -> None:
+    """Show the metrics of each part as it is measured, and write them over those before.
+
+    At once: whoever runs out of time keeps what was measured before. See :func:`write_result`.
+    """
+    metrics: dict[str, float] = {}
+    for found in parts:
+        show(found)
+        metrics |= found
+        write_result(path, program, device, metrics, **more)
 
 
 def show(metrics: Mapping[str, float]) -> None:

@@ -15,13 +15,7 @@ SAY_GROUND = {"grass": "the grass"}
 """Where the first phrase names a colour, which is another attribute's word."""
 MORE: dict[tuple[str, str], w.Phrases] = {
     ("time", "day"): (
-        "day",
-        "daytime",
-        "daylight",
-        "morning",
-        "gets light",
-        "sunrise",
-        "sun rises",
+        *("day", "daytime", "daylight", "morning", "gets light", "sunrise", "sun rises"),
     ),
     ("time", "sunset"): (
         *("sunset", "dusk", "evening", "sun set", "sun goes down", "sun is setting"),
@@ -30,14 +24,7 @@ MORE: dict[tuple[str, str], w.Phrases] = {
     ("time", "night"): ("night", "dark", "moon", "stars"),
     ("weather", "clear"): ("clear", "clear sky", "blue sky", "fine weather", "clears up"),
     ("weather", "rain"): (
-        "rain",
-        "rains",
-        "raining",
-        "rainy",
-        "storm",
-        "stormy",
-        "drizzle",
-        "pouring",
+        *("rain", "rains", "raining", "rainy", "storm", "stormy", "drizzle", "pouring"),
     ),
     ("weather", "snow"): (
         *("snow", "snows", "snowing", "snowfall", "falling snow", "snowy", "blizzard", "snowstorm"),
@@ -84,7 +71,7 @@ WORDS: dict[str, w.Phrases] = {
     "other": ("other", "other one"),
     "camera": ("camera",),
     "and": ("and",),
-    "then": ("then",),
+    "then": ("then", "while", "as"),
 }
 
 

@@ -191,9 +191,7 @@ class _Reader:
 def _is_of_thing(place: int, kinds: list[str], *, first: bool) -> bool:
     """Whether a motion or an adverb at a place of a clause is the thing's; all else is, too."""
     if kinds[place] == "motion":
-        # "A bird flies while the camera pans", and not "the camera moves" or "move the camera".
-        subjects = [kind for kind in kinds[:place] if kind in {"camera", "shape", "it"}]
-        return "camera" not in kinds or (bool(subjects) and subjects[-1] != "camera")
+        return "camera" not in kinds
     if kinds[place] != "adverb":
         return True
     if first and place == 0 and kinds[1:2] not in ([], ["motion"]):

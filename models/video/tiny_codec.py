@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from longtake.models.video.enlarging import enlarging_kernel
 from longtake.models.video.transfer import Constant
 
 
@@ -160,21 +161,13 @@ def _grown(x: Tensor, stride: int) -> Tensor:
 
 
 class _Folded:
-    """Enlarging, growing and the convolution after them in one step: all three are linear.
-
-    Where a weight of the convolution meets the same pixel twice it is added first, and the larger
-    picture is never there without its convolution.
-    """
+    """Enlarging, growing and the convolution after them in one step: all three are linear."""
 
     def __init__(self, scale: int, grow: _Grow, conv: nn.Conv2d) -> None:
         self.scale, self.stride = scale, grow.stride
-        weight, device = conv.weight.detach(), conv.weight.device
+        weight = conv.weight.detach()
         frames = grow.conv.weight.detach().float().flatten(1).unflatten(0, (self.stride, -1))
-        # Which of a convolution's three weights meet a pixel, from each place that sees it.
-        places = torch.arange(-1, self.scale + 1, device=device)[:, None]
-        shifted = places + torch.arange(-1, 2, device=device)
-        meet = ((shifted >= 0) & (shifted < self.scale)).float()
-        kernel = torch.einsum("ocyx,tci,ky,lx->itokl", weight.float(), frames, meet, meet)
+        kernel = torch.einsum("cokl,tci->itokl", enlarging_kernel(weight, scale), frames)
         self.kernel = kernel.flatten(1, 2).to(weight.dtype, memory_format=torch.channels_last)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longtake.kernels.reference import norm_silu_write, write_taps
+from longtake.models.video.enlarging import enlarging_kernel
 
 EPS = 1e-24
 """Of the norms, by mean squares; Wan's own bounds their root, a vector's length, at 1e-12."""
@@ -55,9 +56,6 @@ def _by_batch(frames: Tensor, like: Tensor) -> Tensor:
 def enlarge(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A convolution of 3x3 over a picture of which each pixel became four, in one step.
 
-    Where a weight meets the same pixel twice it is added first: of nine products four are left, and
-    the larger picture is never there without its convolution.
-
     Args:
         x: [batch, frames, height, width, inputs].
         weight: [outputs, inputs, 3, 3].
@@ -66,11 +64,7 @@ def enlarge(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         [batch, frames, 2 * height, 2 * width, outputs].
     """
-    wide = weight.float()
-    for side in (2, 3):
-        a, b, c = wide.unbind(side)
-        wide = torch.stack((c, b + c, a + b, a), side)
-    kernel = wide.to(x.dtype).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+    kernel = enlarging_kernel(weight, 2).to(x.dtype, memory_format=torch.channels_last)
     frames = x.flatten(0, 1).movedim(-1, 1)
     out = F.conv_transpose2d(frames, kernel, bias, stride=2, padding=1)
     return _by_batch(out, x)
