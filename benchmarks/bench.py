@@ -11,7 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,9 @@ from longtake.models.video.codec import VideoCodec
 from longtake.models.video.film_state import FilmState
 from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.load import load_generator, serves_int8
+from longtake.models.video.radial import RadialSettings
 from longtake.models.video.recorded import describe
+from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.tiny_codec import TinyCodec
 from longtake.streaming import Event
 
@@ -63,6 +65,8 @@ COUNTED = {
     "runs once a prompt",
     "int8_memory_ratio": "the transformer's parameters, of which embeddings and head stay as they "
     "are",
+    "radial84_over_dense12": "dit_chunk_ms with 84 latent frames held and radial attention in all "
+    "steps and all layers but the first, over that with 12 and all of them seen",
     "statistics": "medians over the chunks of the video after the cache is full",
 }
 
@@ -169,12 +173,35 @@ def measure(
         del generator, codec
     if len(weights) > 1:
         yield {"int8_memory_ratio": weights[1] / weights[0]}
+    # Last, for it takes the most memory.
+    yield memory_metrics(subject.generator(int8=False), Shapes(**settings["shapes"]), seconds)
+
+
+def transformer_alone(
+    generator: VideoGenerator, config: StreamingConfig | None = None
+) -> VideoGenerator:
+    """Without a decoder; `config` as in `with_decoder`."""
+    codec = generator.codec
+    return with_decoder(generator, NoDecoder(codec.temporal, codec.spatial, codec.channels), config)
+
+
+def memory_metrics(generator: VideoGenerator, shapes: Shapes, seconds: float) -> dict[str, float]:
+    """What a chunk takes after a long memory, seen by radial attention, and after the usual one."""
+    usual, longest = generator.config, shapes.longer[-1]
+    radial = RadialSettings(shapes.block, dense_steps=0)
+    times = []
+    for held, seen in ((shapes.held, None), (longest, radial)):
+        config = replace(usual, window=held - usual.sink, radial=seen)
+        alone = transformer_alone(generator, config)
+        state = alone.open(PROMPT, 0)
+        settle(alone, state)
+        times.append(statistics.median(take(laps(alone, state), chunks_of(alone, seconds))))
+    return {f"radial{longest}_over_dense{shapes.held}": times[1] / times[0]}
 
 
 def transformer_metrics(generator: VideoGenerator, label: str, seconds: float) -> dict[str, float]:
     """Of the transformer alone: frames a second, and what a new prompt costs."""
-    codec = generator.codec
-    alone = with_decoder(generator, NoDecoder(codec.temporal, codec.spatial, codec.channels))
+    alone = transformer_alone(generator)
     began = time.perf_counter()
     state = alone.open(PROMPT, 0)
     next(laps(alone, state))

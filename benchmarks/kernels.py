@@ -35,6 +35,8 @@ from longtake.models.video.radial import RadialSettings, radial_map
 
 EPS = 1e-6
 WARM_UP = 10
+LONGEST = 2.0
+"""Seconds after which a call is not repeated any more: references may take one each."""
 COPIES = 4
 """Sets of inputs that calls on a GPU go through, or the next call would find its own in the
 cache."""
@@ -199,12 +201,21 @@ def seconds_of(
     """Median time of a call, after a warm-up; on a GPU without what it costs to launch it."""
     if device.type == "cuda":
         return _seconds_on_gpu(run, inputs, repeats)
-    times = []
-    for _ in range(repeats + WARM_UP):
+
+    def once() -> float:
         began = time.perf_counter()
         run(*inputs)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times[WARM_UP:])
+        return time.perf_counter() - began
+
+    return _median(once, repeats)
+
+
+def _median(once: Callable[[], float], repeats: int) -> float:
+    """Of the seconds of so many calls, or as many as there is time for, after a warm-up."""
+    times: list[float] = []
+    while len(times) < repeats + WARM_UP and sum(times) < LONGEST:
+        times.append(once())
+    return statistics.median(times[WARM_UP:] or times[-1:])
 
 
 def _seconds_on_gpu(run: Callable[..., object], inputs: tuple[Any, ...], repeats: int) -> float:
@@ -220,16 +231,17 @@ def _seconds_on_gpu(run: Callable[..., object], inputs: tuple[Any, ...], repeats
     with torch.cuda.graph(graph):
         for each in sets:
             run(*each)
-    times = []
-    for _ in range(max(1, repeats // COPIES) + WARM_UP):
+
+    def once() -> float:
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         began.record()
         graph.replay()
         ended.record()
         ended.synchronize()
-        seconds: float = began.elapsed_time(ended) / 1000 / COPIES
-        times.append(seconds)
-    return statistics.median(times[WARM_UP:])
+        seconds: float = began.elapsed_time(ended) / 1000
+        return seconds
+
+    return _median(once, max(1, repeats // COPIES)) / COPIES
 
 
 def ceilings(device: torch.device, dtype: torch.dtype, side: int, repeats: int) -> dict[str, float]:

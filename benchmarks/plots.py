@@ -22,7 +22,8 @@ INK, GRID = "#333333", "#dddddd"
 DPI = 110
 STAGES = (
     *("judge", "codec", "decoder", "decoder_again", "reader"),
-    *("teacher", "teacher_again", "teacher_films", "teacher_rewritten", "student", "tune"),
+    *("teacher", "teacher_again", "teacher_films", "teacher_rewritten", "teacher_hours"),
+    *("student", "tune"),
     *("captioner", "captioner_again"),
 )
 """The logs of the bundled model's stages, in their order."""

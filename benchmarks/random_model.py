@@ -182,9 +182,11 @@ def random_decoder(
     return WanCodec(nn.Module.to(vae, device, dtype), kernels.norm_silu_write)
 
 
-def with_decoder(generator: VideoGenerator, codec: VideoCodec) -> VideoGenerator:
-    """A generator that shares all but the decoder."""
-    parts = (generator.text_encoder, generator.config, generator.kernels)
+def with_decoder(
+    generator: VideoGenerator, codec: VideoCodec, config: StreamingConfig | None = None
+) -> VideoGenerator:
+    """A generator that shares all but the decoder, and how it streams where `config` is given."""
+    parts = (generator.text_encoder, config or generator.config, generator.kernels)
     where = (generator.device, generator.dtype)
     return VideoGenerator(generator.transformer, codec, *parts, *where)
 

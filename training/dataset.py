@@ -7,6 +7,10 @@ to the generator.
 
 Openings are a second, cheaper set: the first chunk of films, where the prompt alone says what is
 to be seen.
+
+Some of either are filmed at an hour between those that have a name, and their captions leave the
+time out. Three times of day and four grounds are too few for a model to learn what the one does to
+the other; from noon to midnight there is light enough of every kind.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,7 +31,16 @@ from longtake.training.codec import WARM, load_codec
 from longtake.training.loop import half_precision, join_ranks, rank, step_generator
 from longtake.training.pool import as_float, shoot
 from longtake.training.valley.film import CELL, thing_cells, times
-from longtake.training.valley.world import HEIGHT, RATE, WIDTH, Scenes, draw_change, sample_scenes
+from longtake.training.valley.world import (
+    HEIGHT,
+    LAYOUT,
+    RATE,
+    TIME,
+    WIDTH,
+    Scenes,
+    draw_change,
+    sample_scenes,
+)
 
 SCENE, CHANGE = 0, 1
 """Caption styles: the whole scene, or only what changed."""
@@ -43,6 +56,10 @@ LONGEST_GAP = 60.0
 PLAIN, SWITCH, SETTLED = 0, 1, 2
 KINDS = (0.3, 0.55, 0.15)
 """Chances of a clip in which nothing changes, the scene does at `border`, or did before."""
+BETWEEN = 0.5
+"""How often the hour is drawn from wider than a time of day is, where the time does not change."""
+EARLIEST, LATEST = -0.8, 1.7
+"""Hours then: those of [0, 1) have a name, and the others are nearer to that time than to any."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +71,8 @@ class Clips:
     int64 [N, PAST, 11] from the opening on, as the next or `before` where nothing changed;
     `before`, `after`: int64 [N, 11], those of the window, equal where nothing changes; `style`: of
     the caption for that change, int64 [N]; `border`: chunks that are always clean context,
-    int64 [N]; `switch`: whether the scene changes there, bool [N].
+    int64 [N]; `switch`: whether the scene changes there, bool [N]; `between`: whether the hour has
+    no name, so that no caption may tell the time, bool [N].
     """
 
     latents: Tensor
@@ -65,14 +83,16 @@ class Clips:
     style: Tensor
     border: Tensor
     switch: Tensor
+    between: Tensor
 
     def __len__(self) -> int:
         return len(self.latents)
 
-    def rows(self) -> list[tuple[list[list[int]], int]]:
-        """What the clips' prompts are made from: all scenes of each, in order, and `style`."""
+    def rows(self) -> list[tuple[list[list[int]], int, bool]]:
+        """What the clips' prompts are made from: the scenes in order, `style` and `between`."""
         scenes = torch.cat((self.past, self.before[:, None], self.after[:, None]), 1)
-        return list(zip(scenes.tolist(), self.style.tolist(), strict=True))
+        columns = (scenes, self.style, self.between)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
 
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
@@ -109,6 +129,21 @@ class Plan:
     style: Tensor
     border: Tensor
     switch: Tensor
+    between: Tensor
+
+
+def draw_hours(scenes: Scenes, may: Tensor, draw: torch.Generator) -> tuple[Scenes, Tensor]:
+    """Some of the scenes at wider hours (`BETWEEN`), and bool [B] which of them have no name.
+
+    `may`: bool [B], which scenes may be.
+    """
+    device = draw.device
+    share, u = torch.rand(2, len(scenes), generator=draw, device=device)
+    hour = EARLIEST + (LATEST - EARLIEST) * u
+    between = may & (share < BETWEEN) & ((hour < 0) | (hour >= 1))
+    layout, column = scenes.layout.clone(), LAYOUT.index("hour")
+    layout[between, column] = hour[between]
+    return replace(scenes, layout=layout), between
 
 
 def _where(marks: Tensor, some: Scenes, others: Scenes) -> Scenes:
@@ -156,7 +191,11 @@ def draw_plan(size: int, streaming: StreamingConfig, temporal: int, draw: torch.
     # Half of what changed before has only just done so.
     ago = torch.where(uniform() < 0.5, 3 * uniform(), gap)
     change = torch.where(switch, at_border, start - torch.minimum(gap, ago * uniform()))
-    return Plan(tuple(past[:PAST]), before, after, start, change, style, border, switch)
+    filmed = (*past[:PAST], before, after)
+    hours = torch.stack([scenes.attributes[:, TIME] for scenes in filmed], 1)
+    held, between = draw_hours(before, (hours == hours[:, :1]).all(1), draw)
+    *past, before, after = (replace(scenes, layout=held.layout) for scenes in filmed)
+    return Plan(tuple(past), before, after, start, change, style, border, switch, between)
 
 
 @torch.no_grad()
@@ -196,16 +235,18 @@ def make_clips(codec: TinyCodec, streaming: StreamingConfig, plan: Plan) -> Clip
     thing = torch.cat((first_cells, cells[:, warm:]), 1)
     past = torch.stack([scenes.attributes for scenes in plan.past], 1)
     rows = (past, plan.before.attributes, plan.after.attributes)
-    return Clips(latents, thing, *rows, plan.style, plan.border, plan.switch)
+    return Clips(latents, thing, *rows, plan.style, plan.border, plan.switch, plan.between)
 
 
-def make_openings(codec: TinyCodec, streaming: StreamingConfig, scenes: Scenes) -> Clips:
+def make_openings(
+    codec: TinyCodec, streaming: StreamingConfig, scenes: Scenes, between: Tensor
+) -> Clips:
     """The first chunks of films of scenes, whose captions name the whole scene."""
     rows = scenes.attributes
     latents, thing = encode_opening(codec, scenes, streaming.chunk, rows.device)
     past = rows[:, None].repeat(1, PAST, 1)
     zero = torch.zeros_like(rows[:, 0])
-    return Clips(latents, thing, past, rows, rows, zero + SCENE, zero, zero.bool())
+    return Clips(latents, thing, past, rows, rows, zero + SCENE, zero, zero.bool(), between)
 
 
 def make_batch(
@@ -214,7 +255,9 @@ def make_batch(
     """One batch of "films" or "openings", made from the seed and its number alone, on the CPU."""
     draw = step_generator(seed, number, next(codec.parameters()).device)
     if name == "openings":
-        clips = make_openings(codec, streaming, sample_scenes(size, draw))
+        scenes = sample_scenes(size, draw)
+        anywhere = torch.ones(size, dtype=torch.bool, device=draw.device)
+        clips = make_openings(codec, streaming, *draw_hours(scenes, anywhere, draw))
     else:
         clips = make_clips(codec, streaming, draw_plan(size, streaming, codec.temporal, draw))
     return Clips(*(each.cpu() for each in vars(clips).values()))

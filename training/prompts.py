@@ -96,21 +96,27 @@ def prompt(
 
 
 def story(
-    scenes: Sequence[Sequence[int]], style: int, rng: random.Random, *, held_out: bool = False
+    scenes: Sequence[Sequence[int]],
+    style: int,
+    rng: random.Random,
+    *,
+    held_out: bool = False,
+    untold: frozenset[str] = frozenset(),
 ) -> tuple[list[str], frozenset[str]]:
     """The prompts of a film, oldest first: for its first scene, and for each that differs.
 
     `scenes`: attribute rows in their order; `style`: of the caption for the last one, the others'
-    are drawn; `held_out`: as in `captions`. With them, which attributes of the last scene are told.
+    are drawn; `held_out`: as in `captions`; `untold`: attributes that never change in it, and that
+    no prompt names. With them, which attributes of the last scene are told.
     """
-    told = mention(scenes[0], scenes[0], SCENE, rng)
+    told = mention(scenes[0], scenes[0], SCENE, rng) - untold
     texts = [prompt(scenes[0], scenes[0], SCENE, told, rng, held_out=held_out)]
     last = len(scenes) - 1
     for index, (old, new) in enumerate(pairwise(scenes), 1):
         if old != new:
             drawn = CHANGE if rng.random() < EARLIER_BY_CHANGE else SCENE
             said = style if index == last else drawn
-            named = mention(old, new, said, rng)
+            named = mention(old, new, said, rng) - untold
             texts.append(prompt(old, new, said, named, rng, held_out=held_out))
             told |= named
     return texts, told & shown(values_of(scenes[-1]))
@@ -215,7 +221,10 @@ class Batches(Dataset[Batch]):
         ids, mask = guided_tokens(self.tokenizer, stories, length, self.forget, rng)
         return Batch(torch.tensor(chosen), ids, mask)
 
-    def _story(self, scenes: list[list[int]], style: int, rng: random.Random) -> list[str]:
+    def _story(
+        self, scenes: list[list[int]], style: int, between: bool, rng: random.Random
+    ) -> list[str]:
         if rng.random() < self.mute:
             return [""]
-        return story(scenes, style, rng)[0][-self.streaming.prompts :]
+        untold = frozenset({"time"} if between else ())
+        return story(scenes, style, rng, untold=untold)[0][-self.streaming.prompts :]

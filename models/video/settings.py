@@ -46,6 +46,8 @@ class StreamingConfig:
         opening: steps of a chunk that has nothing before it, along the flow; null where it is made
             like the others. All that a film holds to is settled there, and what the prompt leaves
             open by its noise alone: noise that is renewed between steps blurs that to an average.
+        renoised: whether noise is drawn anew between the steps of any other chunk; see
+            :class:`~longtake.models.video.sampler.Schedule`.
         radial: what is seen of far frames, for a window that would cost too much otherwise; null
             where all that is held is seen, as a model does that was not trained for it.
     """
@@ -65,6 +67,7 @@ class StreamingConfig:
     sinks: Literal["kept", "shifted", "rewritten"] = "kept"
     radial: RadialSettings | None = None
     opening: int | None = None
+    renoised: bool = True
 
     def __post_init__(self) -> None:
         sizes = ("width", "height", "rate", "steps", "shift", "text_length", "prompts", "opening")
@@ -82,7 +85,8 @@ class StreamingConfig:
             opening: whether there is nothing before it.
         """
         own = self.opening if opening else None
-        return sampler.Schedule(sampler.sigmas(own or steps, self.shift), renoised=own is None)
+        renoised = self.renoised and own is None
+        return sampler.Schedule(sampler.sigmas(own or steps, self.shift), renoised=renoised)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,15 @@ def test_every_kernel_that_runs_here_is_set_against_its_reference_and_the_machin
     )
 
 
+def test_a_slow_call_is_repeated_until_there_is_no_more_time(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(kernels.time, "perf_counter", lambda: 0.7 * next(clock))
+    calls = []
+    seconds = kernels.seconds_of(calls.append, (1,), torch.device("cpu"), 200)
+    assert seconds == pytest.approx(0.7)
+    assert len(calls) == 3
+
+
 def test_what_is_achieved_is_set_against_the_ceiling_of_its_kind():
     most = {"ceiling_tflops": 10.0, "ceiling_int8_tflops": 20.0, "ceiling_gbs": 100.0}
     product = kernels.Case("attention", (), flops=5e12)

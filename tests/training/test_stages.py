@@ -30,9 +30,12 @@ from longtake.training.prompts import (
 )
 from longtake.training.reader import Captions, draw_captions
 from longtake.training.valley.film import render, times
+from longtake.training.valley.moments import HEIGHT, HOURS, moments
 from longtake.training.valley.world import (
+    LAYOUT,
     NAMES,
     RATE,
+    TIME,
     attribute_index,
     is_held_out,
     sample_scenes,
@@ -137,6 +140,35 @@ def test_plans_keep_their_promises() -> None:
     assert (plan.change[changes] >= opening).all()
     for rows in (*chain.unbind(1), after):
         assert not is_held_out(rows).any()
+    hours = torch.cat((chain, after[:, None]), 1)[:, :, TIME]
+    assert 0.15 < plan.between.float().mean() < 0.3
+    assert torch.equal(plan.between, (plan.before.named("hour") - 0.5).abs() > 0.5)
+    assert (hours == hours[:, :1]).all(1)[plan.between].all()
+    layouts = [scenes.layout for scenes in (*plan.past, plan.before, plan.after)]
+    assert all(torch.equal(layout, layouts[0]) for layout in layouts)
+
+
+def test_an_hour_without_a_name_is_nearest_to_the_time_of_its_scene() -> None:
+    for time in range(3):
+        scenes = sample_scenes(2, torch.Generator().manual_seed(0))
+        scenes.attributes[:, TIME] = time
+        scenes.layout[:, LAYOUT.index("hour")] = torch.tensor([dataset.EARLIEST, dataset.LATEST])
+        now = moments(scenes, scenes, torch.zeros(2, 1), torch.zeros(2))
+        assert now.height.min() >= 0
+        assert now.height.max() <= 2
+        torch.testing.assert_close(now.day.sum(1), torch.ones(2, dtype=torch.float64))
+        lowest, length = torch.tensor(HEIGHT), torch.tensor(HOURS)
+        away = (now.height[:, None] - lowest - length / 2).abs() - length / 2
+        assert (away.argmin(1) == time).all()
+
+
+def test_an_hour_without_a_name_is_not_told() -> None:
+    rng = random.Random(0)
+    row = attribute_index(time="night", shape="car", motion="rolls", speed="fast")
+    for _ in range(200):
+        (text,), told = story([row], SCENE, rng, untold=frozenset({"time"}))
+        assert "time" not in told
+        assert not {"night", "dark"} & set(text.split())
 
 
 def test_a_story_tells_of_every_scene_that_differs() -> None:
@@ -176,7 +208,7 @@ def test_warm_up_makes_a_window_right_after_the_opening_equal_the_whole_film(bui
     scenes = sample_scenes(1, torch.Generator().manual_seed(0))
     one, zero = torch.tensor([0.5]), torch.zeros(1, dtype=torch.long)
     plan = dataset.Plan(
-        (scenes,) * dataset.PAST, scenes, scenes, one, 0 * one, zero, zero, zero > 0
+        (scenes,) * dataset.PAST, scenes, scenes, one, 0 * one, zero, zero, zero > 0, zero > 0
     )
     clips = dataset.make_clips(coder, STREAMING, plan)
     whole = render(scenes, times(torch.zeros(1), 32))

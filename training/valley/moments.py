@@ -112,7 +112,7 @@ def moments(before: Scenes, after: Scenes, seconds: Tensor, change: Tensor) -> M
     dusk = eased(clock - begun, 1.4)
     hour = before.named("hour")[:, None]
     height = _mixed(before, after, TIME, HEIGHT, dusk)
-    height = height + hour * _mixed(before, after, TIME, HOURS, dusk)
+    height = (height + hour * _mixed(before, after, TIME, HOURS, dusk)).clamp(0, 2)
     day = torch.stack([(1 - (height - k).abs()).clamp(min=0) for k in range(3)], -1)
     weather = eased(clock - begun, 1.2)
     spread = eased(clock - begun, 1.3)

@@ -49,7 +49,10 @@ LAYOUT = (
     *("x", "depth", "phase", "pace", "direction", "companion"),
     *("hour", "sun", "hills", "cloud", "stars", "texture", "fall"),
 )
-"""Columns of the layout: what a caption never says. Each is uniform in [0, 1)."""
+"""Columns of the layout: what a caption never says. Each is uniform in [0, 1).
+
+Beyond that an `hour` is one that its time of day has no more, or not yet.
+"""
 
 HELD_OUT_SHAPE_COLOUR = (
     *(("ball", "purple"), ("ball", "pink"), ("cube", "blue"), ("star", "red")),
@@ -66,7 +69,7 @@ class Scenes:
     """A batch of scenes.
 
     `attributes`: int64 [B, 11], a value index per column of `ATTRIBUTES`.
-    `layout`: float32 [B, 13], columns named by `LAYOUT`, each in [0, 1).
+    `layout`: float32 [B, 13], columns named by `LAYOUT`.
     """
 
     attributes: Tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise, product
 
 import pytest
@@ -111,3 +112,11 @@ def test_noise_is_standard_normal_within_and_across_chunks():
     flat = many.flatten(1)
     correlation = flat @ flat.T / flat.shape[1]
     assert (correlation - torch.eye(50)).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("renoised", [True, False])
+def test_a_folder_says_whether_noise_is_renewed_after_an_opening(make_generator, renoised):
+    config = replace(make_generator(opening=6).config, renoised=renoised)
+    assert not config.schedule(3, opening=True).renoised
+    assert config.schedule(3, opening=False).renoised == renoised
+    assert replace(config, opening=None).schedule(3, opening=True).renoised == renoised
