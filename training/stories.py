@@ -18,7 +18,9 @@ ASKING, ASKING_BEFORE, ASKING_EARLY = 0.18, 0.03, 0.5
 """Chances of a question each second: in a clip, before it, and where there is but one to be had."""
 RECALLED = 0.7
 """Share of the openings with words before them, where there are any, and a question about those in
-every second: from fewer it was learned too slowly."""
+every second that has an answer: from fewer it was learned too slowly."""
+RECALLING = ("ago", "ago", *ABOUT_PAST)
+"""What is asked there: what happened long ago has a plain answer least often."""
 WRONG = 0.2
 """Share of the clips with other words before them than theirs: what is seen counts, not what was
 said."""
@@ -81,7 +83,7 @@ def _recalled(clips: Clips, place: int, start: int, rng: random.Random) -> Story
     In whole clips a question about the past is one in a thousand words, and to copy its answer from
     far back was not learned from so few.
     """
-    story = _valley(clips, place, kinds=ABOUT_PAST)
+    story = _valley(clips, place, kinds=RECALLING)
     history = [story.round(k, rng).words for k in range(start)]
     said = [story.round(k, rng, asking=1.0) for k in range(start, start + OPENING)]
     return Story(said, history, start)

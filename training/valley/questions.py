@@ -53,6 +53,7 @@ ABOUT_PAST = ("last", "ago", "was colour", "was weather")
 """Kinds about what has been; their answers may be out of sight."""
 PAST_WEIGHT = 3
 """How often a kind about the past is drawn for each of the others: it is harder to learn."""
+_ALL = (*WORDINGS, *ABOUT_PAST * (PAST_WEIGHT - 1))
 NOTHING_KEPT = 0.1
 """Share kept of the questions whose answer is that nothing has changed: where that is mostly right,
 nothing else is learned."""
@@ -128,18 +129,20 @@ class Past:
 def draw_question(
     past: Past, rng: random.Random, *, held_out: bool = False, kinds: Sequence[str] = ()
 ) -> Asked | None:
-    """A question, or None where the one that was drawn has no plain answer.
+    """A question, or None where what was drawn has no plain answer.
 
-    `kinds`: keys of `WORDINGS` that may be drawn, all where it is empty; `held_out`: worded as
-    training never did.
+    `kinds`: keys of `WORDINGS`, of which one is drawn whose answer is not `NOTHING`; where it is
+    empty, one is drawn of all. `held_out`: worded as training never did.
     """
-    kind = rng.choice(tuple(kinds) or (*WORDINGS, *ABOUT_PAST * (PAST_WEIGHT - 1)))
-    answer = _answer(kind, past)
-    if answer is None or (answer == NOTHING and rng.random() >= NOTHING_KEPT):
-        return None
-    shape = past.scenes[-1]["shape"]
-    wording = rng.choice((HELD_OUT_WORDINGS if held_out else WORDINGS)[kind])
-    return Asked(wording.format(shape=shape), answer.format(shape=shape), kind)
+    kept = 0.0 if kinds else NOTHING_KEPT
+    for kind in rng.sample(kinds, len(kinds)) or [rng.choice(_ALL)]:
+        answer = _answer(kind, past)
+        if answer is None or (answer == NOTHING and rng.random() >= kept):
+            continue
+        shape = past.scenes[-1]["shape"]
+        wording = rng.choice((HELD_OUT_WORDINGS if held_out else WORDINGS)[kind])
+        return Asked(wording.format(shape=shape), answer.format(shape=shape), kind)
+    return None
 
 
 def _answer(kind: str, past: Past) -> str | None:

@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 
+from longtake.training.valley.captions import values_of
 from longtake.training.valley.film import render
 from longtake.training.valley.hearing import Listener, clauses, marks
 from longtake.training.valley.narration import EVERY, telling
@@ -14,6 +15,8 @@ from longtake.training.valley.questions import (
     ABOUT_PAST,
     HELD_OUT_WORDINGS,
     NOTHING,
+    NOTHING_KEPT,
+    PAST_WEIGHT,
     WORDINGS,
     Past,
     draw_question,
@@ -126,8 +129,27 @@ def test_what_is_hardly_out_of_sight_is_not_asked_about() -> None:
         past = Past(story.scenes, story.changes, story.told, second)
         asked = [draw_question(past, rng, kinds=["ago"]) for _ in range(200)]
         answers[second] = {each and each.answer for each in asked}
-    # That nothing has changed is asked for now and then.
-    assert answers == {12: {NOTHING, None}, 30: {None}, 50: {story.told[0][1]}}
+    assert answers == {12: {None}, 30: {None}, 50: {story.told[0][1]}}
+
+
+def test_that_nothing_has_changed_is_the_answer_now_and_then() -> None:
+    past, rng = Past([values_of(attribute_index())], [], [], 12), random.Random(0)
+    drawn = [draw_question(past, rng) for _ in range(2000)]
+    nothing = sum(asked is not None and asked.answer == NOTHING for asked in drawn)
+    # Two kinds of the four about the past have that for an answer here.
+    most = 2 * PAST_WEIGHT / (len(WORDINGS) + len(ABOUT_PAST) * (PAST_WEIGHT - 1))
+    assert 0.5 < nothing / (NOTHING_KEPT * most * len(drawn)) < 1.5
+
+
+def test_of_some_kinds_one_is_asked_that_has_an_answer() -> None:
+    rows = [attribute_index(colour="red"), attribute_index(colour="blue")]
+    story, rng = telling(rows, [10.5]), random.Random(0)
+    for second in range(30):
+        story.round(second, rng)
+    past = Past(story.scenes, story.changes, story.told, 30)
+    kinds = {draw_question(past, rng, kinds=ABOUT_PAST).kind for _ in range(50)}
+    # It is not plain whether that was a while ago, and the weather has not changed.
+    assert kinds == {"last", "was colour"}
 
 
 def test_evaluation_asks_in_words_of_its_own() -> None:
