@@ -153,7 +153,9 @@ class TestBundledModel:
 
     def test_what_is_typed_is_what_is_seen(self, page, studio):
         play(page, studio)
-        page.evaluate("prompt => document.querySelector('longtake-stage').open(prompt, 7)", PROMPT)
+        # What is not told is free, a blue tree among it.
+        alone = f"{PROMPT}, all alone"
+        page.evaluate("prompt => document.querySelector('longtake-stage').open(prompt, 7)", alone)
         page.wait_for_function(SEEN, arg=[2, 8])
         day = picture(page)
         assert day[:8].mean() > 120
