@@ -147,11 +147,13 @@ def _memory_mb(*processes: int) -> float:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--changes", type=int, default=50, help="prompts typed")
+    parser.add_argument("--changes", type=int, default=50, help="prompts typed, at least two")
     parser.add_argument("--minutes", type=float, default=10, help="of film after them")
     parser.add_argument("--browser", default="/usr/bin/chromium")
     parser.add_argument("--out", type=Path, default=Path("docs/results/studio_cpu.json"))
     options = parser.parse_args()
+    if options.changes < 2:
+        parser.error("--changes has to be at least 2: there is a 95th percentile of them")
     with (
         tempfile.TemporaryDirectory() as takes,
         served(Path(takes)) as (url, server),

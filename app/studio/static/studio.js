@@ -47,7 +47,6 @@ class Stage extends HTMLElement {
     this.connection = new Connection(this.session, (frame) => this.view.take(frame));
     this.connection.connect();
     setInterval(() => this._renderNumbers(), 1000);
-    this._offer().catch(() => {});
   }
 
   // What a person may ask for.
@@ -184,6 +183,7 @@ class Stage extends HTMLElement {
     this.prompt.form.elements.transition.max = transition;
     if (!ready.resumed) {
       this.take.number = null;
+      this._offer().catch(() => {});
       // Unless a person who waited in the queue has asked for something already.
       if (!this.opening) this.open(this._firstPrompt());
     } else if (this.take.number !== null) {
@@ -274,7 +274,9 @@ class Stage extends HTMLElement {
 
   /** What a film begins with that nobody asked for: where the one before it was. */
   _firstPrompt() {
-    return this.take.marks.at(-1)?.text ?? this.dataset.prompt;
+    const last = this.take.marks.at(-1);
+    // A change says too little without the prompts before it; what they are read as says it all.
+    return last?.read || (last?.text ?? this.dataset.prompt);
   }
 
   /** A take that a crash interrupted is offered again. */

@@ -328,6 +328,22 @@ def test_a_session_that_is_gone_begins_anew_where_it_was(page, studio):
     assert [message.prompt for message in studio.fake.messages("open")][1:] == ["a blue car"]
 
 
+def test_what_begins_anew_is_the_whole_scene_and_the_take_that_was_cut_off_is_offered(
+    page, studio, begin, record
+):
+    studio.fake.reads = {"make it green": "a green ball bounces on the grass"}
+    load(page, studio)
+    say(page, "make it green")
+    expect(page.locator(".lt-read")).to_be_visible()
+    expect(page.locator(".lt-offer")).to_be_hidden()
+    leave_interrupted(studio, begin, record)
+    studio.fake.forget()
+    studio.fake.drop()
+    expect(page.locator(".lt-offer")).to_contain_text("5.0 s of it are kept: “day”")
+    opened = [message.prompt for message in studio.fake.messages("open")]
+    assert opened[1:] == ["a green ball bounces on the grass"]
+
+
 def test_the_queue_is_shown_with_the_place_in_it(page, studio):
     studio.fake.queued = 2
     studio.fake.turn.clear()
@@ -556,11 +572,17 @@ def test_takes_are_listed_downloaded_and_repeated(page, studio, begin, record):
     assert film.value.suggested_filename == f"{recording.folder.name}.mp4"
 
 
-def test_an_interrupted_take_is_offered_until_it_is_dismissed(page, studio, begin, record):
+def leave_interrupted(studio, begin, record):
+    """A take as a kill leaves it."""
     recording = begin(studio.takes)
     record(recording, range(40), (0, "day"))
     recording.cut()
-    recording._journal.close()  # as a kill does
+    recording._journal.close()
+    return recording
+
+
+def test_an_interrupted_take_is_offered_until_it_is_dismissed(page, studio, begin, record):
+    recording = leave_interrupted(studio, begin, record)
     load(page, studio)
     offer = page.locator(".lt-offer")
     expect(offer).to_contain_text("5.0 s of it are kept: “day”")
