@@ -13,6 +13,7 @@ from fastapi import FastAPI, Query
 from fastapi.staticfiles import StaticFiles
 
 from longtake.app.api import Model
+from longtake.app.studio.bigger import bigger_model
 from longtake.app.studio.calm import Calm
 from longtake.app.studio.stored_takes import add_take_routes
 from longtake.app.studio.watches import NO_CAPTIONER
@@ -75,8 +76,10 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder, *, watches: bool 
     app.add_middleware(Calm)
     app.mount("/studio", StaticFiles(directory=HERE / "static"))
     examples = [each for each in EXAMPLES if not model.unknown_words(each)] or EXAMPLES[:1]
-    about = BUNDLED if model.folder == GENERATOR else ""
-    blocks = _blocks(examples, about, watches=watches)
+    about = card = ""
+    if model.folder == GENERATOR:
+        about, card = BUNDLED, bigger_model(model.generator.device, model.generator.dtype)
+    blocks = _blocks(examples, about, card, watches=watches)
     gr.mount_gradio_app(
         app,
         blocks,
@@ -99,7 +102,7 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder, *, watches: bool 
     return app
 
 
-def _blocks(examples: Sequence[str], about: str, *, watches: bool) -> gr.Blocks:
+def _blocks(examples: Sequence[str], about: str, card: str, *, watches: bool) -> gr.Blocks:
     """The frame: our stage and the witness beside it, and one closed drawer."""
     data = {"prompt": examples[0], "examples": json.dumps(examples), "about": about}
     attributes = "".join(f' data-{name}="{html.escape(value)}"' for name, value in data.items())
@@ -116,7 +119,8 @@ def _blocks(examples: Sequence[str], about: str, *, watches: bool) -> gr.Blocks:
         stage = stage.replace("<longtake-stage", opening, 1)
         gr.HTML(tabs + stage + witness, apply_default_css=False)
         with gr.Accordion("More", open=False, elem_classes="lt-more"):
-            gr.HTML(drawer, apply_default_css=False)
+            end = "</longtake-drawer>"
+            gr.HTML(drawer.replace(end, card + end), apply_default_css=False)
     return blocks
 
 

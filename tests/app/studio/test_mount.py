@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from longtake.app.studio import bigger, page
 from longtake.app.studio.page import EXAMPLES, mount_page
+from longtake.models.memory import Memory
+
+CUDA = torch.device("cuda")
 
 
 @pytest.fixture
@@ -60,3 +65,45 @@ def test_gradio_tells_nobody(client):
     config = client.get("/config").json()
     assert config["analytics_enabled"] is False
     assert "fonts.googleapis" not in client.get("/theme.css").text + client.get("/").text
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """The card of a machine with so many GB free on its GPU, and beside it."""
+
+    def make(gpu, machine):
+        memory = {"cuda": Memory(int(gpu * 1e9), int(80e9)), "cpu": Memory(int(machine * 1e9), 0)}
+        monkeypatch.setattr(bigger, "memory_of", lambda device: memory[device.type])
+        monkeypatch.setattr(bigger, "hardware", lambda _: "NVIDIA <H100>")
+        return bigger.bigger_model(CUDA, torch.bfloat16)
+
+    return make
+
+
+def test_a_gpu_gets_a_card_with_the_model_that_fits_and_how_to_get_it(card):
+    large = card(80, 64)
+    assert "NVIDIA &lt;H100&gt; has room for LongLive" in large
+    assert "at 832x480." in large
+    assert "models pull longlive\n" in large
+    assert "serve --model wan</pre>" in large
+    assert "not for commercial use" in large
+    assert "serve --model wan --offload text</pre>" in card(20, 64)
+
+
+@pytest.mark.parametrize(("gpu", "machine"), [(4, 64), (20, 4)])
+def test_what_does_not_fit_is_not_offered(card, gpu, machine):
+    assert card(gpu, machine) == ""
+
+
+def test_without_a_gpu_there_is_no_card():
+    assert bigger.bigger_model(torch.device("cpu"), torch.float32) == ""
+
+
+@pytest.mark.parametrize("bundled", [True, False])
+def test_the_card_is_for_whoever_has_the_bundled_model(model, takes, monkeypatch, bundled):
+    monkeypatch.setattr(page, "bigger_model", lambda *_: "<p>a card</p>")
+    if bundled:
+        monkeypatch.setattr(page, "GENERATOR", model.folder)
+    app = mount_page(FastAPI(docs_url=None, openapi_url=None), model, takes)
+    with TestClient(app) as client:
+        assert ("a card" in client.get("/config").text) == bundled
