@@ -13,7 +13,6 @@ from fastapi import FastAPI, Query
 from fastapi.staticfiles import StaticFiles
 
 from longtake.app.api import Model
-from longtake.app.studio.bigger import bigger_model
 from longtake.app.studio.calm import Calm
 from longtake.app.studio.stored_takes import add_take_routes
 from longtake.app.studio.watches import NO_CAPTIONER
@@ -51,7 +50,9 @@ _HEAD = """
 """
 
 
-def mount_page(app: FastAPI, model: Model, takes: TakesFolder, *, watches: bool = False) -> FastAPI:
+def mount_page(
+    app: FastAPI, model: Model, takes: TakesFolder, *, watches: bool = False, card: str = ""
+) -> FastAPI:
     """Add the page, its files and the routes it asks to a server.
 
     Args:
@@ -60,6 +61,7 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder, *, watches: bool 
         model: that makes the films; asked for the words it knows.
         takes: where they are recorded.
         watches: whether the server has a captioner.
+        card: HTML for the end of the drawer.
 
     Returns:
         The app.
@@ -76,9 +78,7 @@ def mount_page(app: FastAPI, model: Model, takes: TakesFolder, *, watches: bool 
     app.add_middleware(Calm)
     app.mount("/studio", StaticFiles(directory=HERE / "static"))
     examples = [each for each in EXAMPLES if not model.unknown_words(each)] or EXAMPLES[:1]
-    about = card = ""
-    if model.folder == GENERATOR:
-        about, card = BUNDLED, bigger_model(model.generator.device, model.generator.dtype)
+    about = BUNDLED if model.folder == GENERATOR else ""
     blocks = _blocks(examples, about, card, watches=watches)
     gr.mount_gradio_app(
         app,
