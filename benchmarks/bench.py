@@ -135,10 +135,12 @@ def bench(options: argparse.Namespace) -> int:
             metrics |= found
             yield found
         yield best(metrics, NAMES[dtype])
+        shapes = Shapes(**settings["shapes"])
         if options.kernels:
             side = 64 if options.toy else 8192 if device.type == "cuda" else 1024
-            shapes = Shapes(**settings["shapes"])
             yield from measure_kernels(shapes, device, dtype, options.kernels, side)
+        # Last, for it takes the most memory, and where there is too little nothing comes after it.
+        yield memory_metrics(subject.generator(int8=False), shapes, options.seconds)
 
     with torch.inference_mode():
         write_parts(parts(), out, "launch.py", device, settings=settings, counted=COUNTED)
@@ -149,7 +151,7 @@ def bench(options: argparse.Namespace) -> int:
 def measure(
     subject: Subject, seconds: float, settings: dict[str, Any]
 ) -> Iterator[dict[str, float]]:
-    """All but the single kernels: metrics by name, part by part.
+    """All but the single kernels and the long memory: metrics by name, part by part.
 
     Args:
         subject: what is measured.
@@ -173,8 +175,6 @@ def measure(
         del generator, codec
     if len(weights) > 1:
         yield {"int8_memory_ratio": weights[1] / weights[0]}
-    # Last, for it takes the most memory.
-    yield memory_metrics(subject.generator(int8=False), Shapes(**settings["shapes"]), seconds)
 
 
 def transformer_alone(

@@ -276,7 +276,7 @@ class Stage extends HTMLElement {
   _firstPrompt() {
     const last = this.take.marks.at(-1);
     // A change says too little without the prompts before it; what they are read as says it all.
-    return last?.read || (last?.text ?? this.dataset.prompt);
+    return last?.read || last?.text || this.dataset.prompt;
   }
 
   /** A take that a crash interrupted is offered again. */
