@@ -169,8 +169,6 @@ def block_cases(shapes: Shapes, draw: Callable[..., Tensor]) -> Iterator[tuple[s
         flops = 4.0 * shapes.dim * pairs_seen(on_cpu, tokens)
         label = f"{kind}_{frames}"
         yield f"block_attention_{label}", Case("block_attention", (q, k, k, blocks), flops)
-        in_int8 = (quantize(q), quantize(k), k, blocks)
-        yield f"block_attention_int8_{label}", Case("block_attention_int8", in_int8, flops)
 
 
 def pairs_seen(blocks: BlockMap, frame_tokens: int) -> int:

@@ -335,23 +335,3 @@ def int8_linear(x: Quantized, weight: Tensor, weight_scale: Tensor, bias: Tensor
     """
     products = x.values.float() @ weight.float().T
     return (products * x.scale * weight_scale.T + bias.float()).to(bias.dtype)
-
-
-def block_attention_int8(q: Quantized, k: Quantized, v: Tensor, blocks: BlockMap) -> Tensor:
-    """:func:`block_attention` with queries and keys in 8 bits (SageAttention, section 3).
-
-    Softmax does not notice a vector that is taken off all keys alike. Without their mean they fill
-    their eight bits better; whoever quantises them takes it off.
-
-    Args:
-        q: each token of each head with its own scale, see :func:`block_attention`; its scales are
-            [batch, tokens, heads, 1].
-        k: likewise, with scales [batch, slots, frame_tokens, heads, 1].
-        v: values, shaped as the keys.
-        blocks: which keys are seen.
-
-    Returns:
-        As the queries, in the dtype of ``v``.
-    """
-    queries, keys = (each.values * each.scale for each in (q, k))
-    return block_attention(queries, keys, v, blocks).to(v.dtype)

@@ -47,7 +47,6 @@ class Kernels:
     added_modulate_int8: Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Quantized]]
     gelu_int8: Callable[[Tensor], Quantized]
     int8_linear: Callable[[Quantized, Tensor, Tensor, Tensor], Tensor]
-    block_attention_int8: Callable[[Quantized, Quantized, Tensor, BlockMap], Tensor]
     names: Mapping[str, str]
 
 
@@ -94,13 +93,12 @@ class Implementation:
 OPERATIONS = tuple(field.name for field in fields(Kernels) if field.name != "names")
 
 # On a CPU nothing was faster than these references.
-_REFERENCE_ONLY = {"quantize", "gelu_int8", "block_attention_int8", "norm_silu_write"}
+_REFERENCE_ONLY = {"quantize", "gelu_int8", "norm_silu_write"}
 # One call of torch's instead of a pass for each operation of the reference.
 _ONE_CALL = ("rms_norm", "gated_add", "gelu")
 # Where a Triton kernel is: the rest of the operations has none.
 _TRITON = {
     "block_attention": "triton_attention",
-    "block_attention_int8": "triton_attention",
     "rope": "triton_rope",
     "layer_norm": "triton_rows",
     "modulate": "triton_rows",

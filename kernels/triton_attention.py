@@ -1,4 +1,4 @@
-"""A Triton kernel for attention over a cache, block by block, in 16 or 8 bits.
+"""A Triton kernel for attention over a cache, block by block.
 
 Its tile is the map's block, so that a block that is not seen is never read. Softmax goes on the
 way (FlashAttention, algorithm 1), in powers of two. Tiles and warps are fixed and not tuned where
@@ -14,11 +14,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from longtake.kernels.reference import BlockMap, Quantized
+from longtake.kernels.reference import BlockMap
 
-# The least side of a tile that tensor cores multiply, and its least depth in 8 bits.
+# The least side of a tile that tensor cores multiply.
 _LEAST_SIDE = 16
-_LEAST_DEPTH = 32
 
 
 @triton.jit
@@ -26,8 +25,6 @@ def _attend(
     q: tl.tensor,
     k: tl.tensor,
     v: tl.tensor,
-    q_scale: tl.tensor,
-    k_scale: tl.tensor,
     block_keys: tl.tensor,
     counts: tl.tensor,
     out: tl.tensor,
@@ -38,7 +35,6 @@ def _attend(
     frame_tokens: int,
     size: int,
     softmax_scale: float,
-    INT8: tl.constexpr,
     HEAD: tl.constexpr,
     WIDTH: tl.constexpr,
     TILE: tl.constexpr,
@@ -59,9 +55,6 @@ def _attend(
     first = first * heads + head
     wanted = asking[:, None] & in_head[None, :]
     query = tl.load(q + first * HEAD + by_row, wanted, 0.0)
-    row_scale = tl.full((TILE,), softmax_scale, tl.float32)
-    if INT8:
-        row_scale *= tl.load(q_scale + first + along, asking, 1.0)
     largest = tl.full((TILE,), float("-inf"), tl.float32)
     total = tl.zeros((TILE,), tl.float32)
     summed = tl.zeros((TILE, WIDTH), tl.float32)
@@ -72,17 +65,13 @@ def _attend(
         begin = batch * cache_tokens + seen // blocks_a_frame * frame_tokens + start
         begin = begin * heads + head
         key = tl.load(k + begin * HEAD + by_column, there[None, :] & in_head[:, None], 0.0)
-        if INT8:
-            scores = tl.dot(query, key, out_dtype=tl.int32).to(tl.float32)
-            scores *= tl.load(k_scale + begin + along, there, 0.0)[None, :]
-        else:
-            scores = tl.dot(query, key, input_precision="ieee")
+        scores = tl.dot(query, key, input_precision="ieee")
         scores = tl.where(there[None, :], scores, float("-inf"))
         new_largest = tl.maximum(largest, tl.max(scores, 1))
-        # A row's scale is above 0, so its largest may be found first: this is one multiply-add.
-        level = new_largest * row_scale
-        weights = tl.exp2(scores * row_scale[:, None] - level[:, None])
-        shrunk = tl.exp2(largest * row_scale - level)
+        # The scale is above 0, so the largest may be found first: this is one multiply-add.
+        level = new_largest * softmax_scale
+        weights = tl.exp2(scores * softmax_scale - level[:, None])
+        shrunk = tl.exp2(largest * softmax_scale - level)
         total = total * shrunk + tl.sum(weights, 1)
         value = tl.load(v + begin * HEAD + by_row, there[:, None] & in_head[None, :], 0.0)
         summed = tl.dot(
@@ -95,28 +84,12 @@ def _attend(
 
 def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor:
     """See :func:`reference.block_attention`."""
-    return _run(q.contiguous(), k.contiguous(), v.contiguous(), blocks, None)
-
-
-def block_attention_int8(q: Quantized, k: Quantized, v: Tensor, blocks: BlockMap) -> Tensor:
-    """See :func:`reference.block_attention_int8`."""
-    scales = q.scale.contiguous(), k.scale.contiguous()
-    return _run(q.values.contiguous(), k.values.contiguous(), v.contiguous(), blocks, scales)
-
-
-def _run(
-    q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap, scales: tuple[Tensor, Tensor] | None
-) -> Tensor:
     batch, slots, frame_tokens, heads, head_dim = k.shape
     out = torch.empty(q.shape, device=q.device, dtype=v.dtype)
-    # What the kernel does not touch still has to be a pointer.
-    q_scale, k_scale = scales or (q, k)
     _attend[(len(blocks.counts), batch * heads)](
-        q,
-        k,
-        v,
-        q_scale,
-        k_scale,
+        q.contiguous(),
+        k.contiguous(),
+        v.contiguous(),
         blocks.keys.contiguous(),
         blocks.counts,
         out,
@@ -128,9 +101,8 @@ def _run(
         blocks.size,
         # In powers of two, e^x being 2^(x / ln 2).
         1 / (math.log(2) * math.sqrt(head_dim)),
-        INT8=scales is not None,
         HEAD=head_dim,
-        WIDTH=max(triton.next_power_of_2(head_dim), _LEAST_DEPTH),
+        WIDTH=max(triton.next_power_of_2(head_dim), _LEAST_SIDE),
         TILE=max(triton.next_power_of_2(blocks.size), _LEAST_SIDE),
         num_warps=8,
         num_stages=2,

@@ -46,7 +46,7 @@ from longtake.training.witness import (
 )
 
 PICTURES_SEED = 77
-QUIET = 0.5
+QUIET = 0.35
 """What silence weighs: most of what is said is none, and who misses a change says nothing."""
 NO_MUON = "lm_head|merger"
 """Which matrices are no hidden ones."""

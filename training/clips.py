@@ -25,9 +25,12 @@ HISTORY = 108
 """The most seconds that a script goes on before its clip begins."""
 FROM_START = 0.3
 """Share of the clips that begin where their script does."""
-RARE = 0.5
+RARE = 0.4
 """Share of the sets whose changes are rare: there is something to remember for long."""
 RARE_PAUSES = (20.0, 60.0)
+PAUSES = (3.0, 9.0)
+"""Seconds between two changes in the others: fewer than a film has, for each is something to say.
+"""
 STRANGE = 0.15
 """Share of the clips that are of other worlds."""
 
@@ -52,7 +55,7 @@ def draw_clips(n: int, number: int, seed: int, pictures: int) -> Clips:
     generator = torch.Generator().manual_seed(seed * SEED_STRIDE + number)
     strange = round(n * STRANGE)
     rare = float(torch.rand(1, generator=generator)) < RARE
-    pauses = RARE_PAUSES if rare else script.PAUSES
+    pauses = RARE_PAUSES if rare else PAUSES
     scripts = draw_scripts(n - strange, HISTORY + SECONDS, generator, pauses=pauses)
     starts = torch.randint(1, HISTORY + 1, (n - strange,), generator=generator)
     starts[torch.rand(n - strange, generator=generator) < FROM_START] = 0

@@ -1,8 +1,9 @@
 """Streaming long tuning: the student rolls films out and learns from its teacher on its own frames.
 
-As in LongLive (section 3.3) films run on over many steps, each with one switch of the prompt, and
-every step trains the newest chunk alone, after sinks and window that the student made itself. What
-it is to learn is where the teacher would have gone from there.
+As in LongLive (section 3.3) films run on over many steps, and every step trains the newest chunk
+alone, after sinks and window that the student made itself. What it is to learn is where the teacher
+would have gone from there. The prompt is switched not once, as there, but again and again: how a
+film follows is what is hard.
 """
 
 from __future__ import annotations
@@ -40,9 +41,12 @@ from longtake.training.teacher import (
 from longtake.training.valley.film import CELL
 from longtake.training.valley.world import HEIGHT, WIDTH, Scenes, draw_change, sample_scenes
 
+PAUSE = (3, 12)
+"""The fewest and the most chunks between two switches of the prompt."""
+
 
 class Films:
-    """The films that are being rolled out, all in step: a scene each, and a change on the way.
+    """The films that are being rolled out, all in step: a scene each, and changes on the way.
 
     `longest`: chunks after which they begin anew at the latest.
     """
@@ -67,7 +71,7 @@ class Films:
             # Long enough that the cache is full when the prompt changes, mostly.
             full = self.streaming.window // self.streaming.chunk
             self.length = self.rng.randint(full + 2, max(full + 2, self.longest))
-            self.switch, self.chunk = self.rng.randint(1, self.length - 1), 0
+            self.switch, self.chunk = self.rng.randint(1, PAUSE[1]), 0
             self.scenes = sample_scenes(self.batch, self.draw)
             self.stories = [[] for _ in range(self.batch)]
             self.words = self._say(self.scenes, self.scenes, SCENE)
@@ -75,6 +79,7 @@ class Films:
             style = self.rng.choice((SCENE, CHANGE))
             self.scenes = draw_change(before, STYLE_CHANGES[style], self.draw)
             self.words = self._say(before, self.scenes, style)
+            self.switch += self.rng.randint(*PAUSE)
         self.chunk += 1
         return self.words
 

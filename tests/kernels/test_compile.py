@@ -19,7 +19,6 @@ from longtake.kernels import triton_attention, triton_gemm, triton_rope, triton_
 HALF = "x y gate shift factor total q k v q_weight k_weight keys values bias out".split()
 TYPES = dict.fromkeys(HALF, "*bf16") | {"scales": "*fp32", "rotation": "*fp32", "eps": "fp32"}
 TYPES |= {"block_keys": "*i32", "counts": "*i32", "softmax_scale": "fp32"}
-TYPES |= dict.fromkeys(("q_scale", "k_scale"), "*fp32")
 TYPES |= {"x_scale": "*fp32", "weight_scale": "*fp32", "weight": "*i8", "slots": "*i64"}
 
 
@@ -47,12 +46,9 @@ check(triton_rows._activate, {"GELU": True, "BLOCK": 16384}, out="*i8")
 check(triton_rope._rope, {"HEAD": 128, "BLOCK": 2048})
 check(triton_rope._norm_rope_write, {"HEAD": 128, "BLOCK": 2048})
 tile = {"INPUTS": 1536, "ROWS": 128, "COLUMNS": 128, "DEPTH": 128, "GROUP": 8}
-for int8 in (False, True):
-    shape = {"INT8": int8, "HEAD": 128, "WIDTH": 128, "TILE": 128}
-    given = "*i8" if int8 else "*bf16"
-    made = check(triton_attention._attend, shape, stages=2, q=given, k=given)
-    assert ".s32.s8.s8" in made if int8 else ".f32.bf16.bf16" in made
-assert "wgmma" in check(triton_gemm._linear.fn, tile, x="*i8")
+shape = {"HEAD": 128, "WIDTH": 128, "TILE": 128}
+assert ".f32.bf16.bf16" in check(triton_attention._attend, shape, stages=2)
+assert ".s32.s8.s8" in check(triton_gemm._linear.fn, tile, x="*i8")
 """
 
 

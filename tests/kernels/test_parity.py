@@ -56,17 +56,6 @@ def block_attention(random, batch, frames, slots, frame_tokens, size, head_dim):
     return q, k, v, BlockMap(keys, counts, size)
 
 
-def block_attention_int8(random, *shape):
-    q, k, v, blocks = block_attention(random, *shape)
-    q, k = (quantized(each) for each in (q, k))
-    return q, k, v, blocks
-
-
-def quantized(x):
-    scale = x.float().abs().amax(-1, keepdim=True) / 127
-    return Quantized((x.float() / scale).nan_to_num().round().to(torch.int8), scale)
-
-
 def rms_norm(random, *shape):
     return random(*shape), random(shape[-1]), EPS
 
@@ -152,7 +141,6 @@ INPUTS = {
         ((1, 1, 1, 1, 2), (2, 5, 7, 3, 8), (3, 1, 9, 1, 6), (1, 67, 131, 2, 16)),
     ),
     "block_attention": (block_attention, BLOCKS),
-    "block_attention_int8": (block_attention_int8, BLOCKS),
     "rms_norm": (rms_norm, ROWS),
     "rope": (rope, ((1, 1, 1, 2), (2, 5, 3, 6), (1, 67, 1, 10), (3, 2, 7, 32))),
     "layer_norm": (layer_norm, ROWS),

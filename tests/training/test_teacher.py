@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partialmethod
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -203,21 +204,24 @@ def test_guidance_leads_away_from_nothing_or_from_what_was_told_before() -> None
     assert away[1::2].count(["a red ball", "it turns blue"]) == 50 - away[1::2].count([""])
 
 
-def test_films_are_rolled_out_with_one_switch_each() -> None:
-    films = tune.Films(3, 9, STREAMING, 0)
-    lengths, words, prompts = [], None, 0
-    for _ in range(60):
+def test_films_are_rolled_out_with_a_switch_now_and_then() -> None:
+    films = tune.Films(3, 30, STREAMING, 0)
+    fewest, most = tune.PAUSE
+    lengths, switches, words = [], list[list[int]](), torch.empty(0)
+    for _ in range(600):
         ids, _ = films.advance()
         if films.chunk == 1:
             lengths.append(films.length)
-            assert prompts in {0, 2}
-            prompts = 1
+            switches.append([])
         elif not torch.equal(ids, words):
-            assert films.chunk == films.switch + 1
-            prompts += 1
+            switches[-1].append(films.chunk - 1)
         words = ids
-    assert set(lengths) <= {5, 6, 7, 8, 9}
-    assert len(set(lengths)) > 2
+    assert min(lengths) >= 5
+    assert max(lengths) <= 30
+    assert len(set(lengths)) > 10
+    assert {film[0] for film in switches if film} <= set(range(1, most + 1))
+    pauses = {after - before for film in switches for before, after in pairwise(film)}
+    assert {fewest, most} <= pauses <= set(range(fewest, most + 1))
 
 
 def test_a_student_is_tuned_on_its_own_films(built: Path, tmp_path: Path) -> None:
