@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from longtake.training.metrics import (
     PERSISTED,
     PLAIN_SECONDS,
     Album,
+    Script,
     Span,
     draw_changes,
     draw_rows,
@@ -99,11 +101,12 @@ AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 class Bench:
     """What is measured, with what, and how much.
 
-    `films`: with a held-out pair; the other parts' are in proportion. `out`: the JSON file;
-    pictures go beside it.
+    `open_int8`: opens the same model to multiply in 8 bits; `films`: with a held-out pair, the
+    other parts' are in proportion; `out`: the JSON file, pictures go beside it.
     """
 
     model: Model
+    open_int8: Callable[[], Model]
     judge: Judge
     films: int
     seed: int
@@ -117,6 +120,11 @@ class Bench:
     def share(self, part: str) -> int:
         """How many films a part makes."""
         return max(1, round(SHARES[part] * self.films))
+
+    def prompted(self) -> tuple[Tensor, list[Script]]:
+        """Rows with a held-out pair, and their prompts."""
+        rows = draw_rows(self.films, self.seed, held_out=True)
+        return rows, plain_scripts(rows, self.seed, new_wording=True)
 
     def picture(self, name: str) -> Path:
         """Where a picture goes."""
@@ -143,8 +151,7 @@ def measure_codec(bench: Bench) -> dict[str, float]:
 
 def measure_adherence(bench: Bench) -> dict[str, float]:
     """Films of scenes with a held-out pair: what they show, and how they look beside renders."""
-    rows = draw_rows(bench.films, bench.seed, held_out=True)
-    scripts = plain_scripts(rows, bench.seed, new_wording=True)
+    rows, scripts = bench.prompted()
     album = Album(StreamCamera(bench.model), STRIPS, COLUMNS)
     clips = ends(album, scripts, bench.judge.config.window, bench.seed)
     save_png(sheet(album.strips, [script[0] for script in album.scripts]), bench.picture("films"))
@@ -159,6 +166,18 @@ def measure_adherence(bench: Bench) -> dict[str, float]:
     metrics["sharpness_ratio"] = sharpness(clips) / sharpness(true)
     metrics["realism_auc"] = realism_auc(clips, true, bench.seed, bench.device)
     return metrics
+
+
+def measure_int8(bench: Bench) -> dict[str, float]:
+    """The same films, made in 8 bits and as they are."""
+    rows, scripts = bench.prompted()
+
+    def adherence(model: Model) -> float:
+        clips = ends(StreamCamera(model), scripts, bench.judge.config.window, bench.seed)
+        return accuracy(bench.judge.read(clips), rows)["mean"]
+
+    with bench.open_int8() as int8:
+        return {"int8_adherence_delta": adherence(int8) - adherence(bench.model)}
 
 
 def measure_training(bench: Bench) -> dict[str, float]:
@@ -233,8 +252,8 @@ def ablation_settings(config: StreamingConfig) -> dict[str, dict[str, int | str]
     rows: dict[str, dict[str, int | str]] = {switch: {"switch": switch} for switch in SWITCHES}
     others = [n for n in range(9, 13) if n % config.chunk == 0 and n != config.window]
     rows |= {f"sink{sink}": {"sink": sink} for sink in {0} - {config.sink}}
-    windows = [size for size in (6, *others[:1]) if size != config.window]
-    return rows | {f"window{size}": {"window": size} for size in windows}
+    windows = [size for size in (6, *others) if size != config.window]
+    return rows | {f"window{size}": {"window": size} for size in windows[:2]}
 
 
 def measure_ablation(bench: Bench) -> dict[str, float]:
@@ -263,6 +282,7 @@ def measure_ablation(bench: Bench) -> dict[str, float]:
 PARTS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "codec": measure_codec,
     "adherence": measure_adherence,
+    "int8": measure_int8,
     "training": measure_training,
     "switch": measure_switch,
     "long": measure_long,
@@ -280,10 +300,12 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
     earlier = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
     metrics: dict[str, float] = earlier.get("metrics", {})
     parts: dict[str, Any] = earlier.get("parts", {})
-    with open_model(options.model, device=options.device, dtype=options.dtype) as model:
+    opened = partial(open_model, options.model, device=options.device, dtype=options.dtype)
+    with opened() as model:
         device = model.generator.device
         judge = load_judge(options.judge, device)
-        bench = Bench(model, judge, options.films, options.seed, options.out)
+        open_int8 = partial(opened, quantize="int8")
+        bench = Bench(model, open_int8, judge, options.films, options.seed, options.out)
         for name in options.only or PARTS:
             began = time.perf_counter()
             metrics |= PARTS[name](bench)

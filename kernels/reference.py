@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 SMALLEST = 1e-12
 """The least that a token's largest magnitude is taken for, so that zeros have a scale."""
+TAPS = 3
+"""Frames that a convolution over time sees: each one, and the two before it."""
 
 
 class Quantized(NamedTuple):
@@ -263,23 +265,20 @@ def norm_silu_write(
 
 
 def write_taps(out: Tensor, frames: Tensor, first: int) -> Tensor:
-    """Lay frames where a causal convolution over time, three frames wide, reads them.
+    """Lay frames where a causal convolution over time reads them.
 
     Args:
-        out: contiguous, either all frames in a row after the two before them, [batch, 2 + frames,
-            ..., channels], or beside each frame the two before it, oldest first, [batch, frames,
-            ..., 3 * channels].
+        out: beside each frame the two before it, oldest first, contiguous, [batch, frames, ...,
+            TAPS * channels].
         frames: [batch, some, ..., channels].
         first: number of the first of them; -2 and -1 are those before.
 
     Returns:
         ``out``.
     """
-    channels = frames.shape[-1]
-    for tap in range(out.shape[-1] // channels):
-        start = first + 2 - tap
+    for tap, part in enumerate(out.chunk(TAPS, -1)):
+        start = first + TAPS - 1 - tap
         here = frames[:, max(0, -start) : max(0, out.shape[1] - start)]
-        part = out[..., tap * channels : (tap + 1) * channels]
         part.narrow(1, min(max(0, start), out.shape[1]), here.shape[1]).copy_(here)
     return out
 

@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from longtake.kernels.reference import TAPS
+
 _ELEMENTS = 4096
 """That a program has, about; a token has few channels where there are many tokens."""
 
@@ -23,7 +25,6 @@ def _norm_silu_write(
     out: tl.tensor,
     frames: int,
     tokens: int,
-    out_frames: int,
     eps: float,
     CHANNELS: tl.constexpr,
     TAPS: tl.constexpr,
@@ -53,9 +54,9 @@ def _norm_silu_write(
     active = (normed * tl.sigmoid(normed)).to(out.dtype.element_ty)
     within = token[:, None] * (TAPS * CHANNELS) + channel[None, :]
     for tap in tl.static_range(TAPS):
-        there = frame + 2 - tap
-        start = (batch * out_frames + there).to(tl.int64) * tokens * (TAPS * CHANNELS)
-        tl.store(out + start + within + tap * CHANNELS, active, inside & (there < out_frames))
+        there = frame + TAPS - 1 - tap
+        start = (batch * frames + there).to(tl.int64) * tokens * (TAPS * CHANNELS)
+        tl.store(out + start + within + tap * CHANNELS, active, inside & (there < frames))
 
 
 def norm_silu_write(
@@ -74,10 +75,9 @@ def norm_silu_write(
         out,
         frames,
         tokens,
-        out.shape[1],
         eps,
         CHANNELS=channels,
-        TAPS=out.shape[-1] // channels,
+        TAPS=TAPS,
         ADD=residual is not None,
         BIASED=bias is not None,
         ROWS=together,

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtake.kernels.reference import norm_silu_write
+from longtake.kernels.reference import TAPS, norm_silu_write
 from longtake.models.video.transfer import Constant
-from longtake.models.video.wan_decoder import TAPS, NormSiluWrite, WanDecoder
+from longtake.models.video.wan_decoder import NormSiluWrite, WanDecoder
 
 
 @dataclass

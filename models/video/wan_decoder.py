@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longtake.kernels.reference import norm_silu_write, write_taps
+from longtake.kernels.reference import TAPS, norm_silu_write, write_taps
 from longtake.models.video.enlarging import enlarging_kernel
 
 EPS = 1e-24
@@ -24,8 +24,6 @@ ALIGNED = 8
 
 NormSiluWrite = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, float, Tensor], Tensor]
 """See :func:`longtake.kernels.reference.norm_silu_write`."""
-TAPS = 3
-"""Frames that a convolution over time sees: each one, and the two before it."""
 FOLDED = (0, 3, 4, 2, 1)
 """A convolution over time as one in two dimensions over the channels of its frames: how its
 weight's outputs, inputs, time, height and width lie in memory for that."""

@@ -14,7 +14,7 @@ SCRIPT = """
 from triton import compile as compiled
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from longtake.kernels import triton_attention, triton_gemm, triton_rope, triton_rows
+from longtake.kernels import triton_attention, triton_gemm, triton_rope, triton_rows, triton_taps
 
 HALF = "x y gate shift factor total q k v q_weight k_weight keys values bias out".split()
 TYPES = dict.fromkeys(HALF, "*bf16") | {"scales": "*fp32", "rotation": "*fp32", "eps": "fp32"}
@@ -45,6 +45,8 @@ for quantize in (False, True):
 check(triton_rows._activate, {"GELU": True, "BLOCK": 16384}, out="*i8")
 check(triton_rope._rope, {"HEAD": 128, "BLOCK": 2048})
 check(triton_rope._norm_rope_write, {"HEAD": 128, "BLOCK": 2048})
+taps = {"CHANNELS": 96, "TAPS": 3, "ADD": True, "BIASED": True, "ROWS": 32, "BLOCK": 128}
+check(triton_taps._norm_silu_write, taps, residual="*bf16", weight="*bf16")
 tile = {"INPUTS": 1536, "ROWS": 128, "COLUMNS": 128, "DEPTH": 128, "GROUP": 8}
 shape = {"HEAD": 128, "WIDTH": 128, "TILE": 128}
 assert ".f32.bf16.bf16" in check(triton_attention._attend, shape, stages=2)

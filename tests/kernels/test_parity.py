@@ -106,9 +106,9 @@ def norm_rope_write(random, batch, frames, heads, head_dim):
     return q, k, v, random(dim), random(dim), EPS, rotation, keys, values, slots
 
 
-def norm_silu_write(random, batch, frames, tokens, channels, taps, summed):
+def norm_silu_write(random, batch, frames, tokens, channels, summed):
     shape = (batch, frames, tokens, channels)
-    out = random(batch, frames + (2 if taps == 1 else 0), tokens, taps * channels)
+    out = random(batch, frames, tokens, 3 * channels)
     added = (random(*shape), random(channels)) if summed else (None, None)
     return random(*shape), *added, random(channels), EPS, out
 
@@ -127,13 +127,8 @@ def int8_linear(random, tokens, inputs, outputs):
 ROWS = ((1, 2), (7, 3), (2, 3, 5), (3, 1, 33), (1, 9, 129))
 # Batch, frames of queries, slots of keys, tokens of a frame and of a block, channels of a head.
 BLOCKS = ((1, 1, 2, 1, 4, 2), (2, 2, 3, 5, 2, 6), (1, 2, 3, 21, 16, 8), (2, 1, 3, 24, 12, 5))
-# Batch, frames, tokens, channels, frames beside each other, and whether there is something to add.
-TAPS = (
-    (1, 1, 1, 2, 1, False),
-    (1, 1, 5, 33, 3, True),
-    (2, 3, 7, 5, 1, True),
-    (3, 4, 9, 96, 3, False),
-)
+# Batch, frames, tokens, channels, and whether there is something to add.
+TAPS = ((1, 1, 1, 2, False), (1, 1, 5, 33, True), (2, 3, 7, 5, True), (3, 4, 9, 96, False))
 FRAMES = ((1, 1, 1, 2), (2, 3, 7, 5), (1, 5, 3, 33), (3, 1, 4, 96))
 INPUTS = {
     "attention": (
