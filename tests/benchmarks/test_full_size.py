@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from longtake.app.expected import expected_fps
-from longtake.benchmarks import full_size
-from longtake.benchmarks.full_size import Filming, Results, original_names
+from longtake.benchmarks import full_size, published
+from longtake.benchmarks.full_size import Filming, Results
+from longtake.benchmarks.published import original_names
 from longtake.benchmarks.random_model import NoDecoder, wan_shape
 from longtake.kernels import bind
 from longtake.models.video.memory import FilmSizes
@@ -127,7 +128,7 @@ def test_a_part_that_fails_is_a_line_and_the_next_goes_on(tmp_path, monkeypatch,
 
 
 def test_a_conversion_that_fails_says_why_and_nothing_is_filmed(tmp_path, monkeypatch):
-    monkeypatch.setattr(full_size, "original_names", lambda layers: original_names(layers)[:-1])
+    monkeypatch.setattr(published, "original_names", lambda layers: original_names(layers)[:-1])
     monkeypatch.setattr(Filming, "film", pytest.fail)
     assert full_size.main([*TOY, "--out", str(tmp_path)]) == 1
     result = json.loads((tmp_path / "full_size_cpu.json").read_text())
