@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from longtake.training.valley.world import NAMES
 
@@ -20,9 +22,13 @@ Point = tuple[float, float]
 COLOURS = ("#0b5fa5", "#d1670a", "#3a8a3a", "#8a4fa3")
 INK, GRID = "#333333", "#dddddd"
 DPI = 110
+PALETTE = 64
+ENOUGH = 3
+"""How many times the least the most has to be for a logarithmic axis."""
 STAGES = (
     *("judge", "codec", "decoder", "decoder_again", "reader"),
-    *("teacher", "teacher_again", "teacher_films", "teacher_rewritten", "teacher_hours"),
+    *("teacher", "teacher_again", "teacher_films"),
+    *("teacher_rewritten", "teacher_hours", "teacher_short"),
     *("student", "tune"),
     *("captioner", "captioner_again"),
 )
@@ -82,7 +88,6 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
         axes = figure.add_subplot(rows, columns, place)
         _plain(axes)
         axes.set_title(name.replace("_", " "), fontsize=10)
-        axes.set_yscale("log")
         axes.set_xlabel("seconds")
         for opening, colour in ((0, COLOURS[0]), (1, COLOURS[1])):
             # The first steps stand at the far left for as long as compiling took.
@@ -91,6 +96,7 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
                 label = ("films", "openings")[opening] if "opening" in mine[0] else "loss"
                 points = [(line["seconds"], line["loss"]) for line in mine]
                 axes.plot(*zip(*points, strict=True), color=colour, linewidth=1, label=label)
+        _logarithmic(axes)
         axes.legend(frameon=False, fontsize=7)
     return figure
 
@@ -98,8 +104,8 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
 def courses(streams: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """A panel for each measure of `COURSE`, in it a line over the minutes of each stream.
 
-    Times and memory are on a logarithmic scale; a stream that ends before the others has a cross
-    at its end.
+    Times and memory that span much are on a logarithmic scale; a stream that ends before the others
+    has a cross at its end.
     """
     figure = Figure(figsize=(7.2, 6.6), dpi=DPI, layout="constrained")
     longest = max(len(course["accuracy"]) for course in streams.values())
@@ -113,7 +119,7 @@ def courses(streams: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
                 axes.plot(len(values), values[-1], "x", color=colour)
         axes.set_ylabel(label)
         if key != "accuracy":
-            axes.set_yscale("log")
+            _logarithmic(axes)
         if place == 1:
             axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes.set_xlabel("minutes of video")
@@ -121,9 +127,12 @@ def courses(streams: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG; its folder is made if need be."""
+    """Write a PNG of few colours, a third as large as one of all; its folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=DPI)
+    few = Image.open(drawn).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -138,6 +147,16 @@ def _plain(axes: Axes) -> None:
     axes.grid(axis="y", color=GRID)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", labelsize=8, colors=INK)
+
+
+def _logarithmic(axes: Axes) -> None:
+    """What is drawn on a logarithmic upright axis, in plain numbers, where it spans enough."""
+    least, most = axes.dataLim.intervaly
+    if most < ENOUGH * least:
+        return
+    axes.set_yscale("log", subs=(2, 5))
+    for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatted("{x:g}")
 
 
 def draw(folder: Path) -> None:
