@@ -44,6 +44,7 @@ class BackgroundRecording:
         self._behind = False
         self._lock = threading.Lock()
         self._writer = ThreadPoolExecutor(1, "longtake-recording")
+        self._ended = threading.Event()
 
     @property
     def folder(self) -> Path:
@@ -73,14 +74,15 @@ class BackgroundRecording:
         self.error = None
 
     def cut(self) -> None:
-        """Wait until every frame taken so far is on disk; after :meth:`close` all are.
+        """Wait until every frame taken so far is on disk; while it is closed, until all are.
 
         Raises:
             StreamError: not all are, see :meth:`Recording.write`.
         """
         try:
             cut = self._writer.submit(self._recording.cut)
-        except RuntimeError:  # closed
+        except RuntimeError:  # somebody closes it, or has
+            self._ended.wait()
             return
         cut.result()
         if self.error:
@@ -96,6 +98,7 @@ class BackgroundRecording:
         try:
             self._recording.close()
         finally:
+            self._ended.set()
             if self.error:  # the first one says what happened
                 raise self.error
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -251,6 +252,22 @@ def test_frames_are_left_out_until_the_disk_has_caught_up(slow, record, picture)
     slow.released.release(100)
     recording.close()
     assert read_take(slow.folder).frames == 4
+
+
+def test_what_is_being_closed_is_waited_for(slow, record):
+    recording = BackgroundRecording(slow)
+    record(recording, range(3))
+    with ThreadPoolExecutor(2) as threads:
+        closing = threads.submit(recording.close)
+        while not recording._writer._shutdown:
+            time.sleep(0.001)
+        cut = threads.submit(recording.cut)
+        with pytest.raises(TimeoutError):
+            cut.result(0.05)
+        slow.released.release(100)
+        cut.result()
+        assert read_take(slow.folder).frames == 3
+        closing.result()
 
 
 def test_an_error_in_the_background_is_kept_and_said(tmp_path, record, full_disk, monkeypatch):

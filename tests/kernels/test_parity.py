@@ -270,7 +270,15 @@ def check(implementation, inputs):
     again = copy.deepcopy(inputs)
     expected = reference.run(*again)
     out = implementation.run(*inputs)
-    compare(out, expected, inputs[0].dtype if isinstance(inputs[0], torch.Tensor) else None)
+    dtype = inputs[0].dtype if isinstance(inputs[0], torch.Tensor) else None
+    if isinstance(expected, tuple) and not isinstance(expected, Quantized):
+        # A sum that was rounded the other way, as Triton's interpreter rounds some, may be far from
+        # it once it is normed. So the norm is held against that of the very sum.
+        total, _ = out
+        compare(total, expected[0], dtype)
+        nothing, more = torch.zeros_like(total), inputs[2:]
+        expected = reference.run(total, nothing, *more)
+    compare(out, expected, dtype)
     for now, then in zip(tensors_of(inputs), tensors_of(again), strict=True):
         rtol, atol = TOLERANCES.get(then.dtype, (0, 0))
         torch.testing.assert_close(now, then, rtol=rtol, atol=atol, equal_nan=True)
