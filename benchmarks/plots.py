@@ -23,6 +23,7 @@ COLOURS = ("#0b5fa5", "#d1670a", "#3a8a3a", "#8a4fa3")
 INK, GRID = "#333333", "#dddddd"
 DPI = 110
 PALETTE = 64
+"""Colours that a chart is stored with."""
 ENOUGH = 3
 """How many times the least the most has to be for a logarithmic axis."""
 STAGES = (

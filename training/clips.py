@@ -29,8 +29,8 @@ RARE = 0.4
 """Share of the sets whose changes are rare: there is something to remember for long."""
 RARE_PAUSES = (20.0, 60.0)
 PAUSES = (3.0, 9.0)
-"""Seconds between two changes in the others: fewer than a film has, for each is something to say.
-"""
+"""Seconds between two changes in the others, less than in a script that is watched: a change is
+what is hard to tell of, and most seconds have none."""
 STRANGE = 0.15
 """Share of the clips that are of other worlds."""
 

@@ -175,10 +175,6 @@ def norm_rope_write64(q, k, v, q_weight, k_weight, eps, rotation, keys, values, 
 
 
 def block_attention64(q, k, v, blocks):
-    q, k = (
-        each.values.double() * each.scale if isinstance(each, Quantized) else each
-        for each in (q, k)
-    )
     frame_tokens = k.shape[2]
     in_frame = math.ceil(frame_tokens / blocks.size)
 
