@@ -94,8 +94,8 @@ class BackgroundRecording:
         Raises:
             StreamError: not all was written, see :meth:`Recording.write`.
         """
-        self._writer.shutdown()
         try:
+            self._writer.shutdown()
             self._recording.close()
         finally:
             self._ended.set()

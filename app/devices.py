@@ -10,6 +10,7 @@ import torch
 from longtake.streaming import StreamError
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 # CPUs with bfloat16 instructions multiply three times faster in it, others more slowly. Asked of
 # the CPU, not timed: on a busy machine a stopwatch would now and then decide otherwise, and the
 # same command would make another film.

@@ -57,11 +57,9 @@ def _serve(
 ) -> int:
     # These take seconds to load; a port that is taken is told before.
     from longtake.app.api import open_model  # noqa: PLC0415
-    from longtake.app.studio.bigger import bigger_model  # noqa: PLC0415
     from longtake.app.studio.page import mount_page  # noqa: PLC0415
     from longtake.app.studio.server import Server, make_app  # noqa: PLC0415
     from longtake.app.takes import TakesFolder  # noqa: PLC0415
-    from longtake.weights import GENERATOR  # noqa: PLC0415
 
     takes = TakesFolder(options.takes)
     with open_model(**model_arguments(options)) as model:
@@ -69,10 +67,7 @@ def _serve(
         captioners = _captioners(options, model)
         print(f"open {_address(settings, listener, bool(tls))}  (Ctrl-C ends it)", flush=True)
         app = make_app(model, settings, takes, captioners=captioners)
-        made_by = model.generator
-        bundled = model.folder == GENERATOR
-        card = bigger_model(made_by.device, made_by.dtype) if bundled else ""
-        app = mount_page(app, model, takes, watches=captioners is not None, card=card)
+        app = mount_page(app, model, takes, watches=captioners is not None)
         Server(app, settings, tls).run(sockets=[listener])
     return 0
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from longtake.app.devices import DTYPES, choose_device, choose_dtype
+from longtake.app.devices import DTYPE_NAMES, choose_device, choose_dtype
 from longtake.benchmarks.int8 import weights_bytes
 from longtake.benchmarks.kernels import Shapes
 from longtake.benchmarks.kernels import measure as measure_kernels
@@ -48,7 +48,6 @@ SETTLING = 2
 """Chunks after the cache is full that are not timed: what is recorded or tuned is so in them."""
 SWITCHES = 3
 OPENINGS = 3
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
 COUNTED = {
     "frames": "native frames only, none is repeated or interpolated",
     "dit_fps": "noise, all denoising steps and the clean pass that fills the cache; no decoding",
@@ -108,7 +107,7 @@ class Subject:
     def precisions(self) -> dict[str, bool]:
         """Names of what is computed in, and whether that is int8."""
         fast = {"int8": True} if serves_int8(self.device, self.dtype) else {}
-        return {NAMES[self.dtype]: False} | fast
+        return {DTYPE_NAMES[self.dtype]: False} | fast
 
 
 def bench(options: argparse.Namespace) -> int:
@@ -134,7 +133,7 @@ def bench(options: argparse.Namespace) -> int:
         for found in measure(subject, options.seconds, settings):
             metrics |= found
             yield found
-        yield best(metrics, NAMES[dtype])
+        yield best(metrics, DTYPE_NAMES[dtype])
         shapes = Shapes(**settings["shapes"])
         if options.kernels:
             side = 64 if options.toy else 8192 if device.type == "cuda" else 1024
@@ -329,7 +328,7 @@ def described(generator: VideoGenerator, subject: Subject, seconds: float) -> di
     )
     return {
         "model": "random weights" if subject.folder is None else subject.folder.name,
-        "dtype": NAMES[subject.dtype],
+        "dtype": DTYPE_NAMES[subject.dtype],
         "seconds": seconds,
         "transformer": asdict(sizes),
         "streaming": asdict(config),

@@ -18,7 +18,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import torch
 from torch import Tensor
 
 from longtake.app.api import Model, open_model
-from longtake.app.devices import DTYPES
+from longtake.app.devices import DTYPE_NAMES, DTYPES
 from longtake.benchmarks.camera import StreamCamera
 from longtake.benchmarks.film import generate
 from longtake.benchmarks.pictures import save_png, sheet
@@ -101,12 +100,11 @@ AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 class Bench:
     """What is measured, with what, and how much.
 
-    `open_int8`: opens the same model to multiply in 8 bits; `films`: with a held-out pair, the
-    other parts' are in proportion; `out`: the JSON file, pictures go beside it.
+    `films`: with a held-out pair; the other parts' are in proportion. `out`: the JSON file;
+    pictures go beside it.
     """
 
     model: Model
-    open_int8: Callable[[], Model]
     judge: Judge
     films: int
     seed: int
@@ -176,7 +174,8 @@ def measure_int8(bench: Bench) -> dict[str, float]:
         clips = ends(StreamCamera(model), scripts, bench.judge.config.window, bench.seed)
         return accuracy(bench.judge.read(clips), rows)["mean"]
 
-    with bench.open_int8() as int8:
+    folder, dtype = bench.model.folder, DTYPE_NAMES[bench.model.generator.dtype]
+    with open_model(folder, device=bench.device.type, dtype=dtype, quantize="int8") as int8:
         return {"int8_adherence_delta": adherence(int8) - adherence(bench.model)}
 
 
@@ -250,7 +249,7 @@ def measure_speed(bench: Bench) -> dict[str, float]:
 def ablation_settings(config: StreamingConfig) -> dict[str, dict[str, int | str]]:
     """The rows of the paper's table: what to do at a switch, and how far to look back."""
     rows: dict[str, dict[str, int | str]] = {switch: {"switch": switch} for switch in SWITCHES}
-    others = [n for n in range(9, 13) if n % config.chunk == 0 and n != config.window]
+    others = [size for size in range(9, 13) if size % config.chunk == 0]
     rows |= {f"sink{sink}": {"sink": sink} for sink in {0} - {config.sink}}
     windows = [size for size in (6, *others) if size != config.window]
     return rows | {f"window{size}": {"window": size} for size in windows[:2]}
@@ -300,12 +299,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
     earlier = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
     metrics: dict[str, float] = earlier.get("metrics", {})
     parts: dict[str, Any] = earlier.get("parts", {})
-    opened = partial(open_model, options.model, device=options.device, dtype=options.dtype)
-    with opened() as model:
+    with open_model(options.model, device=options.device, dtype=options.dtype) as model:
         device = model.generator.device
         judge = load_judge(options.judge, device)
-        open_int8 = partial(opened, quantize="int8")
-        bench = Bench(model, open_int8, judge, options.films, options.seed, options.out)
+        bench = Bench(model, judge, options.films, options.seed, options.out)
         for name in options.only or PARTS:
             began = time.perf_counter()
             metrics |= PARTS[name](bench)

@@ -33,12 +33,12 @@ import torch
 from numpy.typing import NDArray
 
 from longtake.app.api import Model, open_model
-from longtake.app.devices import DTYPES, choose_device, choose_dtype
+from longtake.app.devices import DTYPE_NAMES, DTYPES, choose_device, choose_dtype
 from longtake.app.progress import Progress
 from longtake.app.resident import resident_bytes
 from longtake.app.sizes import changes_of, sizes_in
 from longtake.app.take import Take
-from longtake.benchmarks.bench import NAMES, OTHER, PROMPT, SETTLING
+from longtake.benchmarks.bench import OTHER, PROMPT, SETTLING
 from longtake.benchmarks.published import umt5_xxl, write_rest, write_transformer
 from longtake.benchmarks.random_model import (
     small_text,
@@ -217,7 +217,7 @@ class Filming:
         with open_model(
             self.folder,
             device=self.device.type,
-            dtype=NAMES[self.dtype],
+            dtype=DTYPE_NAMES[self.dtype],
             **self._asked,
             **settings,
         ) as model:
@@ -318,7 +318,7 @@ def measure(options: argparse.Namespace) -> Results:
     text = umt5_xxl() if options.umt5_xxl else small_text(shape)
     short = min(SHORT, options.seconds)
     settings: dict[str, Any] = {
-        "dtype": NAMES[dtype],
+        "dtype": DTYPE_NAMES[dtype],
         "seconds": options.seconds,
         "short_seconds": short,
         "transformer": asdict(shape.transformer),

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Query
 from fastapi.staticfiles import StaticFiles
 
 from longtake.app.api import Model
+from longtake.app.studio.bigger import bigger_model
 from longtake.app.studio.calm import Calm
 from longtake.app.studio.stored_takes import add_take_routes
 from longtake.app.studio.watches import NO_CAPTIONER
@@ -50,18 +51,16 @@ _HEAD = """
 """
 
 
-def mount_page(
-    app: FastAPI, model: Model, takes: TakesFolder, *, watches: bool = False, card: str = ""
-) -> FastAPI:
+def mount_page(app: FastAPI, model: Model, takes: TakesFolder, *, watches: bool = False) -> FastAPI:
     """Add the page, its files and the routes it asks to a server.
 
     Args:
         app: has a ``/stream`` that speaks the protocol. What is added to it later is hidden by
             the page, which answers every path that is not taken.
-        model: that makes the films; asked for the words it knows.
+        model: that makes the films; asked for the words it knows. With the bundled one the page
+            tells of it, and of a bigger one where that would fit.
         takes: where they are recorded.
         watches: whether the server has a captioner.
-        card: HTML for the end of the drawer.
 
     Returns:
         The app.
@@ -78,7 +77,9 @@ def mount_page(
     app.add_middleware(Calm)
     app.mount("/studio", StaticFiles(directory=HERE / "static"))
     examples = [each for each in EXAMPLES if not model.unknown_words(each)] or EXAMPLES[:1]
-    about = BUNDLED if model.folder == GENERATOR else ""
+    about = card = ""
+    if model.folder == GENERATOR:
+        about, card = BUNDLED, bigger_model(model.generator.device, model.generator.dtype)
     blocks = _blocks(examples, about, card, watches=watches)
     gr.mount_gradio_app(
         app,

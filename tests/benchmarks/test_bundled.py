@@ -144,7 +144,7 @@ def test_renders_for_comparison_are_of_the_same_attributes(packaged: Path) -> No
     judge = argparse.Namespace(config=JudgeConfig())
     rows = sample_scenes(2, torch.Generator().manual_seed(0)).attributes
     with open_model(packaged / "valley", device="cpu") as model:
-        bench = bundled.Bench(model, open_model, judge, 5, 1, Path("x.json"))
+        bench = bundled.Bench(model, judge, 5, 1, Path("x.json"))
         shown = bench.rendered(rows, 5.0)
         assert shown.shape == (2, 32, 3, 144, 256)
         assert torch.equal(shown, bench.rendered(rows, 5.0))

@@ -50,7 +50,9 @@ check(triton_taps._norm_silu_write, taps, residual="*bf16", weight="*bf16")
 tile = {"INPUTS": 1536, "ROWS": 128, "COLUMNS": 128, "DEPTH": 128, "GROUP": 8}
 shape = {"HEAD": 128, "WIDTH": 128, "TILE": 128}
 assert ".f32.bf16.bf16" in check(triton_attention._attend, shape, stages=2)
-assert ".s32.s8.s8" in check(triton_gemm._linear.fn, tile, x="*i8")
+made = check(triton_gemm._linear.fn, tile, x="*i8")
+assert "wgmma" in made
+assert ".s32.s8.s8" in made
 """
 
 

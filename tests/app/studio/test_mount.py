@@ -7,7 +7,7 @@ import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from longtake.app.studio import bigger
+from longtake.app.studio import bigger, page
 from longtake.app.studio.page import EXAMPLES, mount_page
 from longtake.models.memory import Memory
 
@@ -99,7 +99,9 @@ def test_without_a_gpu_there_is_no_card():
     assert bigger.bigger_model(torch.device("cpu"), torch.float32) == ""
 
 
-def test_the_card_is_in_the_page(model, takes):
-    app = mount_page(FastAPI(docs_url=None, openapi_url=None), model, takes, card="<p>a card</p>")
+def test_the_card_is_in_the_page(model, takes, monkeypatch):
+    monkeypatch.setattr(page, "GENERATOR", model.folder)
+    monkeypatch.setattr(page, "bigger_model", lambda *_: "<p>a card</p>")
+    app = mount_page(FastAPI(docs_url=None, openapi_url=None), model, takes)
     with TestClient(app) as client:
         assert "<p>a card</p></longtake-drawer>" in str(client.get("/config").json())

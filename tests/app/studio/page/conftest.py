@@ -13,9 +13,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse
@@ -325,6 +327,7 @@ class KnowsWords:
     """What the page asks of a model."""
 
     folder = GENERATOR
+    generator = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32)
     _spelling = Spelling(["a", "red", "blue", "green", "purple", "ball", "car", "night", "falls"])
 
     def unknown_words(self, prompt: str) -> dict[str, str | None]:
