@@ -272,7 +272,7 @@ class Engine:
                 session.model.apply(state, *arrivals)
             if beginning:
                 with self._changed:
-                    session.record(due, began)
+                    session.record(began)
             step = session.model.step(state)
             with self._changed:
                 self._postprocess(session, step, began)

@@ -94,6 +94,8 @@ class Session(Generic[State]):
         self.outbox = Outbox(max(outbox, model.spec.burst))
         self.metrics = Metrics(time.monotonic())
         self.at_boundary = True
+        # Events of the chunk that begins, until the model has been given them.
+        self.beginning: list[Waiting] = []
         self.stepping = False
         self.saving = 0
         self.chunk_start = self.progress.units
@@ -145,8 +147,9 @@ class Session(Generic[State]):
         """All that has applied, and then what is due at the next chunk, in their order."""
         with self._changed:
             after = self._next()
-            events = [entry.event for entry in self.progress.log]
-            return events + [each.event for each in self.controls.due(after.time, after.chunk)]
+            waiting = self.beginning + self.controls.due(after.time, after.chunk)
+            applied = [entry.event for entry in self.progress.log]
+            return applied + [each.event for each in waiting]
 
     def feed(self, frame: InputFrame) -> None:
         """Give a watched video's next frame; blocks while a file's lane is full.
@@ -279,10 +282,12 @@ class Session(Generic[State]):
         """Leave a boundary; returns the events that win of those whose time has come."""
         self.at_boundary = False
         self.chunk_start = self.progress.units
-        return self.controls.take_due(self.time, self.progress.chunk)
+        self.beginning = self.controls.take_due(self.time, self.progress.chunk)
+        return self.beginning
 
-    def record(self, applied: list[Waiting], began: float) -> None:
-        """Log events that were applied to the chunk that began at a time of the engine's clock."""
+    def record(self, began: float) -> None:
+        """Log that the chunk's events were applied; it began at a time of the engine's clock."""
+        applied, self.beginning = self.beginning, []
         for each in applied:
             self.progress.log.append(Applied(each.event, self.progress.chunk, self.time))
             # What was scheduled long ago counts from the chunk in which its time came.
@@ -293,6 +298,7 @@ class Session(Generic[State]):
         """End with an error; what was made is still delivered, the state is freed."""
         self.error = error
         self.status = Status.FAILED
+        self.beginning = []  # what it failed at is not wanted again
         self.free()
 
     def free(self) -> None:

@@ -363,3 +363,22 @@ def test_what_is_wanted_is_what_applied_and_what_waits_for_the_next_chunk_only(e
     run_chunks(engine, 1)
     wanted.append(("grain", 3))
     assert [(event.field, event.value) for event in session.wanted()] == wanted
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_being_applied_is_wanted_until_the_model_fails_at_it(engine, fake_model, fails):
+    session, model, seen = None, fake_model(), []
+    apply = model.apply
+
+    def look(state, *arrivals):
+        seen.append([event.value for event in session.wanted()])
+        if fails:
+            raise RuntimeError("no such night")
+        apply(state, *arrivals)
+
+    model.apply = look
+    session = engine.open(model, "sea", 1)
+    session.submit(Event("prompt", "night"))
+    engine.run_once()
+    assert seen == [["night"]]
+    assert [event.value for event in session.wanted()] == ([] if fails else ["night"])
