@@ -2,7 +2,8 @@
 
 A gain above 1 is what a kernel saves over its reference. What it achieves (TFLOP/s where it
 multiplies matrices, GB/s elsewhere) is set against ceilings measured in the same run: the largest
-matrix products and the largest copy. Linear layers in int8 are set against the library's own too.
+matrix products and the largest copy. Linear layers in int8 are set against those without too: the
+library's own, on a CPU with packed weights where it can pack them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from torch.nn import functional as F
 
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
 from longtake.benchmarks.report import write_parts
-from longtake.kernels import BlockMap, Quantized, implementations
+from longtake.kernels import BlockMap, Quantized, implementations, pack, packed_linear
 from longtake.kernels.reference import quantize
 from longtake.models.video.radial import RadialSettings, radial_map
 
@@ -287,6 +288,10 @@ def measure(
             plain = (x.values.to(dtype), weight.to(dtype), bias)
             library = seconds_of(F.linear, plain, device, repeats)
             metrics[f"{label}/library_us"] = 1e6 * library
+            if device.type == "cpu" and (packed := pack(plain[1])) is not None:
+                arguments = (plain[0], packed, bias)
+                library = seconds_of(packed_linear, arguments, device, repeats)
+                metrics[f"{label}/packed_us"] = 1e6 * library
             weighted = case.flops * shapes.linears[weight.shape[1], weight.shape[0]]
             sped += weighted * library / list(times.values())[-1]
             weights += weighted

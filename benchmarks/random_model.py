@@ -148,7 +148,13 @@ def random_generator(
     length = shape.streaming.text_length
     text = TextEncoder(encoder.to(device, dtype), word_tokenizer(), length)
     return VideoGenerator(
-        transformer.eval(), NoDecoder(), text, shape.streaming, kernels, device, dtype
+        transformer.eval().settle(device),
+        NoDecoder(),
+        text,
+        shape.streaming,
+        kernels,
+        device,
+        dtype,
     )
 
 

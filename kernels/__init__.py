@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from longtake.kernels.choice import AttentionShape, fastest_attention
+from longtake.kernels.cpu import pack, packed_linear
 from longtake.kernels.reference import BlockMap, Quantized
 from longtake.kernels.registry import Implementation, Kernels, bind, implementations
 
@@ -15,4 +16,6 @@ __all__ = [
     "bind",
     "fastest_attention",
     "implementations",
+    "pack",
+    "packed_linear",
 ]

@@ -12,12 +12,34 @@ from longtake.kernels.reference import BlockMap, Quantized, quantize, tokens_of
 
 # Bytes that are read at a time.
 _READ = 16
+# Keys from which on a CPU's products of bfloat16 matrices take less time than its flash attention,
+# which multiplies a few numbers at a time; and scores that are at hand together, few enough to
+# stay near the processor.
+_MANY_KEYS, _SCORES = 128, 1 << 20
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Flash attention of torch's CPU backend; see :func:`reference.attention`."""
+    """torch's flash attention, or two products where those are faster; see
+    :func:`reference.attention`.
+    """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[1] >= _MANY_KEYS:
+        return _by_products(q, k, v)
     q, k, v = (_aligned(heads).transpose(1, 2) for heads in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+def _by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Some queries at a time: all scores, their softmax, and the values weighted by it."""
+    batch, _, heads, size = q.shape
+    # Copies, which the products would make less well.
+    q, k, v = (each.transpose(1, 2).flatten(0, 1).contiguous() for each in (q, k, v))
+    out = []
+    for asking in q.split(max(1, _SCORES // (batch * heads * k.shape[1])), 1):
+        scores = q.new_empty(*asking.shape[:2], k.shape[1])
+        scores.baddbmm_(asking, k.mT, beta=0, alpha=size**-0.5)
+        out.append(scores.softmax(-1) @ v)
+    attended: Tensor = torch.cat(out, 1).unflatten(0, (batch, heads)).transpose(1, 2)
+    return attended
 
 
 def _aligned(x: Tensor) -> Tensor:
@@ -143,3 +165,37 @@ def int8_linear(x: Quantized, weight: Tensor, weight_scale: Tensor, bias: Tensor
     products = torch._int_mm(x.values.flatten(0, -2), weight.T).float()
     products.mul_(x.scale.flatten(0, -2)).mul_(weight_scale.T).add_(bias)
     return products.to(bias.dtype).view(*x.values.shape[:-1], -1)
+
+
+def pack(weight: Tensor) -> Tensor | None:
+    """A weight as oneDNN multiplies by it, for :func:`packed_linear`, or None where it cannot.
+
+    Of a plain one it would make the same anew in every product, which takes as long as the product.
+
+    Args:
+        weight: [outputs, inputs].
+    """
+    onednn = torch.backends.mkldnn
+    if not onednn.is_available() or weight.dtype not in {torch.float32, torch.bfloat16}:
+        return None
+    if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return None
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
+    return packed
+
+
+def packed_linear(x: Tensor, packed: Tensor, bias: Tensor, *, gelu: bool = False) -> Tensor:
+    """A linear layer, and :func:`gelu` of what comes out.
+
+    Args:
+        x: [..., inputs].
+        packed: from :func:`pack`.
+        bias: [outputs].
+        gelu: whether to apply it, before the result is rounded.
+
+    Returns:
+        [..., outputs] in x's dtype.
+    """
+    after, how = ("gelu", "tanh") if gelu else ("none", "")
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, after, [], how)
+    return out

@@ -132,9 +132,10 @@ def save_denoiser(denoiser: Denoiser, described: dict[str, Any], folder: Path) -
     """Write `model.safetensors` (bfloat16) and the description as `config.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n")
+    stored = denoiser.state_dict()
     weights = {
-        name: value.detach().to("cpu", torch.bfloat16).contiguous()
-        for name, value in denoiser.named_parameters()
+        name: stored[name].to("cpu", torch.bfloat16).contiguous()
+        for name, _ in denoiser.named_parameters()
     }
     save_file(weights, folder / "model.safetensors")
 

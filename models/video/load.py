@@ -85,7 +85,7 @@ def load_generator(
         check_int8(device, dtype)
     with making_room(folder, sizes, device):
         transformer = _transformer(folder / "transformer", kernels, dtype, lora, int8=int8)
-        transformer = transformer.to(device)
+        transformer.settle(device)
         codec = _codec(folder / "vae", sizes.codec, kernels, device, dtype)
         text_encoder = load_text_encoder(folder, config.text_length, text, device, dtype, prompts)
     if misfit := _misfit(config, transformer, codec, text_encoder):
@@ -261,7 +261,9 @@ def save_generator(
         ("text_encoder", text_encoder.model, text_encoder.model.config.to_diff_dict(), "model"),
     )
     for name, module, settings, stem in parts:
-        tensors = {key: value.detach().cpu() for key, value in module.named_parameters()}
+        # Tied parameters once, and all of them as they are stored, not as they may be laid out.
+        stored = module.state_dict()
+        tensors = {key: stored[key].cpu() for key, _ in module.named_parameters()}
         save_weights(quantize(tensors), folder / name, stem)
         write_json(folder / name / "config.json", settings | {"quantization_config": INT8})
     (folder / "tokenizer").mkdir(exist_ok=True)

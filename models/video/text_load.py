@@ -14,6 +14,7 @@ from torch import nn
 from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.models.folder import load_weights, read_headers, read_json, taking
+from longtake.models.four_bits import keep_unpacked
 from longtake.models.memory import making_room, weight_bytes
 from longtake.models.video.prompt_cache import PromptCache
 from longtake.models.video.rewriter import load_rewriter
@@ -144,6 +145,7 @@ def _quantize(
             new.weight = bits.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
         # The layer quantises its weight as it is moved.
         model.set_submodule(name, new.to(device))
+    keep_unpacked(model)
 
 
 def _is_quantized(name: str) -> bool:

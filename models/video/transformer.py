@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from longtake.kernels import Kernels, Quantized
+from longtake.models.packing import pack_linears, packed
 from longtake.models.quantization import Int8Linear
 from longtake.models.video.conditions import Conditions, Modulation, timestep_sinusoid
 
@@ -202,6 +203,15 @@ class _GELUProjection(nn.Module):
     def __init__(self, dim: int, ffn_dim: int, precision: _Precision) -> None:
         super().__init__()
         self.proj = precision.linear(dim, ffn_dim)
+        self.gelu = precision.gelu
+
+    def forward(self, x: Tensor | Quantized) -> Tensor | Quantized:
+        return self.gelu(self.proj(x))
+
+    def pack(self) -> None:
+        """GELU becomes a part of the product before it."""
+        if layer := packed(self.proj, gelu=True):
+            self.proj, self.gelu = layer, nn.Identity()
 
 
 class _FeedForward(nn.Module):
@@ -215,12 +225,9 @@ class _FeedForward(nn.Module):
                 precision.linear(config.ffn_dim, config.dim),
             ]
         )
-        self.gelu = precision.gelu
 
     def forward(self, x: Tensor | Quantized) -> Tensor:
-        projection = self.net[0]
-        assert isinstance(projection, _GELUProjection)
-        out: Tensor = self.net[2](self.gelu(projection.proj(x)))
+        out: Tensor = self.net[2](self.net[0](x))
         return out
 
 
@@ -307,6 +314,19 @@ class WanTransformer(nn.Module):
         self.proj_out = nn.Linear(config.dim, config.out_channels * math.prod(config.patch_size))
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
         self.kernels = kernels
+
+    def settle(self, device: torch.device) -> WanTransformer:
+        """Move to where it is to run, for good, and be laid out as is fastest there.
+
+        On a CPU the linear layers' weights are packed; they keep their names.
+        """
+        self.to(device)
+        if device.type == "cpu":
+            for module in self.modules():
+                if isinstance(module, _GELUProjection):
+                    module.pack()
+            pack_linears(self)
+        return self
 
     def encode_text(self, embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of a prompt for every layer: once a prompt, not once a forward.

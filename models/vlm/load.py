@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from longtake.models.folder import REFETCH, read_config, read_json, taking
+from longtake.models.four_bits import keep_unpacked
 from longtake.models.memory import making_room
 from longtake.models.vlm.captioner import Captioner
 from longtake.models.vlm.folder import KINDS_HINT, PROCESSOR_FILES, check_source
@@ -207,6 +208,7 @@ def _model(
             count = f" and {len(names) - 1} more" if len(names) > 1 else ""
             problem = f"{folder} has {fault} tensors: {names[0]}{count}"
             raise StreamError("bad_model", problem, REFETCH)
+    keep_unpacked(model)
     model.eval().requires_grad_(requires_grad=False)
     return model if quantization else model.to(device)
 
