@@ -2,8 +2,9 @@
 
 A gain above 1 is what a kernel saves over its reference. What it achieves (TFLOP/s where it
 multiplies matrices, GB/s elsewhere) is set against ceilings measured in the same run: the largest
-matrix products and the largest copy. Linear layers in int8 are set against those without too: the
-library's own, on a CPU with packed weights where it can pack them.
+matrix products and the largest copy. Linear layers in int8 are set against those without too, the
+library's own, on a CPU with packed weights where it can pack them; and attention on a CPU against
+the library's.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from torch.nn import functional as F
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
 from longtake.benchmarks.report import write_parts
 from longtake.kernels import BlockMap, Quantized, implementations, pack, packed_linear
+from longtake.kernels.cpu import fused_attention
 from longtake.kernels.reference import quantize
 from longtake.models.video.radial import RadialSettings, radial_map
 
@@ -283,6 +285,9 @@ def measure(
             metrics |= achieved(f"{label}/{name}", case, seconds, most)
             if name != "reference":
                 metrics[f"{label}/{name}_gain"] = times["reference"] / seconds
+        if case.operation == "attention" and device.type == "cpu":
+            library = seconds_of(fused_attention, case.inputs, device, repeats)
+            metrics[f"{label}/library_us"] = 1e6 * library
         if case.int8:
             x, weight, _, bias = case.inputs
             plain = (x.values.to(dtype), weight.to(dtype), bias)

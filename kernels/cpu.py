@@ -19,11 +19,14 @@ _MANY_KEYS, _SCORES = 128, 1 << 20
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """torch's flash attention, or two products where those are faster; see
-    :func:`reference.attention`.
-    """
+    """torch's own, or two products where those are faster; see :func:`reference.attention`."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[1] >= _MANY_KEYS:
         return _by_products(q, k, v)
+    return fused_attention(q, k, v)
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """torch's own; see :func:`reference.attention`."""
     q, k, v = (_aligned(heads).transpose(1, 2) for heads in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 

@@ -127,7 +127,7 @@ _IMPLEMENTATIONS = (
         for name in ("cudnn", "flash")
     ),
     Implementation("attention", "efficient", "sdpa", "efficient", ("cuda",)),
-    Implementation("attention", "sdpa", "cpu", devices=("cuda", "mps")),
+    Implementation("attention", "sdpa", "cpu", "fused_attention", ("cuda", "mps")),
     # It asks the host what is seen, which a GPU that is to run ahead cannot wait for.
     Implementation("block_attention", "sdpa", "cpu", devices=("mps",)),
     *(Implementation(op, "one_call", "cpu", devices=("cuda",)) for op in _ONE_CALL),

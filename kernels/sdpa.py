@@ -7,22 +7,22 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from longtake.kernels.cpu import attention
+from longtake.kernels.cpu import fused_attention
 
 
 def cudnn(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """cuDNN's; see :func:`reference.attention`."""
     with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-        return attention(q, k, v)
+        return fused_attention(q, k, v)
 
 
 def flash(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """FlashAttention; see :func:`reference.attention`."""
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-        return attention(q, k, v)
+        return fused_attention(q, k, v)
 
 
 def efficient(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Memory-efficient attention; see :func:`reference.attention`."""
     with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
-        return attention(q, k, v)
+        return fused_attention(q, k, v)

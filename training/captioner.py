@@ -48,6 +48,8 @@ from longtake.training.witness import (
 PICTURES_SEED = 77
 QUIET = 0.35
 """What silence weighs: most of what is said is none, and who misses a change says nothing."""
+TOLD = 0.5
+"""What foreseeing the previous text weighs beside what is to be said."""
 NO_MUON = "lm_head|merger"
 """Which matrices are no hidden ones."""
 
@@ -64,40 +66,56 @@ def prepare(frames: Tensor, size: tuple[int, int], generator: torch.Generator) -
     return (255 * worse).round().to(torch.uint8).flatten(0, 1).permute(0, 2, 3, 1)
 
 
-def logits_of_said(model: Any, batch: ChunkBatch, patches: Tensor) -> Tensor:  # noqa: ANN401
-    """What the model expects at each place where something is said: [places, vocabulary].
+def logits_at(
+    places: Tensor,
+    model: Any,  # noqa: ANN401
+    batch: ChunkBatch,
+    patches: Tensor | None,
+) -> Tensor:
+    """What the model expects at some places of a batch: [places, vocabulary].
 
-    `patches`: see `FrameProcessor.patches`.
+    `places`: as `ChunkBatch.said`; `patches`: see `FrameProcessor.patches`, None where nothing is
+    shown.
     """
     visual, language = model.model.visual, model.model.language_model
     side = visual.patch_size
     height, width = batch.size
-    features = see(visual, patches, height // side, width // side)
     hidden = language.embed_tokens(batch.ids)
-    shape = hidden.shape
-    placed = hidden.flatten(0, 1).index_copy(0, batch.vision, features.to(hidden.dtype))
-    output = language(
-        inputs_embeds=placed.view(shape), position_ids=batch.positions, use_cache=False
-    )
-    seen = output.last_hidden_state.flatten(0, 1)[batch.said - 1]
+    if patches is not None:
+        shape = hidden.shape
+        features = see(visual, patches, height // side, width // side)
+        hidden = hidden.flatten(0, 1).index_copy(0, batch.vision, features.to(hidden.dtype))
+        hidden = hidden.view(shape)
+    output = language(inputs_embeds=hidden, position_ids=batch.positions, use_cache=False)
+    seen = output.last_hidden_state.flatten(0, 1)[places - 1]
     logits: Tensor = model.lm_head(seen)
     return logits
 
 
-def said_loss(logits: Tensor, batch: ChunkBatch, silence: int) -> dict[str, Tensor]:
-    """Cross entropy of all that is said, and of that part of it that is no mere silence."""
-    targets = batch.ids.flatten()[batch.said]
-    each = F.cross_entropy(logits.float(), targets, reduction="none")
-    right = (logits.argmax(-1) == targets).float()
+def losses(logits: Tensor, batch: ChunkBatch, silence: int) -> dict[str, Tensor]:
+    """Cross entropy of what is said and what was told, and how much of what is said is right.
+
+    `logits`: of the places where something is said, and then of those where it was told.
+    """
+    targets = batch.ids.flatten()[torch.cat((batch.said, batch.told))]
+    every = F.cross_entropy(logits.float(), targets, reduction="none")
+    each, told = every.tensor_split([len(batch.said)])
+    targets = targets[: len(each)]
+    right = (logits[: len(each)].argmax(-1) == targets).float()
     # A round's first token decides whether something is said at all.
     head = torch.ones_like(batch.said, dtype=torch.bool)
     head[1:] = batch.said[1:] != batch.said[:-1] + 1
     spoken = targets != silence
     weight = torch.where(spoken, 1.0, QUIET)
+    said = (each * weight).sum() / weight.sum().clamp(min=1)
+    foreseen = told.sum() / max(1, len(told))
     return {
-        "loss": (each * weight).sum() / weight.sum(),
-        "right": right.mean(),
-        "right_first": right[head].mean(),
+        # In an echo there is nothing else.
+        "loss": said + (TOLD if len(each) else 1) * foreseen,
+        "said": said,
+        "told": foreseen,
+        "right": right.sum() / max(1, len(right)),
+        "right_first": right[head].sum() / head.sum().clamp(min=1),
         "right_first_spoken": right[head & spoken].sum() / (head & spoken).sum().clamp(min=1),
     }
 
@@ -154,13 +172,14 @@ def train(options: argparse.Namespace) -> Any | None:  # noqa: ANN401
     def step_loss(step: int) -> dict[str, Tensor]:
         batch = next(loader).to(device)
         ring.advance(batches.newest(step))
-        draw = step_generator(options.seed, step, device)
-        shown = ring.take(batch.numbers, batch.places, batch.firsts, batch.seconds)
-        frames = prepare(shown, batch.size, draw)
-        patches = processor.patches(frames)
+        patches = None
+        if batch.seconds:
+            shown = ring.take(batch.numbers, batch.places, batch.firsts, batch.seconds)
+            draw = step_generator(options.seed, step, device)
+            patches = processor.patches(prepare(shown, batch.size, draw))
         with half_precision(device):
-            logits = logits_of_said(model, batch, patches)
-        return said_loss(logits, batch, silence)
+            logits = logits_at(torch.cat((batch.said, batch.told)), model, batch, patches)
+        return losses(logits, batch, silence)
 
     if not loop.run(step_loss):
         return None

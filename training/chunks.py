@@ -3,18 +3,23 @@
 A whole clip is 24 seconds of video with a turn a second, as one plain causal sequence: hardly
 longer than what streaming keeps, so training meets the attention and the positions that streaming
 has, without training on long videos (StreamingVLM, Xu et al. 2025, section 3.2). What was said
-before the clip stands in `previous text`, cut to sink and window as streaming cuts it. Only what
-the assistant says is learned.
+before the clip stands in `previous text`, cut to sink and window as streaming cuts it. What the
+assistant says is learned, and less so how the previous text goes on: it tells of one scene again
+and again, and who foresees it has learned to find what was said, and to copy it.
 
 By turns with those, openings are learned: a few seconds of many clips, most of them seen without a
 word before them. In a whole clip most of what is told again could be copied from what was said;
 here it has to be seen. The others are asked about what was said, which cannot be seen any more.
+
+And echoes: sentences and then the same ones in another order, with no video at all. To answer what
+happened a minute ago is to find some words far back and to copy them, which a model of this size
+did not learn from questions alone, and learns from echoes in minutes.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,10 +33,14 @@ from longtake.models.vlm.turns import Grid, Template
 from longtake.training.clips import SECONDS, Clips, draw_clips
 from longtake.training.loop import rank
 from longtake.training.pictures import Bank
-from longtake.training.stories import OPENING, Story, opening, whole
+from longtake.training.stories import OPENING, Story, opening, sentences, whole
 
 OPENINGS = 6
 """Openings in a step for one whole clip in another: as many seconds."""
+ECHOES = 4
+"""Echoes in a third, likewise: about as many tokens."""
+KINDS = (("whole", 1, SECONDS), ("openings", OPENINGS, OPENING), ("echoes", ECHOES, 0))
+"""What steps are of, by turns: how many for each clip of a batch, and the seconds they show."""
 
 
 @dataclass(frozen=True)
@@ -39,30 +48,32 @@ class Example:
     """One clip as tokens.
 
     `ids`: int64 [L]; `positions`: float32 [L, 3]; `vision`: int64, where the vision tokens stand;
-    `said`: int64, where what is to be learned stands, each one's predecessor being what it is
-    predicted from.
+    `said`: int64, where what the assistant says stands, and `told`: where the previous text does
+    that can be foreseen, each one's predecessor being what it is predicted from.
     """
 
     ids: Tensor
     positions: Tensor
     vision: Tensor
     said: Tensor
+    told: Tensor
 
 
 @dataclass(frozen=True)
 class ChunkBatch:
     """What one step is trained on.
 
-    `ids`: int64 [B, L], padded on the right; `positions`: float32 [3, B, L]; `vision`, `said`:
-    int64, indices into the flattened [B * L]; `numbers`, `places`: int64 [B], the clips in the
-    ring; `firsts`: int64 [B], the second of each at which it begins; `seconds`: how many are shown;
-    `size`: height and width that frames are resized to.
+    `ids`: int64 [B, L], padded on the right; `positions`: float32 [3, B, L]; `vision`, `said`,
+    `told`: int64, indices into the flattened [B * L]; `numbers`, `places`: int64 [B], the clips in
+    the ring; `firsts`: int64 [B], the second of each at which it begins; `seconds`: how many are
+    shown, 0 where nothing is; `size`: height and width that frames are resized to.
     """
 
     ids: Tensor
     positions: Tensor
     vision: Tensor
     said: Tensor
+    told: Tensor
     numbers: Tensor
     places: Tensor
     firsts: Tensor
@@ -83,6 +94,7 @@ class ChunkBatch:
             change(self.positions),
             change(self.vision),
             change(self.said),
+            change(self.told),
             change(self.numbers),
             change(self.places),
             change(self.firsts),
@@ -112,7 +124,12 @@ class Writer:
             turn.tail = list(template.tail)
             turns.append(turn)
         text = self._cut([token for words in story.history for token in template.encode(words)])
-        context = Context(template.prompt(""), template.closing, self.step, text, turns=turns)
+        prompt = template.prompt("")
+        context = Context(prompt, template.closing, self.step, text, turns=turns)
+        told = torch.arange(len(prompt), len(prompt) + len(text))
+        if len(text) == self.settings.text_sink + self.settings.text_window:
+            # What follows the cut, if there was one, does not follow from what is before it.
+            told = told[told != len(prompt) + self.settings.text_sink]
         ids = context.ids()
         offset = len(ids) - sum(map(len, turns))
         vision, learned = [], []
@@ -124,7 +141,23 @@ class Writer:
             learned.append(torch.arange(first, first + len(turn.words) + 2))
             offset += len(turn)
         positions = context.positions().float()
-        return Example(torch.tensor(ids), positions, torch.cat(vision), torch.cat(learned))
+        return Example(torch.tensor(ids), positions, torch.cat(vision), torch.cat(learned), told)
+
+    def echo(self, sentences: Iterator[str], rng: random.Random) -> Example:
+        """As much of a previous text as streaming keeps: sentences, and all of them once more."""
+        template, settings = self.template, self.settings
+        most = rng.randint(1, settings.text_sink + settings.text_window) // 2
+        first = [template.encode(next(sentences))]
+        while sum(map(len, first)) + len(more := template.encode(next(sentences))) <= most:
+            first.append(more)
+        again = rng.sample(first, len(first))
+        text = [token for words in (*first, *again) for token in words]
+        context = Context(template.prompt(""), template.closing, self.step, text)
+        end = len(context.prompt) + len(text)
+        nowhere = torch.empty(0, dtype=torch.long)
+        told = torch.arange(end - len(text) // 2, end)
+        ids, positions = torch.tensor(context.ids()), context.positions().float()
+        return Example(ids, positions, nowhere, nowhere, told)
 
     def _cut(self, text: list[int]) -> list[int]:
         """The oldest words and the newest, as streaming keeps them."""
@@ -167,21 +200,23 @@ class Chunks(Dataset[ChunkBatch]):
 
     def __getitem__(self, step: int) -> ChunkBatch:
         rng = random.Random(f"{self.words_seed}/{step}")
-        newest, openings = self.newest(step), step % 2
-        height, width = self.sizes[step // 2 % len(self.sizes)]
+        newest, (kind, count, seconds) = self.newest(step), KINDS[step % len(KINDS)]
+        height, width = self.sizes[step // len(KINDS) % len(self.sizes)]
         grid = Grid(self.groups, height // self.unit, width // self.unit)
         examples, sources = [], []
-        for _ in range(self.batch * (OPENINGS if openings else 1)):
+        for _ in range(self.batch * count):
             number, place = newest - rng.randrange(self.sets), rng.randrange(self.set_size)
-            first = rng.randrange(SECONDS - OPENING + 1) if openings else 0
-            clips = self._set(number, newest)
-            if openings:
+            clips, first = self._set(number, newest), 0
+            if kind == "echoes":
+                example = self.writer.echo(sentences(clips, rng), rng)
+            elif kind == "openings":
+                first = rng.randrange(SECONDS - OPENING + 1)
                 story = opening(clips, place, first, self.bank, rng)
+                example = self.writer.example(story, grid)
             else:
-                story = whole(clips, place, self.bank, rng)
-            examples.append(self.writer.example(story, grid))
+                example = self.writer.example(whole(clips, place, self.bank, rng), grid)
+            examples.append(example)
             sources.append((number, place, first))
-        seconds = OPENING if openings else SECONDS
         return collate(examples, sources, seconds, (height, width))
 
     def _set(self, number: int, newest: int) -> Clips:
@@ -205,18 +240,20 @@ def collate(
     longest = max(len(each.ids) for each in examples)
     ids = torch.zeros(len(examples), longest, dtype=torch.long)
     positions = torch.zeros(3, len(examples), longest)
-    vision, said = [], []
+    vision, said, told = [], [], []
     for row, each in enumerate(examples):
         ids[row, : len(each.ids)] = each.ids
         positions[:, row, : len(each.ids)] = each.positions.T
         vision.append(each.vision + row * longest)
         said.append(each.said + row * longest)
+        told.append(each.told + row * longest)
     numbers, places, firsts = torch.tensor(sources).T
     return ChunkBatch(
         ids,
         positions,
         torch.cat(vision),
         torch.cat(said),
+        torch.cat(told),
         numbers.contiguous(),
         places.contiguous(),
         firsts.contiguous(),

@@ -63,7 +63,7 @@ class LoopConfig:
     muon: float = 0.0
     adam: str = "proj_out"
     average: float = 0.999
-    log_every: int = 51  # odd, to show both where a stage takes two kinds of batch by turns
+    log_every: int = 53  # a prime, to show all where a stage takes kinds of batches by turns
     save_every: float = 150.0
 
 

@@ -1,15 +1,26 @@
-"""What is said in a clip: in all of it, or in a few seconds of it."""
+"""What is said in a clip: in all of it, in a few seconds of it, or with nothing to be seen."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from longtake.training.clips import SECONDS, Clips
 from longtake.training.elsewhere import ElsewhereTelling, tellings
 from longtake.training.pictures import Bank
-from longtake.training.valley.narration import EVERY, Said, Telling, telling
+from longtake.training.valley.captions import values_of
+from longtake.training.valley.narration import (
+    EVERY,
+    Said,
+    Telling,
+    change_words,
+    motion_words,
+    scene_words,
+    sentence,
+    telling,
+)
 from longtake.training.valley.questions import ABOUT_PAST, WORDINGS
 
 OPENING = 4
@@ -21,6 +32,9 @@ RECALLED = 0.7
 every second that has an answer: from fewer it was learned too slowly."""
 RECALLING = ("ago", "ago", *ABOUT_PAST)
 """What is asked there: what happened long ago has a plain answer least often."""
+ABOUT_BEFORE = 0.5
+"""Share of the clips that go on from something, in which only that is asked about: as far from its
+words as streaming has them, which an opening is not."""
 WRONG = 0.2
 """Share of the clips with other words before them than theirs: what is seen counts, not what was
 said."""
@@ -29,6 +43,11 @@ LATE = 0.4
 LATEST = 3 * 3600 // EVERY
 BEFORE_THAT = 40
 """Seconds of some other script that such a clip's oldest words are of."""
+
+
+RETOLD, MOVING = 0.25, 0.15
+"""Shares of the sentences of an echo that tell a scene, and what moves in it; the rest are of
+changes, which are what is asked about."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +67,10 @@ def whole(clips: Clips, place: int, bank: Bank, rng: random.Random) -> Story:
         return Story([tale.round(k, rng, asking=ASKING) for k in range(SECONDS)], (), 0)
     start = int(clips.starts[place])
     wrong = bool(start) and rng.random() < WRONG
-    story = _valley(clips, place, kinds=sorted(WORDINGS.keys() - set(ABOUT_PAST)) if wrong else ())
+    kinds: Sequence[str] = RECALLING if start and rng.random() < ABOUT_BEFORE else ()
+    if wrong:
+        kinds = sorted(WORDINGS.keys() - set(ABOUT_PAST))
+    story = _valley(clips, place, kinds=kinds)
     history = [story.round(k, rng, asking=ASKING_BEFORE).words for k in range(start)]
     said = [story.round(k, rng, asking=ASKING) for k in range(start, start + SECONDS)]
     other = _valley(clips, rng.randrange(valley))
@@ -87,6 +109,21 @@ def _recalled(clips: Clips, place: int, start: int, rng: random.Random) -> Story
     history = [story.round(k, rng).words for k in range(start)]
     said = [story.round(k, rng, asking=1.0) for k in range(start, start + OPENING)]
     return Story(said, history, start)
+
+
+def sentences(clips: Clips, rng: random.Random) -> Iterator[str]:
+    """Sentences about the scripts of a set, each of another scene, without end."""
+    rows = clips.scripts.rows
+    for _ in count():
+        place, number = rng.randrange(len(rows)), rng.randrange(rows.shape[1] - 1)
+        scene, after = map(values_of, rows[place, number : number + 2].tolist())
+        drawn = rng.random()
+        if drawn < RETOLD:
+            yield sentence(scene_words(scene, rng))
+        elif drawn < RETOLD + MOVING:
+            yield sentence(motion_words(scene, rng))
+        elif words := change_words(scene, after, rng):
+            yield sentence(words)
 
 
 def _elsewhere(clips: Clips, place: int, bank: Bank) -> ElsewhereTelling:

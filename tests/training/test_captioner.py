@@ -13,14 +13,16 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from longtake.models.vlm.load import load_captioner
+from longtake.models.vlm.turns import Grid
 from longtake.streaming import Event, InputFrame
 from longtake.training import captioner, witness
 from longtake.training.caption_metrics import speak
-from longtake.training.chunks import collate
+from longtake.training.chunks import ECHOES, collate
 from longtake.training.clips import draw_clips
 from longtake.training.package_captioner import package_captioner
 from longtake.training.pictures import draw_bank
-from longtake.training.stories import OPENING, Story, opening, whole
+from longtake.training.stories import OPENING, Story, opening, sentences, whole
+from longtake.training.valley.hearing import Listener
 from longtake.training.valley.narration import Said
 from longtake.training.valley.questions import ABOUT_PAST
 from longtake.training.vision import see
@@ -33,7 +35,8 @@ from longtake.training.witness import (
 
 TOY = Path(__file__).parents[1] / "toy_captioner.json"
 BUNDLED = Path(captioner.__file__).with_name("captioner.json")
-OPTIONS = ["--steps", "2", "--batch", "2", "--sets", "1", "--set-size", "4", "--pictures", "3"]
+# A step of each kind.
+OPTIONS = ["--steps", "3", "--batch", "2", "--sets", "1", "--set-size", "4", "--pictures", "3"]
 OPTIONS += ["--device", "cpu", "--no-compile", "--config", str(TOY), "--reuse", "1"]
 Stage = Callable[..., None]
 
@@ -70,7 +73,7 @@ def test_resumed_it_ends_with_the_same_weights(trained: Path, stage: Stage, tmp_
     for name, value in straight.items():
         assert torch.equal(value, resumed[name]), name
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()]
-    assert steps == [1, 2]
+    assert steps == [1, 2, 3]
 
 
 def test_an_opening_has_nothing_before_it_or_is_asked_about_that() -> None:
@@ -125,21 +128,68 @@ def test_what_is_learned_is_what_the_assistant_says(batches: captioner.Chunks) -
     assert len(example.vision) == 2 * 24 * 2
 
 
+def test_how_the_previous_text_goes_on_is_learned_but_across_the_cut(
+    batches: captioner.Chunks,
+) -> None:
+    writer = batches.writer
+    template, settings = writer.template, writer.settings
+    words = ["A small red ball on the sand alone, on a sunny day.", "It starts to snow."]
+    said = [Said("", {})]
+    story = Story(said, words, 2)
+    grid = Grid(batches.groups, 1, 2)
+    example = writer.example(story, grid)
+    told = [token for each in words for token in template.encode(each)]
+    assert example.ids[example.told].tolist() == told
+    assert not set(example.told.tolist()) & set(example.said.tolist())
+    assert not len(writer.example(Story(said, (), 0), grid).told)
+
+    long = Story(said, words * 20, 40)
+    kept = writer._cut(told * 20)
+    example = writer.example(long, grid)
+    after = settings.text_sink
+    assert example.ids[example.told].tolist() == kept[:after] + kept[after + 1 :]
+
+
+def test_an_echo_says_everything_twice(batches: captioner.Chunks) -> None:
+    writer, rng = batches.writer, random.Random(0)
+    template, most = writer.template, writer.settings.text_sink + writer.settings.text_window
+    drawn = draw_clips(8, 0, 0, 3)
+    for number in range(30):
+        told = [sentence for sentence, _ in zip(sentences(drawn, rng), range(9), strict=False)]
+        assert all(listened(sentence) for sentence in told)
+        example = writer.echo(iter(told), random.Random(number))
+        assert not len(example.vision)
+        assert not len(example.said)
+        again = example.ids[example.told].tolist()
+        first = example.ids[example.told - len(again)].tolist()
+        assert len(first) == len(again) <= max(most // 2, len(template.encode(told[0])))
+        assert sorted(first) == sorted(again)
+        assert "".join(told).startswith(template.tokenizer.decode(first))
+    batch = batches[2]
+    assert (batch.seconds, len(batch.vision), len(batch.ids)) == (0, 0, 2 * ECHOES)
+
+
+def listened(sentence: str) -> bool:
+    """Whether it means something to who marks captions."""
+    listener = Listener()
+    return bool(listener.hear(sentence)) and not listener.lost
+
+
 def test_padding_changes_nothing_that_is_learned(batches: captioner.Chunks) -> None:
     """Nor do the other clips of a batch: each one alone gives the same logits."""
     described = read_description(TOY)
     processor = frame_processor(described)
     model = build_captioner(described, batches.writer.template.tokenizer).eval()
-    batch = next(batch for batch in map(batches.__getitem__, range(0, 20, 2)) if _padded(batch.ids))
+    batch = next(batch for batch in map(batches.__getitem__, range(0, 30, 3)) if _padded(batch.ids))
     frames = torch.randint(256, (2 * 48, *batch.size, 3), dtype=torch.uint8)
     with torch.no_grad():
-        both = captioner.logits_of_said(model, batch, processor.patches(frames))
+        both = captioner.logits_at(batch.said, model, batch, processor.patches(frames))
         for row in range(2):
             start, width = row * batch.ids.shape[1], batch.ids.shape[1]
             mine = (batch.said >= start) & (batch.said < start + width)
             alone = _alone(batch, row)
             patches = processor.patches(frames[48 * row : 48 * (row + 1)])
-            single = captioner.logits_of_said(model, alone, patches)
+            single = captioner.logits_at(alone.said, model, alone, patches)
             torch.testing.assert_close(both[mine], single, atol=1e-5, rtol=1e-4)
 
 
@@ -160,6 +210,7 @@ def _alone(batch: captioner.ChunkBatch, row: int) -> captioner.ChunkBatch:
         batch.positions[:, row : row + 1, :length],
         mine(batch.vision),
         mine(batch.said),
+        mine(batch.told),
         batch.numbers[row : row + 1],
         batch.places[row : row + 1],
         batch.firsts[row : row + 1],
@@ -244,7 +295,7 @@ def test_a_chunk_gives_the_logits_that_streaming_gives(
     batch = collate([example], [(0, 0, 0)], 3, (32, 64))
     patches = watcher.processor.patches(pixels.flatten(0, 1))
     with torch.no_grad():
-        learned = captioner.logits_of_said(model, batch, patches)
+        learned = captioner.logits_at(batch.said, model, batch, patches)
     # The end of a turn is learned as well, but nobody has to choose it.
     free = batch.ids.flatten()[batch.said] != template.end
     torch.testing.assert_close(learned[free], torch.stack(logits), atol=1e-4, rtol=1e-4)
