@@ -39,10 +39,10 @@ def packed(layer: nn.Module, *, gelu: bool = False) -> PackedLinear | None:
     """What takes a linear layer's place; None where it is another kind or cannot be packed.
 
     Args:
-        layer: its weight is not changed.
+        layer: its weight is not changed; without a bias it stays what it is.
         gelu: as in :class:`PackedLinear`.
     """
-    if not isinstance(layer, nn.Linear):
+    if not isinstance(layer, nn.Linear) or layer.bias is None:
         return None
     weight = pack(layer.weight.detach())
     return None if weight is None else PackedLinear(weight, layer.bias.detach(), gelu=gelu)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from longtake.training.clips import SECONDS, Clips
 from longtake.training.elsewhere import ElsewhereTelling, tellings
@@ -114,7 +113,7 @@ def _recalled(clips: Clips, place: int, start: int, rng: random.Random) -> Story
 def sentences(clips: Clips, rng: random.Random) -> Iterator[str]:
     """Sentences about the scripts of a set, each of another scene, without end."""
     rows = clips.scripts.rows
-    for _ in count():
+    while True:
         place, number = rng.randrange(len(rows)), rng.randrange(rows.shape[1] - 1)
         scene, after = map(values_of, rows[place, number : number + 2].tolist())
         drawn = rng.random()

@@ -55,6 +55,7 @@ def test_what_cannot_be_packed_stays(monkeypatch):
     half = nn.Linear(4, 4).half()
     assert packed(half) is None
     assert packed(nn.ReLU()) is None
+    assert packed(nn.Linear(4, 4, bias=False)) is None
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     assert packed(nn.Linear(4, 4).bfloat16()) is None
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
