@@ -291,14 +291,14 @@ def measure(
         if case.int8:
             x, weight, _, bias = case.inputs
             plain = (x.values.to(dtype), weight.to(dtype), bias)
-            library = seconds_of(F.linear, plain, device, repeats)
-            metrics[f"{label}/library_us"] = 1e6 * library
+            without = seconds_of(F.linear, plain, device, repeats)
+            metrics[f"{label}/library_us"] = 1e6 * without
             if device.type == "cpu" and (packed := pack(plain[1])) is not None:
                 arguments = (plain[0], packed, bias)
-                library = seconds_of(packed_linear, arguments, device, repeats)
-                metrics[f"{label}/packed_us"] = 1e6 * library
+                without = seconds_of(packed_linear, arguments, device, repeats)
+                metrics[f"{label}/packed_us"] = 1e6 * without
             weighted = case.flops * shapes.linears[weight.shape[1], weight.shape[0]]
-            sped += weighted * library / list(times.values())[-1]
+            sped += weighted * without / list(times.values())[-1]
             weights += weighted
         yield metrics
     yield {"int8_linear_speedup": sped / weights}

@@ -144,18 +144,11 @@ def random_generator(
     with torch.device("meta"):
         transformer = WanTransformer(shape.transformer, kernels, int8=int8)
     _fill(transformer, device, dtype)
+    transformer.eval().settle(device)
     encoder = UMT5EncoderModel(small_text(shape)).eval().requires_grad_(requires_grad=False)
     length = shape.streaming.text_length
     text = TextEncoder(encoder.to(device, dtype), word_tokenizer(), length)
-    return VideoGenerator(
-        transformer.eval().settle(device),
-        NoDecoder(),
-        text,
-        shape.streaming,
-        kernels,
-        device,
-        dtype,
-    )
+    return VideoGenerator(transformer, NoDecoder(), text, shape.streaming, kernels, device, dtype)
 
 
 def small_text(shape: Shape) -> UMT5Config:

@@ -224,6 +224,12 @@ def _opened(path: Path) -> Iterator[Any]:
         raise StreamError("bad_model", problem, REFETCH) from None
 
 
+def stored_parameters(module: nn.Module) -> dict[str, Tensor]:
+    """What is stored of a module, on the CPU: tied parameters once, packed ones as they were."""
+    state = module.state_dict()
+    return {name: state[name].cpu() for name, _ in module.named_parameters()}
+
+
 def save_weights(tensors: Mapping[str, Tensor], folder: Path, stem: str) -> None:
     """Write tensors as safetensors, in shards under 15 MB with an index where one is not enough.
 

@@ -123,12 +123,13 @@ class Writer:
             turn.words = template.encode(each.words) if each.words else []
             turn.tail = list(template.tail)
             turns.append(turn)
-        text = self._cut([token for words in story.history for token in template.encode(words)])
+        words = [token for said in story.history for token in template.encode(said)]
+        text = self._cut(words)
         prompt = template.prompt("")
         context = Context(prompt, template.closing, self.step, text, turns=turns)
         told = torch.arange(len(prompt), len(prompt) + len(text))
-        if len(text) == self.settings.text_sink + self.settings.text_window:
-            # What follows the cut, if there was one, does not follow from what is before it.
+        if len(text) < len(words):
+            # What follows the cut does not follow from what is before it.
             told = told[told != len(prompt) + self.settings.text_sink]
         ids = context.ids()
         offset = len(ids) - sum(map(len, turns))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import UMT5EncoderModel
 
+from longtake.models.folder import stored_parameters
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import encode_tokens
 from longtake.models.video.transformer import SelfAttention, TransformerConfig, WanTransformer
@@ -132,10 +133,9 @@ def save_denoiser(denoiser: Denoiser, described: dict[str, Any], folder: Path) -
     """Write `model.safetensors` (bfloat16) and the description as `config.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n")
-    stored = denoiser.state_dict()
     weights = {
-        name: stored[name].to("cpu", torch.bfloat16).contiguous()
-        for name, _ in denoiser.named_parameters()
+        name: value.to(torch.bfloat16).contiguous()
+        for name, value in stored_parameters(denoiser).items()
     }
     save_file(weights, folder / "model.safetensors")
 

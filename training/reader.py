@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import UMT5EncoderModel
 
+from longtake.models.folder import stored_parameters
 from longtake.models.video.text import encode_tokens
 from longtake.training.dataset import CHANGE, PAST, SCENE, STYLE_CHANGES
 from longtake.training.judge import UNASKED, accuracy, likeliest
@@ -152,8 +153,7 @@ def train(options: argparse.Namespace) -> Reader | None:
 def save_text_encoder(text: UMT5EncoderModel, folder: Path) -> None:
     """Write the weights of a text encoder, those that are tied once."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu() for name, value in text.named_parameters()}
-    save_file(weights, folder / "model.safetensors")
+    save_file(stored_parameters(text), folder / "model.safetensors")
 
 
 @torch.no_grad()

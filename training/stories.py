@@ -42,8 +42,6 @@ LATE = 0.4
 LATEST = 3 * 3600 // EVERY
 BEFORE_THAT = 40
 """Seconds of some other script that such a clip's oldest words are of."""
-
-
 RETOLD, MOVING = 0.25, 0.15
 """Shares of the sentences of an echo that tell a scene, and what moves in it; the rest are of
 changes, which are what is asked about."""

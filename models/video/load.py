@@ -16,6 +16,7 @@ from longtake.models.folder import (
     read_config,
     read_json,
     save_weights,
+    stored_parameters,
     taking,
     write_json,
 )
@@ -261,10 +262,7 @@ def save_generator(
         ("text_encoder", text_encoder.model, text_encoder.model.config.to_diff_dict(), "model"),
     )
     for name, module, settings, stem in parts:
-        # Tied parameters once, and all of them as they are stored, not as they may be laid out.
-        stored = module.state_dict()
-        tensors = {key: stored[key].cpu() for key, _ in module.named_parameters()}
-        save_weights(quantize(tensors), folder / name, stem)
+        save_weights(quantize(stored_parameters(module)), folder / name, stem)
         write_json(folder / name / "config.json", settings | {"quantization_config": INT8})
     (folder / "tokenizer").mkdir(exist_ok=True)
     text_encoder.tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
