@@ -253,6 +253,12 @@ class Peer:
     def refuse(self, number: int | None, code: ErrorCode, hint: str = "do otherwise") -> None:
         self.send(Error(id=number, code=code, message="no", retryable=False, hint=hint))
 
+    def turn_away(self, code: ErrorCode, hint: str = "do otherwise") -> None:
+        """Do not let it in."""
+        self.refuse(self.read(Hello).id, code, hint)
+        with suppress(ConnectionClosed):  # the client may have left upon the error
+            self.send(Goodbye(reason="refused"))
+
     def part(self) -> None:
         """Answer the goodbye."""
         bye = self.read(Bye)

@@ -7,11 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from websockets.exceptions import ConnectionClosed
 
 from longtake import connect
 from longtake.app.client_dial import Address
@@ -21,8 +19,6 @@ from longtake.app.wire import (
     Applied,
     Codec,
     FrameId,
-    Goodbye,
-    Hello,
     Metrics,
     Notice,
     Pause,
@@ -266,8 +262,7 @@ def test_the_place_in_the_queue_is_told(play, caplog, error_of):
         peer.part()
 
     def full(peer):
-        peer.refuse(peer.read(Hello).id, "busy")
-        peer.send(Goodbye(reason="refused"))
+        peer.turn_away("busy")
 
     places = []
     server = play(script, script, full)
@@ -281,9 +276,7 @@ def test_the_place_in_the_queue_is_told(play, caplog, error_of):
 @pytest.mark.parametrize("code", ["bad_version", "bad_token"])
 def test_a_refused_hello_says_why(play, code, error_of):
     def script(peer):
-        peer.refuse(peer.read(Hello).id, code, "use version 3")
-        with suppress(ConnectionClosed):  # the client may have left upon the error
-            peer.send(Goodbye(reason="refused"))
+        peer.turn_away(code, "use version 3")
 
     error = error_of(lambda: connect(play(script).url))
     assert (error.code, error.hint) == (code, "use version 3")
