@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longtake.models.vlm.frames import FrameProcessor
-from longtake.training.chunks import ChunkBatch, Chunks, Writer
+from longtake.training.chunks import KINDS, ChunkBatch, Chunks, Writer
 from longtake.training.clips import Ring
 from longtake.training.judge import degrade
 from longtake.training.loop import (
@@ -33,6 +34,7 @@ from longtake.training.loop import (
 )
 from longtake.training.pictures import Bank, draw_bank
 from longtake.training.pool import as_float
+from longtake.training.probe import Probe
 from longtake.training.vision import see
 from longtake.training.witness import (
     Described,
@@ -50,7 +52,9 @@ QUIET = 0.35
 """What silence weighs: most of what is said is none, and who misses a change says nothing."""
 TOLD = 0.5
 """What foreseeing the previous text weighs beside what is to be said."""
-NO_MUON = "lm_head|merger"
+SEEN = 1.0
+"""What the probe's reading of each second's scene weighs beside it."""
+NO_MUON = "lm_head|merger|probe"
 """Which matrices are no hidden ones."""
 
 
@@ -66,16 +70,23 @@ def prepare(frames: Tensor, size: tuple[int, int], generator: torch.Generator) -
     return (255 * worse).round().to(torch.uint8).flatten(0, 1).permute(0, 2, 3, 1)
 
 
-def logits_at(
-    places: Tensor,
+class Learner(nn.Module):
+    """A captioner, and the probe that is learned along with it."""
+
+    def __init__(self, captioner: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self.captioner = captioner
+        self.probe = Probe(captioner.config.text_config.hidden_size)
+
+
+def read(
     model: Any,  # noqa: ANN401
     batch: ChunkBatch,
     patches: Tensor | None,
-) -> Tensor:
-    """What the model expects at some places of a batch: [places, vocabulary].
+) -> tuple[Tensor, Tensor]:
+    """The text model's last hidden states in a batch, and those after two thirds of its layers.
 
-    `places`: as `ChunkBatch.said`; `patches`: see `FrameProcessor.patches`, None where nothing is
-    shown.
+    `patches`: see `FrameProcessor.patches`, None where nothing is shown. Both are [B * L, width].
     """
     visual, language = model.model.visual, model.model.language_model
     side = visual.patch_size
@@ -86,18 +97,25 @@ def logits_at(
         features = see(visual, patches, height // side, width // side)
         hidden = hidden.flatten(0, 1).index_copy(0, batch.vision, features.to(hidden.dtype))
         hidden = hidden.view(shape)
-    output = language(inputs_embeds=hidden, position_ids=batch.positions, use_cache=False)
-    seen = output.last_hidden_state.flatten(0, 1)[places - 1]
-    logits: Tensor = model.lm_head(seen)
-    return logits
+    output = language(
+        inputs_embeds=hidden,
+        position_ids=batch.positions,
+        use_cache=False,
+        output_hidden_states=True,
+    )
+    between = output.hidden_states[math.ceil(len(language.layers) * 2 / 3)]
+    return output.last_hidden_state.flatten(0, 1), between.flatten(0, 1)
 
 
-def losses(logits: Tensor, batch: ChunkBatch, silence: int) -> dict[str, Tensor]:
-    """Cross entropy of what is said and what was told, and how much of what is said is right.
-
-    `logits`: of the places where something is said, and then of those where it was told.
-    """
-    targets = batch.ids.flatten()[torch.cat((batch.said, batch.told))]
+def losses(
+    learner: Learner, batch: ChunkBatch, patches: Tensor | None, silence: int
+) -> dict[str, Tensor]:
+    """Cross entropy of what is said, was told and is seen, and how much of it is right."""
+    last, between = read(learner.captioner, batch, patches)
+    places = torch.cat((batch.said, batch.told))
+    logits = learner.captioner.lm_head(last[places - 1])
+    seen, right_seen = learner.probe(between[batch.starts - 1], batch.scenes)
+    targets = batch.ids.flatten()[places]
     every = F.cross_entropy(logits.float(), targets, reduction="none")
     each, told = every.tensor_split([len(batch.said)])
     targets = targets[: len(each)]
@@ -111,9 +129,11 @@ def losses(logits: Tensor, batch: ChunkBatch, silence: int) -> dict[str, Tensor]
     foreseen = told.sum() / max(1, len(told))
     return {
         # In an echo there is nothing else.
-        "loss": said + (TOLD if len(each) else 1) * foreseen,
+        "loss": said + (TOLD if len(each) else 1) * foreseen + SEEN * seen,
         "said": said,
         "told": foreseen,
+        "seen": seen,
+        "right_seen": right_seen,
         "right": right.sum() / max(1, len(right)),
         "right_first": right[head].sum() / head.sum().clamp(min=1),
         "right_first_spoken": right[head & spoken].sum() / (head & spoken).sum().clamp(min=1),
@@ -141,7 +161,7 @@ def make_batches(
         groups=settings.round_frames // group,
         sets=options.sets,
         set_size=options.set_size,
-        period=max(1, round(options.set_size * options.reuse / options.batch)),
+        period=max(1, round(len(KINDS) * options.set_size * options.reuse / options.batch)),
     )
 
 
@@ -162,7 +182,7 @@ def train(options: argparse.Namespace) -> Any | None:  # noqa: ANN401
     fps = settings_of(described).fps
     ring = Ring(options.sets, options.set_size, batches.seed, pictures, fps)
     config = loop_config(options, average=0.999, muon=options.muon, adam=NO_MUON)
-    loop = Loop(config, model)
+    loop = Loop(config, Learner(model).to(device))
     if not options.no_compile:
         for layer in (*model.model.visual.blocks, *model.model.language_model.layers):
             layer.mlp.compile(dynamic=True)
@@ -178,15 +198,14 @@ def train(options: argparse.Namespace) -> Any | None:  # noqa: ANN401
             draw = step_generator(options.seed, step, device)
             patches = processor.patches(prepare(shown, batch.size, draw))
         with half_precision(device):
-            logits = logits_at(torch.cat((batch.said, batch.told)), model, batch, patches)
-        return losses(logits, batch, silence)
+            return losses(loop.module, batch, patches, silence)
 
     if not loop.run(step_loss):
         return None
     if rank() == 0:
-        save_captioner(loop.ema, tokenizer, described, options.out)
-        (options.out / "parameters.json").write_text(json.dumps(count(loop.ema)) + "\n")
-    return loop.ema
+        save_captioner(loop.ema.captioner, tokenizer, described, options.out)
+        (options.out / "parameters.json").write_text(json.dumps(count(loop.ema.captioner)) + "\n")
+    return loop.ema.captioner
 
 
 def count(model: Any) -> dict[str, int]:  # noqa: ANN401
@@ -203,7 +222,7 @@ def parser() -> argparse.ArgumentParser:
     add_muon(result, 1e-3)
     result.add_argument("--sets", type=int, default=32, help="sets of clips in memory at a time")
     result.add_argument("--set-size", type=int, default=64, help="clips in a set")
-    result.add_argument("--reuse", type=float, default=4, help="how often a clip is seen")
+    result.add_argument("--reuse", type=float, default=4, help="how often a whole clip is seen")
     result.add_argument("--pictures", type=int, default=1500, help="pictures of other worlds")
     result.add_argument("--workers", type=int, default=12, help="processes that write batches")
     return result

@@ -33,7 +33,9 @@ from longtake.models.vlm.turns import Grid, Template
 from longtake.training.clips import SECONDS, Clips, draw_clips
 from longtake.training.loop import rank
 from longtake.training.pictures import Bank
+from longtake.training.probe import labels
 from longtake.training.stories import OPENING, Story, opening, sentences, whole
+from longtake.training.valley.world import NAMES
 
 OPENINGS = 6
 """Openings in a step for one whole clip in another: as many seconds."""
@@ -49,7 +51,8 @@ class Example:
 
     `ids`: int64 [L]; `positions`: float32 [L, 3]; `vision`: int64, where the vision tokens stand;
     `said`: int64, where what the assistant says stands, and `told`: where the previous text does
-    that can be foreseen, each one's predecessor being what it is predicted from.
+    that can be foreseen, each one's predecessor being what it is predicted from; `starts`: int64
+    [rounds], the first place of `said` in each; `scenes`: int64 [rounds, 11], see `probe.labels`.
     """
 
     ids: Tensor
@@ -57,6 +60,8 @@ class Example:
     vision: Tensor
     said: Tensor
     told: Tensor
+    starts: Tensor
+    scenes: Tensor
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,10 @@ class ChunkBatch:
     """What one step is trained on.
 
     `ids`: int64 [B, L], padded on the right; `positions`: float32 [3, B, L]; `vision`, `said`,
-    `told`: int64, indices into the flattened [B * L]; `numbers`, `places`: int64 [B], the clips in
-    the ring; `firsts`: int64 [B], the second of each at which it begins; `seconds`: how many are
-    shown, 0 where nothing is; `size`: height and width that frames are resized to.
+    `told`, `starts`: int64, indices into the flattened [B * L]; `scenes`: as those of all examples;
+    `numbers`, `places`: int64 [B], the clips in the ring; `firsts`: int64 [B], the second of each
+    at which it begins; `seconds`: how many are shown, 0 where nothing is; `size`: height and width
+    that frames are resized to.
     """
 
     ids: Tensor
@@ -74,6 +80,8 @@ class ChunkBatch:
     vision: Tensor
     said: Tensor
     told: Tensor
+    starts: Tensor
+    scenes: Tensor
     numbers: Tensor
     places: Tensor
     firsts: Tensor
@@ -95,6 +103,8 @@ class ChunkBatch:
             change(self.vision),
             change(self.said),
             change(self.told),
+            change(self.starts),
+            change(self.scenes),
             change(self.numbers),
             change(self.places),
             change(self.firsts),
@@ -133,16 +143,25 @@ class Writer:
             told = told[told != len(prompt) + self.settings.text_sink]
         ids = context.ids()
         offset = len(ids) - sum(map(len, turns))
-        vision, learned = [], []
+        vision, learned, starts = [], [], []
         for turn in turns:
             first = offset + turn.vision_at
             vision.append(torch.arange(first, first + grid.tokens))
             # The words, " ..." and the mark of the end.
             first = offset + len(turn.head)
+            starts.append(first)
             learned.append(torch.arange(first, first + len(turn.words) + 2))
             offset += len(turn)
         positions = context.positions().float()
-        return Example(torch.tensor(ids), positions, torch.cat(vision), torch.cat(learned), told)
+        return Example(
+            torch.tensor(ids),
+            positions,
+            torch.cat(vision),
+            torch.cat(learned),
+            told,
+            torch.tensor(starts),
+            torch.tensor([labels(said.scene) for said in story.said]),
+        )
 
     def echo(self, sentences: Iterator[str], rng: random.Random) -> Example:
         """As much of a previous text as streaming keeps: sentences, and all of them once more."""
@@ -158,7 +177,7 @@ class Writer:
         nowhere = torch.empty(0, dtype=torch.long)
         told = torch.arange(end - len(text) // 2, end)
         ids, positions = torch.tensor(context.ids()), context.positions().float()
-        return Example(ids, positions, nowhere, nowhere, told)
+        return Example(ids, positions, nowhere, nowhere, told, nowhere, nowhere.view(0, len(NAMES)))
 
     def _cut(self, text: list[int]) -> list[int]:
         """The oldest words and the newest, as streaming keeps them."""
@@ -241,13 +260,14 @@ def collate(
     longest = max(len(each.ids) for each in examples)
     ids = torch.zeros(len(examples), longest, dtype=torch.long)
     positions = torch.zeros(3, len(examples), longest)
-    vision, said, told = [], [], []
+    vision, said, told, starts = [], [], [], []
     for row, each in enumerate(examples):
         ids[row, : len(each.ids)] = each.ids
         positions[:, row, : len(each.ids)] = each.positions.T
         vision.append(each.vision + row * longest)
         said.append(each.said + row * longest)
         told.append(each.told + row * longest)
+        starts.append(each.starts + row * longest)
     numbers, places, firsts = torch.tensor(sources).T
     return ChunkBatch(
         ids,
@@ -255,6 +275,8 @@ def collate(
         torch.cat(vision),
         torch.cat(said),
         torch.cat(told),
+        torch.cat(starts),
+        torch.cat([each.scenes for each in examples]),
         numbers.contiguous(),
         places.contiguous(),
         firsts.contiguous(),

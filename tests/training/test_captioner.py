@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def trained(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def batches() -> captioner.Chunks:
     described = read_description(TOY)
-    options = captioner.parser().parse_args([*OPTIONS, "--out", "unused", "--reuse", "0.5"])
+    options = captioner.parser().parse_args([*OPTIONS, "--out", "unused", "--reuse", "0.2"])
     bank = draw_bank(3, torch.Generator().manual_seed(0))
     tokenizer = make_tokenizer(described)
     return captioner.make_batches(options, described, tokenizer, bank, frame_processor(described))
@@ -183,14 +184,20 @@ def test_padding_changes_nothing_that_is_learned(batches: captioner.Chunks) -> N
     batch = next(batch for batch in map(batches.__getitem__, range(0, 30, 3)) if _padded(batch.ids))
     frames = torch.randint(256, (2 * 48, *batch.size, 3), dtype=torch.uint8)
     with torch.no_grad():
-        both = captioner.logits_at(batch.said, model, batch, processor.patches(frames))
+        both = logits_of(model, batch, processor.patches(frames))
         for row in range(2):
             start, width = row * batch.ids.shape[1], batch.ids.shape[1]
             mine = (batch.said >= start) & (batch.said < start + width)
             alone = _alone(batch, row)
             patches = processor.patches(frames[48 * row : 48 * (row + 1)])
-            single = captioner.logits_at(alone.said, model, alone, patches)
+            single = logits_of(model, alone, patches)
             torch.testing.assert_close(both[mine], single, atol=1e-5, rtol=1e-4)
+
+
+def logits_of(model: Any, batch: captioner.ChunkBatch, patches: torch.Tensor) -> torch.Tensor:
+    last, _ = captioner.read(model, batch, patches)
+    logits: torch.Tensor = model.lm_head(last[batch.said - 1])
+    return logits
 
 
 def _padded(ids: torch.Tensor) -> bool:
@@ -211,6 +218,8 @@ def _alone(batch: captioner.ChunkBatch, row: int) -> captioner.ChunkBatch:
         mine(batch.vision),
         mine(batch.said),
         mine(batch.told),
+        mine(batch.starts),
+        batch.scenes[row * 24 : (row + 1) * 24],
         batch.numbers[row : row + 1],
         batch.places[row : row + 1],
         batch.firsts[row : row + 1],
@@ -295,7 +304,7 @@ def test_a_chunk_gives_the_logits_that_streaming_gives(
     batch = collate([example], [(0, 0, 0)], 3, (32, 64))
     patches = watcher.processor.patches(pixels.flatten(0, 1))
     with torch.no_grad():
-        learned = captioner.logits_at(batch.said, model, batch, patches)
+        learned = logits_of(model, batch, patches)
     # The end of a turn is learned as well, but nobody has to choose it.
     free = batch.ids.flatten()[batch.said] != template.end
     torch.testing.assert_close(learned[free], torch.stack(logits), atol=1e-4, rtol=1e-4)
