@@ -7,14 +7,11 @@ from pathlib import Path
 
 import torch
 
+from longtake.kernels.cpu import has_bfloat16
 from longtake.streaming import StreamError
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-# CPUs with bfloat16 instructions multiply three times faster in it, others more slowly. Asked of
-# the CPU, not timed: on a busy machine a stopwatch would now and then decide otherwise, and the
-# same command would make another film.
-_BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 def choose_device(name: str) -> torch.device:
@@ -37,11 +34,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """``auto``, ``bf16`` or ``fp32`` to a dtype; ``auto`` is the one this processor is fast in."""
     if name in DTYPES:
         return DTYPES[name]
-    if device.type != "cpu":
-        return torch.bfloat16
-    capabilities = torch.cpu.get_capabilities()
-    native = any(capabilities.get(instruction) for instruction in _BF16_INSTRUCTIONS)
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if device.type != "cpu" or has_bfloat16() else torch.float32
 
 
 def hardware(device: torch.device) -> str:

@@ -16,6 +16,16 @@ _READ = 16
 # which multiplies a few numbers at a time; and scores that are at hand together, few enough to
 # stay near the processor.
 _MANY_KEYS, _SCORES = 128, 1 << 20
+# CPUs with bfloat16 instructions multiply three times faster in it, others more slowly. Asked of
+# the CPU, not timed: on a busy machine a stopwatch would now and then decide otherwise, and the
+# same command would make another film.
+_BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 by instructions of its own."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(instruction) for instruction in _BF16_INSTRUCTIONS)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

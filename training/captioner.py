@@ -52,8 +52,6 @@ QUIET = 0.35
 """What silence weighs: most of what is said is none, and who misses a change says nothing."""
 TOLD = 0.5
 """What foreseeing the previous text weighs beside what is to be said."""
-SEEN = 1.0
-"""What the probe's reading of each second's scene weighs beside it."""
 NO_MUON = "lm_head|merger|probe"
 """Which matrices are no hidden ones."""
 
@@ -108,9 +106,12 @@ def read(
 
 
 def losses(
-    learner: Learner, batch: ChunkBatch, patches: Tensor | None, silence: int
+    learner: Learner, batch: ChunkBatch, patches: Tensor | None, silence: int, probing: float
 ) -> dict[str, Tensor]:
-    """Cross entropy of what is said, was told and is seen, and how much of it is right."""
+    """Cross entropy of what is said, was told and is seen, and how much of it is right.
+
+    `probing`: what the last of these weighs beside the first.
+    """
     last, between = read(learner.captioner, batch, patches)
     places = torch.cat((batch.said, batch.told))
     logits = learner.captioner.lm_head(last[places - 1])
@@ -129,7 +130,7 @@ def losses(
     foreseen = told.sum() / max(1, len(told))
     return {
         # In an echo there is nothing else.
-        "loss": said + (TOLD if len(each) else 1) * foreseen + SEEN * seen,
+        "loss": said + (TOLD if len(each) else 1) * foreseen + probing * seen,
         "said": said,
         "told": foreseen,
         "seen": seen,
@@ -148,7 +149,7 @@ def make_batches(
     processor: FrameProcessor,
 ) -> Chunks:
     """The batches of all steps."""
-    settings = settings_of(described)
+    settings, turns = settings_of(described), len(options.kinds)
     group = processor.temporal_patch_size
     step = described["vision"]["tokens_per_second"] * group / settings.fps
     return Chunks(
@@ -156,12 +157,13 @@ def make_batches(
         bank,
         batch=options.batch,
         seed=options.seed + 101 * rank(),
+        kinds=options.kinds,
         sizes=[tuple(size) for size in described["sizes"]],
         unit=processor.patch_size * processor.merge_size,
         groups=settings.round_frames // group,
         sets=options.sets,
         set_size=options.set_size,
-        period=max(1, round(len(KINDS) * options.set_size * options.reuse / options.batch)),
+        period=max(1, round(turns * options.set_size * options.reuse / options.batch)),
     )
 
 
@@ -198,7 +200,7 @@ def train(options: argparse.Namespace) -> Any | None:  # noqa: ANN401
             draw = step_generator(options.seed, step, device)
             patches = processor.patches(prepare(shown, batch.size, draw))
         with half_precision(device):
-            return losses(loop.module, batch, patches, silence)
+            return losses(loop.module, batch, patches, silence, options.probing)
 
     if not loop.run(step_loss):
         return None
@@ -220,6 +222,11 @@ def parser() -> argparse.ArgumentParser:
     add_arguments(result, seconds=1200, batch=32)
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("captioner.json"))
     add_muon(result, 1e-3)
+    result.add_argument(
+        "--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="what steps are of, by turns"
+    )
+    probing = "what the probe's reading weighs; little where it is new and the steps are few"
+    result.add_argument("--probing", type=float, default=1.0, help=probing)
     result.add_argument("--sets", type=int, default=32, help="sets of clips in memory at a time")
     result.add_argument("--set-size", type=int, default=64, help="clips in a set")
     result.add_argument("--reuse", type=float, default=4, help="how often a whole clip is seen")

@@ -41,7 +41,7 @@ OPENINGS = 6
 """Openings in a step for one whole clip in another: as many seconds."""
 ECHOES = 4
 """Echoes in a third, likewise: about as many tokens."""
-KINDS = (("whole", 1, SECONDS), ("openings", OPENINGS, OPENING), ("echoes", ECHOES, 0))
+KINDS = {"whole": (1, SECONDS), "openings": (OPENINGS, OPENING), "echoes": (ECHOES, 0)}
 """What steps are of, by turns: how many for each clip of a batch, and the seconds they show."""
 
 
@@ -188,9 +188,9 @@ class Writer:
 class Chunks(Dataset[ChunkBatch]):
     """The batch of every step, made from its number alone, in processes of their own.
 
-    `sizes`: heights and widths of frames, by turns; `unit`: pixels of a token's side; `groups`:
-    of frames in a second; `sets`, `set_size`: of the ring; `period`: steps after which a set gives
-    way to the next.
+    `kinds`: keys of `KINDS`; `sizes`: heights and widths of frames, by turns; `unit`: pixels of a
+    token's side; `groups`: of frames in a second; `sets`, `set_size`: of the ring; `period`: steps
+    after which a set gives way to the next.
     """
 
     def __init__(
@@ -200,6 +200,7 @@ class Chunks(Dataset[ChunkBatch]):
         *,
         batch: int,
         seed: int,
+        kinds: Sequence[str],
         sizes: Sequence[tuple[int, int]],
         unit: int,
         groups: int,
@@ -209,7 +210,8 @@ class Chunks(Dataset[ChunkBatch]):
     ) -> None:
         self.writer, self.batch, self.seed = writer, batch, seed
         self.bank = Bank(bank.pictures[:0], bank.colours, bank.lights)
-        self.sizes, self.unit, self.groups = tuple(sizes), unit, groups
+        self.kinds, self.sizes = tuple(kinds), tuple(sizes)
+        self.unit, self.groups = unit, groups
         self.sets, self.set_size, self.period = sets, set_size, period
         self.words_seed = f"{seed}/{rank()}"
         self._drawn: dict[int, Clips] = {}
@@ -220,8 +222,9 @@ class Chunks(Dataset[ChunkBatch]):
 
     def __getitem__(self, step: int) -> ChunkBatch:
         rng = random.Random(f"{self.words_seed}/{step}")
-        newest, (kind, count, seconds) = self.newest(step), KINDS[step % len(KINDS)]
-        height, width = self.sizes[step // len(KINDS) % len(self.sizes)]
+        newest, kind = self.newest(step), self.kinds[step % len(self.kinds)]
+        count, seconds = KINDS[kind]
+        height, width = self.sizes[step // len(self.kinds) % len(self.sizes)]
         grid = Grid(self.groups, height // self.unit, width // self.unit)
         examples, sources = [], []
         for _ in range(self.batch * count):

@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from longtake.kernels.cpu import has_bfloat16
 from longtake.training.muon import Muon
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -143,11 +144,9 @@ def step_generator(seed: int, step: int, device: torch.device | str) -> torch.Ge
 
 
 def half_precision(device: torch.device) -> torch.autocast:
-    """Arithmetic in bfloat16 on a GPU, and as it is elsewhere.
-
-    Not every processor has bfloat16; the others take ten times as long with it.
-    """
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    """Arithmetic in bfloat16 where the processor has it; others take ten times as long with it."""
+    fast = device.type == "cuda" or (device.type == "cpu" and has_bfloat16())
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
 def join_ranks(options: argparse.Namespace) -> torch.device:

@@ -24,14 +24,14 @@ from longtake.training.valley.questions import ABOUT_PAST, WORDINGS
 
 OPENING = 4
 """Seconds of a clip that are shown as a beginning: the scene, motion and camera, and one more."""
-ASKING, ASKING_BEFORE, ASKING_EARLY = 0.18, 0.03, 0.5
+ASKING, ASKING_BEFORE, ASKING_EARLY = 0.3, 0.03, 0.5
 """Chances of a question each second: in a clip, before it, and where there is but one to be had."""
 RECALLED = 0.7
 """Share of the openings with words before them, where there are any, and a question about those in
 every second that has an answer: from fewer it was learned too slowly."""
-RECALLING = ("ago", "ago", *ABOUT_PAST)
+RECALLING = (*("ago",) * 3, *ABOUT_PAST)
 """What is asked there: what happened long ago has a plain answer least often."""
-ABOUT_BEFORE = 0.5
+ABOUT_BEFORE = 0.7
 """Share of the clips that go on from something, in which only that is asked about: as far from its
 words as streaming has them, which an opening is not."""
 WRONG = 0.2

@@ -228,6 +228,16 @@ def _alone(batch: captioner.ChunkBatch, row: int) -> captioner.ChunkBatch:
     )
 
 
+def test_steps_may_be_of_one_kind(batches: captioner.Chunks) -> None:
+    described = read_description(TOY)
+    options = captioner.parser().parse_args([*OPTIONS, "--out", "unused", "--kinds", "echoes"])
+    bank = draw_bank(3, torch.Generator().manual_seed(0))
+    tokenizer = make_tokenizer(described)
+    chunks = captioner.make_batches(options, described, tokenizer, bank, frame_processor(described))
+    assert [chunks[step].seconds for step in range(3)] == [0, 0, 0]
+    assert [batches[step].seconds for step in range(3)] == [24, OPENING, 0]
+
+
 def test_batches_and_clips_are_made_from_their_numbers_alone(batches: captioner.Chunks) -> None:
     first, again, other = batches[3], batches[3], batches[5]
     assert torch.equal(first.ids, again.ids)

@@ -19,7 +19,7 @@ from longtake.training.codec import THING_WEIGHT, importance, load_codec, textur
 from longtake.training.dataset import CHANGE, SCENE, Clips
 from longtake.training.generator import draw_levels, flow_loss, how_much
 from longtake.training.judge import UNASKED, accuracy
-from longtake.training.loop import WARM_STEPS, Loop, LoopConfig, schedule
+from longtake.training.loop import WARM_STEPS, Loop, LoopConfig, half_precision, schedule
 from longtake.training.metrics import seams
 from longtake.training.prompts import (
     build_text_encoder,
@@ -386,6 +386,16 @@ def test_seams() -> None:
     cut = frames.clone()
     cut[:, 31:] += 100
     assert seams(torch.cat((frames, cut)), 31).tolist() == pytest.approx([1.0, 11.0])
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_cpu_trains_in_bfloat16_where_it_has_it(
+    monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": native})
+    with half_precision(torch.device("cpu")):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert (product.dtype == torch.bfloat16) == native
 
 
 def test_schedule_rises_then_falls_to_zero() -> None:

@@ -51,9 +51,7 @@ HELD_OUT_WORDINGS: dict[str, tuple[str, ...]] = {
 """Wordings for evaluation only."""
 ABOUT_PAST = ("last", "ago", "was colour", "was weather")
 """Kinds about what has been; their answers may be out of sight."""
-PAST_WEIGHT = 3
-"""How often a kind about the past is drawn for each of the others: it is harder to learn."""
-_ALL = (*WORDINGS, *ABOUT_PAST * (PAST_WEIGHT - 1))
+_ALL = tuple(WORDINGS)
 NOTHING_KEPT = 0.1
 """Share kept of the questions whose answer is that nothing has changed: where that is mostly right,
 nothing else is learned."""
