@@ -36,6 +36,8 @@ STAGES = (
 """The logs of the bundled model's stages, in their order."""
 CHECKED = ("teacher", "teacher_again", "teacher_films", "tune")
 """Of these what was measured right after it."""
+ABLATED = ("teacher", "student", "tuned")
+"""The stages after each of which other caches were tried."""
 STREAMS = {
     "hours": "ours",
     "hours_unbounded": "nothing evicted, until memory ends",
@@ -160,6 +162,17 @@ def _logarithmic(axes: Axes) -> None:
         formatted("{x:g}")
 
 
+def _obeyed(path: Path) -> dict[str, float]:
+    """The adherence after a switch of each cache in an ablation's result."""
+    metrics = json.loads(path.read_text())["metrics"]
+    first, last = "ablation_", "_after_switch"
+    return {
+        name.removeprefix(first).removesuffix(last): value
+        for name, value in metrics.items()
+        if name.endswith(last)
+    }
+
+
 def draw(folder: Path) -> None:
     """Draw the charts of a results folder beside its JSON files."""
     training = folder / "training"
@@ -184,6 +197,8 @@ def draw(folder: Path) -> None:
         for name, check in checks.items()
     }
     save(bars(stages, "right, of what was asked for"), folder / "training_stages.png")
+    obeyed = {name: _obeyed(folder / f"ablation_{name}.json") for name in ABLATED}
+    save(bars(obeyed, "right, in the second second after a switch"), folder / "ablation_stages.png")
     parts = json.loads((folder / "captioner.json").read_text())["parts"]
     if streams := {
         label: parts[name]["course"] for name, label in STREAMS.items() if name in parts

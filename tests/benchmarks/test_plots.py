@@ -66,7 +66,10 @@ def test_the_long_streams_are_drawn_once_they_are_measured(tmp_path: Path) -> No
     assert chart.exists()
 
 
-@pytest.mark.parametrize("name", ["training", "training_stages", "bundled_attributes"])
+CHARTS = ("training", "training_stages", "bundled_attributes", "ablation_stages")
+
+
+@pytest.mark.parametrize("name", CHARTS)
 def test_every_chart_of_the_docs_is_drawn_from_the_results(tmp_path: Path, name: str) -> None:
     results = shutil.copytree(RESULTS, tmp_path / "results")
     (results / f"{name}.png").unlink()
