@@ -52,6 +52,8 @@ QUIET = 0.35
 """What silence weighs: most of what is said is none, and who misses a change says nothing."""
 TOLD = 0.5
 """What foreseeing the previous text weighs beside what is to be said."""
+CHANGED = 0.1
+"""What reading off what has changed weighs beside reading off what is there."""
 NO_MUON = "lm_head|merger|probe"
 """Which matrices are no hidden ones."""
 
@@ -108,14 +110,14 @@ def read(
 def losses(
     learner: Learner, batch: ChunkBatch, patches: Tensor | None, silence: int, probing: float
 ) -> dict[str, Tensor]:
-    """Cross entropy of what is said, was told and is seen, and how much of it is right.
+    """Cross entropy of what is said, was told and is read off, and how much of it is right.
 
     `probing`: what the last of these weighs beside the first.
     """
     last, between = read(learner.captioner, batch, patches)
     places = torch.cat((batch.said, batch.told))
     logits = learner.captioner.lm_head(last[places - 1])
-    seen, right_seen = learner.probe(between[batch.starts - 1], batch.scenes)
+    read_off = learner.probe(between[batch.starts - 1], batch.scenes, batch.changed)
     targets = batch.ids.flatten()[places]
     every = F.cross_entropy(logits.float(), targets, reduction="none")
     each, told = every.tensor_split([len(batch.said)])
@@ -130,11 +132,12 @@ def losses(
     foreseen = told.sum() / max(1, len(told))
     return {
         # In an echo there is nothing else.
-        "loss": said + (TOLD if len(each) else 1) * foreseen + probing * seen,
+        "loss": said
+        + (TOLD if len(each) else 1) * foreseen
+        + probing * (read_off["seen"] + CHANGED * read_off["changed"]),
         "said": said,
         "told": foreseen,
-        "seen": seen,
-        "right_seen": right_seen,
+        **read_off,
         "right": right.sum() / max(1, len(right)),
         "right_first": right[head].sum() / head.sum().clamp(min=1),
         "right_first_spoken": right[head & spoken].sum() / (head & spoken).sum().clamp(min=1),

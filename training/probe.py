@@ -1,14 +1,15 @@
-"""Linear probes of the captioner in training: which scene it sees, second by second.
+"""Linear probes of the captioner in training: which scene it sees, and what of it has changed.
 
 What is said names an attribute when it changes and three times a minute, and in words of which
-there are many for the same; each second's scene is known all the same. So linear classifiers
-(probes, Alain and Bengio 2016) read it from the text model before it speaks, and are learned along
-with it, as in deeply supervised nets (Lee et al. 2015). They are no part of what is saved.
+there are many for the same; each second's scene is known all the same, and so is what was another
+one second ago. So linear classifiers (probes, Alain and Bengio 2016) read both from the text model
+before it speaks, and are learned along with it, as in deeply supervised nets (Lee et al. 2015).
+They are no part of what is saved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,23 +31,48 @@ def labels(scene: Mapping[str, str]) -> list[int]:
     return [value if name in there else UNKNOWN for name, value in rows]
 
 
+def rows_of(scenes: Sequence[Mapping[str, str]]) -> tuple[Tensor, Tensor]:
+    """Of a clip's seconds the labels, and which of them have changed: int64 [seconds, 11] each.
+
+    That is 1 where an attribute was another one second before, 0 where it was the same, and
+    `UNKNOWN` in the first second and where it did not show in one of the two.
+    """
+    rows = torch.tensor([labels(scene) for scene in scenes])
+    changed = torch.full_like(rows, UNKNOWN)
+    both = (rows[1:] != UNKNOWN) & (rows[:-1] != UNKNOWN)
+    changed[1:] = torch.where(both, (rows[1:] != rows[:-1]).long(), UNKNOWN)
+    return rows, changed
+
+
 class Probe(nn.Module):
-    """A classifier of each attribute, on hidden states of so many channels."""
+    """Classifiers of each attribute and of its changes, on hidden states of so many channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, sum(COUNTS))
+        self.changes = nn.Linear(width, len(COUNTS))
 
-    def forward(self, hidden: Tensor, scenes: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross entropy of all known attributes, and how many of them are right, in [0, 1].
+    def forward(self, hidden: Tensor, scenes: Tensor, changed: Tensor) -> dict[str, Tensor]:
+        """Cross entropies, and how much is right, in [0, 1].
 
-        `hidden`: [rounds, width]; `scenes`: int64 [rounds, 11], see `labels`.
+        `hidden`: [rounds, width]; `scenes`, `changed`: int64 [rounds, 11], see `rows_of`. `seen` is
+        the mean over all attributes that are known, `changed` the sum over all of them for each
+        one that has changed, which are few; `right_changed` is of these alone.
         """
-        logits = self.linear(self.norm(hidden)).float().split(COUNTS, -1)
+        normed = self.norm(hidden)
+        logits = self.linear(normed).float().split(COUNTS, -1)
         losses, right = torch.zeros(2, device=hidden.device)
         for each, wanted in zip(logits, scenes.T, strict=True):
             losses = losses + F.cross_entropy(each, wanted, ignore_index=UNKNOWN, reduction="sum")
             right = right + (each.argmax(-1) == wanted).sum()
         known = (scenes != UNKNOWN).sum().clamp(min=1)
-        return losses / known, right / known
+        odds, fresh = self.changes(normed).float(), changed == 1
+        each = F.binary_cross_entropy_with_logits(odds, fresh.float(), reduction="none")
+        new = fresh.sum().clamp(min=1)
+        return {
+            "seen": losses / known,
+            "right_seen": right / known,
+            "changed": (each * (changed != UNKNOWN)).sum() / new,
+            "right_changed": (fresh & (odds > 0)).sum() / new,
+        }

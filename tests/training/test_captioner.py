@@ -220,6 +220,7 @@ def _alone(batch: captioner.ChunkBatch, row: int) -> captioner.ChunkBatch:
         mine(batch.told),
         mine(batch.starts),
         batch.scenes[row * 24 : (row + 1) * 24],
+        batch.changed[row * 24 : (row + 1) * 24],
         batch.numbers[row : row + 1],
         batch.places[row : row + 1],
         batch.firsts[row : row + 1],

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from longtake.training.probe import UNKNOWN, Probe, labels
+from longtake.training.probe import UNKNOWN, Probe, labels, rows_of
 from longtake.training.valley.captions import values_of
 from longtake.training.valley.world import ATTRIBUTES, COUNTS, NAMES
 
@@ -21,31 +21,52 @@ def test_labels_are_the_values_of_what_shows() -> None:
     assert labels({}) == [UNKNOWN] * len(ATTRIBUTES)
 
 
-def test_it_learns_to_read_all_attributes() -> None:
+def test_a_change_is_one_of_the_second_before() -> None:
+    alone = SCENE | {"companion": "none"}
+    rows, changed = rows_of([SCENE, SCENE, SCENE | {"colour": "red"}, alone, SCENE])
+    assert rows[2].tolist() == labels(SCENE | {"colour": "red"})
+    assert (changed[0] == UNKNOWN).all()
+    assert not changed[1].any()
+    named = [
+        {name: value for name, value in zip(NAMES, row, strict=True) if value}
+        for row in changed[2:].tolist()
+    ]
+    # A colour that does not show has not become another one.
+    gone = {"companion": 1, "companion_colour": UNKNOWN}
+    assert named == [{"colour": 1}, {"colour": 1, **gone}, gone]
+    assert (rows_of([{}, {}])[1] == UNKNOWN).all()
+
+
+def test_it_learns_to_read_all_attributes_and_their_changes() -> None:
     torch.manual_seed(0)
     probe = Probe(64)
     scenes = torch.stack([torch.randint(count, (40,)) for count in COUNTS], 1)
     scenes[::3, 7] = UNKNOWN
+    changed = (torch.rand(40, len(COUNTS)) < 0.1).long()
     hidden = torch.randn(40, 64)
     optimizer = torch.optim.Adam(probe.parameters(), 0.05)
-    first, _ = probe(hidden, scenes)
-    assert abs(first.item() - sum(map(math.log, COUNTS)) / len(COUNTS)) < 0.4
+    first = probe(hidden, scenes, changed)["seen"].item()
+    assert abs(first - sum(map(math.log, COUNTS)) / len(COUNTS)) < 0.4
     for _ in range(200):
         optimizer.zero_grad()
-        loss, right = probe(hidden, scenes)
-        loss.backward()
+        found = probe(hidden, scenes, changed)
+        (found["seen"] + found["changed"]).backward()
         optimizer.step()
-    assert float(right) > 0.99
+    assert found["right_seen"].item() > 0.99
+    assert found["right_changed"].item() > 0.99
 
 
 def test_what_is_unknown_counts_for_nothing() -> None:
     torch.manual_seed(0)
     probe, hidden = Probe(8), torch.randn(3, 8)
     nothing = torch.full((3, len(COUNTS)), UNKNOWN)
-    assert [value.item() for value in probe(hidden, nothing)] == [0, 0]
-    assert [value.item() for value in probe(hidden[:0], nothing[:0])] == [0, 0]
-    one = nothing.clone()
-    one[1, 0] = 2
-    loss, _ = probe(hidden, one)
-    wanted = -probe.linear(probe.norm(hidden[1]))[: COUNTS[0]].log_softmax(0)[2]
-    torch.testing.assert_close(loss, wanted)
+    assert not any(value.item() for value in probe(hidden, nothing, nothing).values())
+    assert not any(value.item() for value in probe(hidden[:0], nothing[:0], nothing[:0]).values())
+    one, fresh = nothing.clone(), nothing.clone()
+    one[1, 0], fresh[1, 3], fresh[2, 4] = 2, 1, 0
+    found, normed = probe(hidden, one, fresh), probe.norm(hidden)
+    wanted = -probe.linear(normed[1])[: COUNTS[0]].log_softmax(0)[2]
+    torch.testing.assert_close(found["seen"], wanted)
+    odds = probe.changes(normed)
+    wanted = -odds[1, 3].sigmoid().log() - (1 - odds[2, 4].sigmoid()).log()
+    torch.testing.assert_close(found["changed"], wanted)
