@@ -24,8 +24,11 @@ from longtake.training.valley.questions import ABOUT_PAST, WORDINGS
 
 OPENING = 4
 """Seconds of a clip that are shown as a beginning: the scene, motion and camera, and one more."""
-ASKING, ASKING_BEFORE, ASKING_EARLY = 0.3, 0.03, 0.5
+ASKING, ASKING_BEFORE, ASKING_EARLY = 0.2, 0.03, 0.5
 """Chances of a question each second: in a clip, before it, and where there is but one to be had."""
+LONG_AFTER = 8
+"""Seconds of a clip before it is asked about what was before it, at the least; openings are asked
+sooner."""
 RECALLED = 0.7
 """Share of the openings with words before them, where there are any, and a question about those in
 every second that has an answer: from fewer it was learned too slowly."""
@@ -64,12 +67,16 @@ def whole(clips: Clips, place: int, bank: Bank, rng: random.Random) -> Story:
         return Story([tale.round(k, rng, asking=ASKING) for k in range(SECONDS)], (), 0)
     start = int(clips.starts[place])
     wrong = bool(start) and rng.random() < WRONG
-    kinds: Sequence[str] = RECALLING if start and rng.random() < ABOUT_BEFORE else ()
-    if wrong:
-        kinds = sorted(WORDINGS.keys() - set(ABOUT_PAST))
-    story = _valley(clips, place, kinds=kinds)
-    history = [story.round(k, rng, asking=ASKING_BEFORE).words for k in range(start)]
-    said = [story.round(k, rng, asking=ASKING) for k in range(start, start + SECONDS)]
+    recalled = bool(start) and not wrong and rng.random() < ABOUT_BEFORE
+    if recalled:
+        story, first = _valley(clips, place, kinds=RECALLING), rng.randrange(LONG_AFTER, SECONDS)
+        chances = [0.0] * first + [1.0] * (SECONDS - first)
+    else:
+        present = sorted(WORDINGS.keys() - set(ABOUT_PAST)) if wrong else ()
+        story, chances = _valley(clips, place, kinds=present), [ASKING] * SECONDS
+    before = 0.0 if recalled else ASKING_BEFORE
+    history = [story.round(k, rng, asking=before).words for k in range(start)]
+    said = [story.round(start + k, rng, asking=asking) for k, asking in enumerate(chances)]
     other = _valley(clips, rng.randrange(valley))
     if wrong:
         history = [other.round(k, rng).words for k in range(start)]

@@ -22,7 +22,7 @@ from longtake.training.chunks import ECHOES, collate
 from longtake.training.clips import draw_clips
 from longtake.training.package_captioner import package_captioner
 from longtake.training.pictures import draw_bank
-from longtake.training.stories import OPENING, Story, opening, sentences, whole
+from longtake.training.stories import LONG_AFTER, OPENING, Story, opening, sentences, whole
 from longtake.training.valley.hearing import Listener
 from longtake.training.valley.narration import Said
 from longtake.training.valley.questions import ABOUT_PAST
@@ -92,6 +92,22 @@ def test_an_opening_has_nothing_before_it_or_is_asked_about_that() -> None:
     kinds = {said.asked.kind for each in recalled for said in each.said if said.asked}
     assert kinds
     assert kinds <= set(ABOUT_PAST)
+
+
+def test_a_whole_clip_is_asked_late_what_was_before_it_or_of_anything() -> None:
+    bank = draw_bank(3, torch.Generator().manual_seed(0))
+    clips = draw_clips(64, 0, 0, len(bank))
+    begun = [place for place, start in enumerate(clips.starts.tolist()) if start]
+    stories = [whole(clips, place, bank, random.Random(place)) for place in begun]
+    recalled = 0
+    for story in stories:
+        asked = {k: said.asked.kind for k, said in enumerate(story.said) if said.asked}
+        if asked and set(asked.values()) <= set(ABOUT_PAST):
+            recalled += 1
+            assert min(asked) >= LONG_AFTER
+            answers = [said.words for said in story.said if said.asked]
+            assert len(answers) == len(set(answers))
+    assert recalled > len(begun) / 4
 
 
 def test_its_folder_is_read_by_the_application_and_by_transformers(trained: Path) -> None:

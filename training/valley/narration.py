@@ -44,7 +44,8 @@ class Telling:
     """How a narration goes: a script in words, and what has been told.
 
     `scenes`: the script's; `changes`: the second at which each becomes the next; `kinds`: of the
-    questions that may be asked, all where it is empty; `told`: the round and the words of each
+    questions that may be asked, all where it is empty, and else none whose answer was `given`, or
+    all but the first would be learned by copying that; `told`: the round and the words of each
     change; `due`: clauses that are to be said next.
     """
 
@@ -53,6 +54,7 @@ class Telling:
     kinds: Sequence[str] = ()
     told: list[tuple[int, str]] = field(default_factory=list)
     due: list[str] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)
 
     def round(
         self, second: int, rng: random.Random, *, asking: float = 0.0, held_out: bool = False
@@ -80,7 +82,9 @@ class Telling:
         # Of what it has not seen for long enough it is not asked.
         if second > 2 and not fresh and rng.random() < asking:
             past = Past(self.scenes[: now + 1], self.changes[:now], self.told, second)
-            if asked := draw_question(past, rng, held_out=held_out, kinds=self.kinds):
+            given = self.given if self.kinds else ()
+            if asked := draw_question(past, rng, held_out=held_out, kinds=self.kinds, given=given):
+                self.given.add(asked.answer)
                 return Said(sentence(asked.answer), scene, asked)
         words = " ".join(sentence(text) for text in self.due)
         self.due.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from longtake.models.video.lexicon import with_article
@@ -125,21 +125,28 @@ class Past:
 
 
 def draw_question(
-    past: Past, rng: random.Random, *, held_out: bool = False, kinds: Sequence[str] = ()
+    past: Past,
+    rng: random.Random,
+    *,
+    held_out: bool = False,
+    kinds: Sequence[str] = (),
+    given: Collection[str] = (),
 ) -> Asked | None:
     """A question, or None where what was drawn has no plain answer.
 
     `kinds`: keys of `WORDINGS`, of which one is drawn whose answer is not `NOTHING`; where it is
-    empty, one is drawn of all. `held_out`: worded as training never did.
+    empty, one is drawn of all. `held_out`: worded as training never did. `given`: answers that are
+    passed over.
     """
-    kept = 0.0 if kinds else NOTHING_KEPT
+    kept, shape = 0.0 if kinds else NOTHING_KEPT, past.scenes[-1]["shape"]
     for kind in rng.sample(kinds, len(kinds)) or [rng.choice(_ALL)]:
         answer = _answer(kind, past)
         if answer is None or (answer == NOTHING and rng.random() >= kept):
             continue
-        shape = past.scenes[-1]["shape"]
+        if (words := answer.format(shape=shape)) in given:
+            continue
         wording = rng.choice((HELD_OUT_WORDINGS if held_out else WORDINGS)[kind])
-        return Asked(wording.format(shape=shape), answer.format(shape=shape), kind)
+        return Asked(wording.format(shape=shape), words, kind)
     return None
 
 

@@ -151,6 +151,18 @@ def test_of_some_kinds_one_is_asked_that_has_an_answer() -> None:
     assert kinds == {"last", "was colour"}
 
 
+def test_where_kinds_are_wanted_no_answer_is_given_twice() -> None:
+    rows = [attribute_index(colour="red"), attribute_index(colour="blue")]
+    answers = {}
+    for kinds in ((), ABOUT_PAST):
+        story, rng = telling(rows, [10.5], kinds), random.Random(0)
+        said = [story.round(second, rng, asking=1.0) for second in range(60)]
+        answers[kinds] = [each.words for each in said if each.asked]
+    assert len(answers[()]) > len(set(answers[()]))
+    assert sorted(answers[ABOUT_PAST]) == sorted(set(answers[ABOUT_PAST]))
+    assert "It was red." in answers[ABOUT_PAST]
+
+
 def test_evaluation_asks_in_words_of_its_own() -> None:
     assert WORDINGS.keys() == HELD_OUT_WORDINGS.keys()
     assert set(ABOUT_PAST) <= WORDINGS.keys()
