@@ -16,7 +16,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,8 @@ SEEDS = 12
 OPEN_SECONDS = 3.0
 LONG_SECONDS = 122.0
 SPEED_SECONDS, SPEED_RUNS = 60.0, 3
+CHUNKS = (1, 2, 3)
+"""Latent frames made at a time that are compared; four frames of a film each."""
 SECONDS: tuple[Span, ...] = tuple((second, 1) for second in range(-1, 8))
 """The seconds around a switch that the chart shows."""
 STRIPS, COLUMNS = 4, 7
@@ -234,16 +236,25 @@ def measure_diversity(bench: Bench) -> dict[str, float]:
 
 def measure_speed(bench: Bench) -> dict[str, float]:
     """Frames a second of `generate`, decoded and encoded, each in a process of its own."""
+    return _speeds(bench, {"cpu_fps": ()})
+
+
+def measure_chunks(bench: Bench) -> dict[str, float]:
+    """The same with other lengths of a chunk: a prompt is seen sooner in shorter ones."""
+    return _speeds(bench, {f"chunk{n}_fps": ("--chunk", str(n)) for n in CHUNKS})
+
+
+def _speeds(bench: Bench, options: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Medians of frames a second by turns, with those options and once more with AVX2 alone."""
     own = ("--device", "cpu", "--model", str(bench.model.folder))
-
-    def fps(*more: str, **environment: str) -> float:
-        runs: list[float] = [
-            generate(SPEED_SECONDS, *own, *more, environment=environment)["fps"]
-            for _ in range(SPEED_RUNS)
-        ]
-        return statistics.median(runs)
-
-    return {"cpu_fps": fps(), "cpu_fps_avx2": fps("--dtype", "fp32", **AVX2)}
+    avx2 = {f"{name}_avx2": (*given, "--dtype", "fp32") for name, given in options.items()}
+    runs: dict[str, list[float]] = {name: [] for name in (*options, *avx2)}
+    for _ in range(SPEED_RUNS):
+        for name, given in {**options, **avx2}.items():
+            environment = AVX2 if name in avx2 else {}
+            film = generate(SPEED_SECONDS, *own, *given, environment=environment)
+            runs[name].append(film["fps"])
+    return {name: statistics.median(each) for name, each in runs.items()}
 
 
 def ablation_settings(config: StreamingConfig) -> dict[str, dict[str, int | str]]:
@@ -287,6 +298,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "long": measure_long,
     "diversity": measure_diversity,
     "speed": measure_speed,
+    "chunks": measure_chunks,
     "ablation": measure_ablation,
 }
 

@@ -31,13 +31,15 @@ STAGES = (
     *("teacher", "teacher_again", "teacher_films"),
     *("teacher_rewritten", "teacher_hours", "teacher_short"),
     *("student", "tune"),
-    *("captioner", "captioner_again"),
+    *("captioner", "captioner_again", "captioner_probed"),
 )
 """The logs of the bundled model's stages, in their order."""
 CHECKED = ("teacher", "teacher_again", "teacher_films", "tune")
 """Of these what was measured right after it."""
 ABLATED = ("teacher", "student", "tuned")
 """The stages after each of which other caches were tried."""
+LEARNED = ("said", "told", "seen")
+"""The parts of the captioner's loss."""
 STREAMS = {
     "hours": "ours",
     "hours_unbounded": "nothing evicted, until memory ends",
@@ -83,7 +85,7 @@ def bars(series: Mapping[str, Mapping[str, float]], y_label: str) -> Figure:
 
 
 def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """The loss of each stage over its seconds; of the generator's apart for films and openings."""
+    """The loss of each stage over its seconds, in parts where it has some; see `_losses`."""
     columns = 4
     rows = -(-len(logs) // columns)
     figure = Figure(figsize=(11, 2.5 * rows), dpi=DPI, layout="constrained")
@@ -92,16 +94,26 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
         _plain(axes)
         axes.set_title(name.replace("_", " "), fontsize=10)
         axes.set_xlabel("seconds")
-        for opening, colour in ((0, COLOURS[0]), (1, COLOURS[1])):
-            # The first steps stand at the far left for as long as compiling took.
-            mine = [line for line in lines[2:] if line.get("opening", 0) == opening]
-            if mine:
-                label = ("films", "openings")[opening] if "opening" in mine[0] else "loss"
-                points = [(line["seconds"], line["loss"]) for line in mine]
-                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1, label=label)
+        # The first steps stand at the far left for as long as compiling took.
+        for (label, points), colour in zip(_losses(lines[2:]).items(), COLOURS, strict=False):
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1, label=label)
         _logarithmic(axes)
         axes.legend(frameon=False, fontsize=7)
     return figure
+
+
+def _losses(lines: Sequence[Mapping[str, float]]) -> dict[str, list[Point]]:
+    """The generator's for films and for openings, the captioner's for each thing it learns."""
+    found: dict[str, list[Point]] = {}
+    for line in lines:
+        if "opening" in line:
+            parts = {("films", "openings")[int(line["opening"])]: line["loss"]}
+        else:
+            # A step in which there was nothing of a kind says 0 of it.
+            parts = {name: line[name] for name in LEARNED if line.get(name)}
+        for label, loss in (parts or {"loss": line["loss"]}).items():
+            found.setdefault(label, []).append((line["seconds"], loss))
+    return found
 
 
 def courses(streams: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:

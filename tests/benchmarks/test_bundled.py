@@ -49,14 +49,16 @@ def _reading_of_everything(folder: Path, device: torch.device) -> Judge:
 @pytest.fixture
 def spoken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Short parts, and a `generate` that only notes its options; 8 FPS with AVX2, else 40."""
+    made: dict[str | None, int] = {}
     monkeypatch.setattr(bundled, "load_judge", _reading_of_everything)
     options: list[tuple[str, ...]] = []
 
     def generate(seconds: float, *given: str, environment: dict[str, str]) -> dict[str, Any]:
         options.append(given)
         speeds = {"avx2": [7.0, 8.0, 30.0], None: [40.0, 41.0, 1.0]}
-        fps = speeds[environment.get("ATEN_CPU_CAPABILITY")][len(options) % 3]
-        return {"fps": fps}
+        capability = environment.get("ATEN_CPU_CAPABILITY")
+        made[capability] = made.get(capability, 0) + 1
+        return {"fps": speeds[capability][made[capability] % 3]}
 
     monkeypatch.setattr(bundled, "generate", generate)
     monkeypatch.setattr(bundled, "LONG_SECONDS", 8.0)
@@ -86,6 +88,9 @@ def test_a_packaged_model_is_measured_through_the_application(
     assert result["parts"].keys() == bundled.PARTS.keys()
     assert (metrics["cpu_fps"], metrics["cpu_fps_avx2"]) == (40, 8)
     assert all(str(packaged / "valley") in given for given in spoken)
+    lengths = {given[given.index("--chunk") + 1] for given in spoken if "--chunk" in given}
+    assert lengths == {"1", "2", "3"}
+    assert {f"chunk{n}_fps{more}" for n in (1, 2, 3) for more in ("", "_avx2")} <= metrics.keys()
     page = out.with_suffix(".md").read_text()
     assert "| cpu_fps | ≥ 20 | ≥ 30 | 40 |" in page
     pictures = sorted(path.name for path in out.parent.glob("*.png"))

@@ -41,6 +41,18 @@ def test_films_and_openings_have_curves_of_their_own() -> None:
     assert [line.get_ydata().tolist() for line in second.lines] == [[1.0, 1.0]]
 
 
+def test_what_a_captioner_learns_has_a_curve_for_each_part() -> None:
+    lines = [
+        {"loss": 9.0, "seconds": float(step), "said": 2.0 * (step % 2), "told": 3.0}
+        for step in range(6)
+    ]
+    (axes,) = plots.curves({"captioner": lines}).axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    # In every second step nothing was to be said.
+    said, told = [[3.0, 2.0], [5.0, 2.0]], [[step, 3.0] for step in (2.0, 3.0, 4.0, 5.0)]
+    assert drawn == {"told": told, "said": said}
+
+
 def test_a_stream_that_ends_early_is_marked_where_it_ends() -> None:
     long = {name: [1.0, 2.0, 3.0] for name in plots.COURSE}
     short = {name: [1.0, 4.0] for name in plots.COURSE}
