@@ -117,7 +117,7 @@ def losses(
     last, between = read(learner.captioner, batch, patches)
     places = torch.cat((batch.said, batch.told))
     logits = learner.captioner.lm_head(last[places - 1])
-    read_off = learner.probe(between[batch.starts - 1], batch.scenes, batch.changed)
+    read_off = learner.probe(between[batch.starts - 1], batch.scenes)
     targets = batch.ids.flatten()[places]
     every = F.cross_entropy(logits.float(), targets, reduction="none")
     each, told = every.tensor_split([len(batch.said)])
@@ -179,7 +179,6 @@ def train(options: argparse.Namespace) -> Any | None:  # noqa: ANN401
     else:
         tokenizer = make_tokenizer(described)
         model = build_captioner(described, tokenizer)
-    model = model.to(device)
     processor = frame_processor(described)
     bank = draw_bank(options.pictures, torch.Generator().manual_seed(PICTURES_SEED))
     batches = make_batches(options, described, tokenizer, bank, processor)

@@ -33,7 +33,7 @@ from longtake.models.vlm.turns import Grid, Template
 from longtake.training.clips import SECONDS, Clips, draw_clips
 from longtake.training.loop import rank
 from longtake.training.pictures import Bank
-from longtake.training.probe import rows_of
+from longtake.training.probe import labels
 from longtake.training.stories import OPENING, Story, opening, sentences, whole
 from longtake.training.valley.world import NAMES
 
@@ -52,8 +52,7 @@ class Example:
     `ids`: int64 [L]; `positions`: float32 [L, 3]; `vision`: int64, where the vision tokens stand;
     `said`: int64, where what the assistant says stands, and `told`: where the previous text does
     that can be foreseen, each one's predecessor being what it is predicted from; `starts`: int64
-    [rounds], the first place of `said` in each; `scenes`, `changed`: int64 [rounds, 11], see
-    `probe.rows_of`.
+    [rounds], the first place of `said` in each; `scenes`: int64 [rounds, 11], see `probe.labels`.
     """
 
     ids: Tensor
@@ -63,7 +62,6 @@ class Example:
     told: Tensor
     starts: Tensor
     scenes: Tensor
-    changed: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,10 @@ class ChunkBatch:
     """What one step is trained on.
 
     `ids`: int64 [B, L], padded on the right; `positions`: float32 [3, B, L]; `vision`, `said`,
-    `told`, `starts`: int64, indices into the flattened [B * L]; `scenes`, `changed`: of
-    all examples; `numbers`, `places`: int64 [B], the clips in the ring; `firsts`: int64 [B], the
-    second of each at which it begins; `seconds`: how many are shown, 0 where nothing is; `size`:
-    height and width that frames are resized to.
+    `told`, `starts`: int64, indices into the flattened [B * L]; `scenes`: int64 [B, seconds, 11];
+    `numbers`, `places`: int64 [B], the clips in the ring; `firsts`: int64 [B], the second of each
+    at which it begins; `seconds`: how many are shown, 0 where nothing is; `size`: height and width
+    that frames are resized to.
     """
 
     ids: Tensor
@@ -84,7 +82,6 @@ class ChunkBatch:
     told: Tensor
     starts: Tensor
     scenes: Tensor
-    changed: Tensor
     numbers: Tensor
     places: Tensor
     firsts: Tensor
@@ -108,7 +105,6 @@ class ChunkBatch:
             change(self.told),
             change(self.starts),
             change(self.scenes),
-            change(self.changed),
             change(self.numbers),
             change(self.places),
             change(self.firsts),
@@ -164,7 +160,7 @@ class Writer:
             torch.cat(learned),
             told,
             torch.tensor(starts),
-            *rows_of([said.scene for said in story.said]),
+            torch.tensor([labels(said.scene) for said in story.said]),
         )
 
     def echo(self, sentences: Iterator[str], rng: random.Random) -> Example:
@@ -181,8 +177,7 @@ class Writer:
         nowhere = torch.empty(0, dtype=torch.long)
         told = torch.arange(end - len(text) // 2, end)
         ids, positions = torch.tensor(context.ids()), context.positions().float()
-        none = nowhere.view(0, len(NAMES))
-        return Example(ids, positions, nowhere, nowhere, told, nowhere, none, none)
+        return Example(ids, positions, nowhere, nowhere, told, nowhere, nowhere.view(0, len(NAMES)))
 
     def _cut(self, text: list[int]) -> list[int]:
         """The oldest words and the newest, as streaming keeps them."""
@@ -284,8 +279,7 @@ def collate(
         torch.cat(said),
         torch.cat(told),
         torch.cat(starts),
-        torch.cat([each.scenes for each in examples]),
-        torch.cat([each.changed for each in examples]),
+        torch.stack([each.scenes for each in examples]),
         numbers.contiguous(),
         places.contiguous(),
         firsts.contiguous(),

@@ -9,7 +9,7 @@ They are no part of what is saved.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -31,17 +31,17 @@ def labels(scene: Mapping[str, str]) -> list[int]:
     return [value if name in there else UNKNOWN for name, value in rows]
 
 
-def rows_of(scenes: Sequence[Mapping[str, str]]) -> tuple[Tensor, Tensor]:
-    """Of a clip's seconds the labels, and which of them have changed: int64 [seconds, 11] each.
+def changes_of(scenes: Tensor) -> Tensor:
+    """Which attributes have changed in clips of labels, int64 [clips, seconds, 11]; shaped alike.
 
-    That is 1 where an attribute was another one second before, 0 where it was the same, and
-    `UNKNOWN` in the first second and where it did not show in one of the two.
+    That is 1 where one was another one second before, 0 where it was the same, and `UNKNOWN` in
+    the first second and where it did not show in one of the two.
     """
-    rows = torch.tensor([labels(scene) for scene in scenes])
-    changed = torch.full_like(rows, UNKNOWN)
-    both = (rows[1:] != UNKNOWN) & (rows[:-1] != UNKNOWN)
-    changed[1:] = torch.where(both, (rows[1:] != rows[:-1]).long(), UNKNOWN)
-    return rows, changed
+    changed = torch.full_like(scenes, UNKNOWN)
+    before, now = scenes[:, :-1], scenes[:, 1:]
+    both = (before != UNKNOWN) & (now != UNKNOWN)
+    changed[:, 1:] = torch.where(both, (before != now).long(), UNKNOWN)
+    return changed
 
 
 class Probe(nn.Module):
@@ -53,13 +53,14 @@ class Probe(nn.Module):
         self.linear = nn.Linear(width, sum(COUNTS))
         self.changes = nn.Linear(width, len(COUNTS))
 
-    def forward(self, hidden: Tensor, scenes: Tensor, changed: Tensor) -> dict[str, Tensor]:
+    def forward(self, hidden: Tensor, scenes: Tensor) -> dict[str, Tensor]:
         """Cross entropies, and how much is right, in [0, 1].
 
-        `hidden`: [rounds, width]; `scenes`, `changed`: int64 [rounds, 11], see `rows_of`. `seen` is
-        the mean over all attributes that are known, `changed` the sum over all of them for each
-        one that has changed, which are few; `right_changed` is of these alone.
+        `hidden`: [clips * seconds, width]; `scenes`: int64 [clips, seconds, 11], see `labels`.
+        `seen` is the mean over all attributes that are known, `changed` the sum over all of them
+        for each one that has changed, which are few; `right_changed` is of these alone.
         """
+        changed, scenes = changes_of(scenes).flatten(0, 1), scenes.flatten(0, 1)
         normed = self.norm(hidden)
         logits = self.linear(normed).float().split(COUNTS, -1)
         losses, right = torch.zeros(2, device=hidden.device)
@@ -68,11 +69,11 @@ class Probe(nn.Module):
             right = right + (each.argmax(-1) == wanted).sum()
         known = (scenes != UNKNOWN).sum().clamp(min=1)
         odds, fresh = self.changes(normed).float(), changed == 1
-        each = F.binary_cross_entropy_with_logits(odds, fresh.float(), reduction="none")
+        missed = F.binary_cross_entropy_with_logits(odds, fresh.float(), reduction="none")
         new = fresh.sum().clamp(min=1)
         return {
             "seen": losses / known,
             "right_seen": right / known,
-            "changed": (each * (changed != UNKNOWN)).sum() / new,
+            "changed": (missed * (changed != UNKNOWN)).sum() / new,
             "right_changed": (fresh & (odds > 0)).sum() / new,
         }

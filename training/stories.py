@@ -67,16 +67,13 @@ def whole(clips: Clips, place: int, bank: Bank, rng: random.Random) -> Story:
         return Story([tale.round(k, rng, asking=ASKING) for k in range(SECONDS)], (), 0)
     start = int(clips.starts[place])
     wrong = bool(start) and rng.random() < WRONG
-    recalled = bool(start) and not wrong and rng.random() < ABOUT_BEFORE
-    if recalled:
-        story, first = _valley(clips, place, kinds=RECALLING), rng.randrange(LONG_AFTER, SECONDS)
-        chances = [0.0] * first + [1.0] * (SECONDS - first)
+    if start and not wrong and rng.random() < ABOUT_BEFORE:
+        first = start + rng.randrange(LONG_AFTER, SECONDS)
+        said, history = _recalled(clips, place, start, SECONDS, first, rng)
     else:
-        present = sorted(WORDINGS.keys() - set(ABOUT_PAST)) if wrong else ()
-        story, chances = _valley(clips, place, kinds=present), [ASKING] * SECONDS
-    before = 0.0 if recalled else ASKING_BEFORE
-    history = [story.round(k, rng, asking=before).words for k in range(start)]
-    said = [story.round(start + k, rng, asking=asking) for k, asking in enumerate(chances)]
+        story = _valley(clips, place, sorted(WORDINGS.keys() - set(ABOUT_PAST)) if wrong else ())
+        history = [story.round(k, rng, asking=ASKING_BEFORE).words for k in range(start)]
+        said = [story.round(k, rng, asking=ASKING) for k in range(start, start + SECONDS)]
     other = _valley(clips, rng.randrange(valley))
     if wrong:
         history = [other.round(k, rng).words for k in range(start)]
@@ -97,22 +94,24 @@ def opening(clips: Clips, place: int, first: int, bank: Bank, rng: random.Random
     if place >= valley:
         tale = _elsewhere(clips, place - valley, bank).from_second(first)
     elif (start := int(clips.starts[place]) + first) and rng.random() < RECALLED:
-        return _recalled(clips, place, start, rng)
+        return Story(*_recalled(clips, place, start, OPENING, start, rng), start)
     else:
         tale = _valley(clips, place).from_second(start)
     return Story([tale.round(k, rng, asking=ASKING_EARLY) for k in range(OPENING)], (), 0)
 
 
-def _recalled(clips: Clips, place: int, start: int, rng: random.Random) -> Story:
-    """Some seconds with all words before them, and questions about what those tell.
+def _recalled(
+    clips: Clips, place: int, start: int, seconds: int, first: int, rng: random.Random
+) -> tuple[list[Said], list[str]]:
+    """Seconds from `start` on, and all words before: from `first` on it is asked about those.
 
     In whole clips a question about the past is one in a thousand words, and to copy its answer from
     far back was not learned from so few.
     """
     story = _valley(clips, place, kinds=RECALLING)
     history = [story.round(k, rng).words for k in range(start)]
-    said = [story.round(k, rng, asking=1.0) for k in range(start, start + OPENING)]
-    return Story(said, history, start)
+    said = [story.round(k, rng, asking=float(k >= first)) for k in range(start, start + seconds)]
+    return said, history
 
 
 def sentences(clips: Clips, rng: random.Random) -> Iterator[str]:

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from longtake.training.probe import UNKNOWN, Probe, labels, rows_of
+from longtake.training.probe import UNKNOWN, Probe, changes_of, labels
 from longtake.training.valley.captions import values_of
 from longtake.training.valley.world import ATTRIBUTES, COUNTS, NAMES
 
@@ -23,8 +23,9 @@ def test_labels_are_the_values_of_what_shows() -> None:
 
 def test_a_change_is_one_of_the_second_before() -> None:
     alone = SCENE | {"companion": "none"}
-    rows, changed = rows_of([SCENE, SCENE, SCENE | {"colour": "red"}, alone, SCENE])
-    assert rows[2].tolist() == labels(SCENE | {"colour": "red"})
+    seconds = [SCENE, SCENE, SCENE | {"colour": "red"}, alone, SCENE]
+    clips = torch.tensor([[labels(scene) for scene in seconds], [labels({})] * 5])
+    changed, nothing = changes_of(clips)
     assert (changed[0] == UNKNOWN).all()
     assert not changed[1].any()
     named = [
@@ -34,22 +35,21 @@ def test_a_change_is_one_of_the_second_before() -> None:
     # A colour that does not show has not become another one.
     gone = {"companion": 1, "companion_colour": UNKNOWN}
     assert named == [{"colour": 1}, {"colour": 1, **gone}, gone]
-    assert (rows_of([{}, {}])[1] == UNKNOWN).all()
+    assert (nothing == UNKNOWN).all()
 
 
 def test_it_learns_to_read_all_attributes_and_their_changes() -> None:
     torch.manual_seed(0)
     probe = Probe(64)
-    scenes = torch.stack([torch.randint(count, (40,)) for count in COUNTS], 1)
-    scenes[::3, 7] = UNKNOWN
-    changed = (torch.rand(40, len(COUNTS)) < 0.1).long()
+    scenes = torch.stack([torch.randint(count, (4, 10)) for count in COUNTS], -1)
+    scenes[:, ::3, 7] = UNKNOWN
     hidden = torch.randn(40, 64)
     optimizer = torch.optim.Adam(probe.parameters(), 0.05)
-    first = probe(hidden, scenes, changed)["seen"].item()
+    first = probe(hidden, scenes)["seen"].item()
     assert abs(first - sum(map(math.log, COUNTS)) / len(COUNTS)) < 0.4
     for _ in range(200):
         optimizer.zero_grad()
-        found = probe(hidden, scenes, changed)
+        found = probe(hidden, scenes)
         (found["seen"] + found["changed"]).backward()
         optimizer.step()
     assert found["right_seen"].item() > 0.99
@@ -59,14 +59,20 @@ def test_it_learns_to_read_all_attributes_and_their_changes() -> None:
 def test_what_is_unknown_counts_for_nothing() -> None:
     torch.manual_seed(0)
     probe, hidden = Probe(8), torch.randn(3, 8)
-    nothing = torch.full((3, len(COUNTS)), UNKNOWN)
-    assert not any(value.item() for value in probe(hidden, nothing, nothing).values())
-    assert not any(value.item() for value in probe(hidden[:0], nothing[:0], nothing[:0]).values())
-    one, fresh = nothing.clone(), nothing.clone()
-    one[1, 0], fresh[1, 3], fresh[2, 4] = 2, 1, 0
-    found, normed = probe(hidden, one, fresh), probe.norm(hidden)
-    wanted = -probe.linear(normed[1])[: COUNTS[0]].log_softmax(0)[2]
-    torch.testing.assert_close(found["seen"], wanted)
+    nothing = torch.full((1, 3, len(COUNTS)), UNKNOWN)
+    assert not any(value.item() for value in probe(hidden, nothing).values())
+    assert not any(value.item() for value in probe(hidden[:0], nothing[:, :0]).values())
+    some = nothing.clone()
+    # One attribute for a second, one that changes and one that stays.
+    known = {(1, 0): 2, (0, 3): 5, (1, 3): 7, (1, 4): 6, (2, 4): 6}
+    for (second, column), value in known.items():
+        some[0, second, column] = value
+    found, normed = probe(hidden, some), probe.norm(hidden)
+    logits = probe.linear(normed).split(COUNTS, -1)
+    each = [
+        logits[column][second].log_softmax(0)[value] for (second, column), value in known.items()
+    ]
+    torch.testing.assert_close(found["seen"], -torch.stack(each).mean())
     odds = probe.changes(normed)
     wanted = -odds[1, 3].sigmoid().log() - (1 - odds[2, 4].sigmoid()).log()
     torch.testing.assert_close(found["changed"], wanted)
