@@ -35,7 +35,7 @@ from longtake.training.loop import (
 from longtake.training.pictures import Bank, draw_bank
 from longtake.training.pool import as_float
 from longtake.training.probe import Probe
-from longtake.training.vision import see
+from longtake.training.vision import Block, run_block, see
 from longtake.training.witness import (
     Described,
     build_captioner,
@@ -71,22 +71,32 @@ def prepare(frames: Tensor, size: tuple[int, int], generator: torch.Generator) -
 
 
 class Learner(nn.Module):
-    """A captioner, and the probe that is learned along with it."""
+    """A captioner, and the probe that is learned along with it.
 
-    def __init__(self, captioner: Any) -> None:  # noqa: ANN401
+    `compiled`: its blocks and layers, each kind once for all lengths.
+    """
+
+    def __init__(self, captioner: Any, *, compiled: bool = False) -> None:  # noqa: ANN401
         super().__init__()
         self.captioner = captioner
         self.probe = Probe(captioner.config.text_config.hidden_size)
+        self.block: Block = run_block
+        if compiled:
+            self.block = torch.compile(run_block, dynamic=True)
+            for layer in captioner.model.language_model.layers:
+                layer.compile(dynamic=True)
 
 
 def read(
     model: Any,  # noqa: ANN401
     batch: ChunkBatch,
     patches: Tensor | None,
+    block: Block = run_block,
 ) -> tuple[Tensor, Tensor]:
     """The text model's last hidden states in a batch, and those after two thirds of its layers.
 
-    `patches`: see `FrameProcessor.patches`, None where nothing is shown. Both are [B * L, width].
+    `patches`: see `FrameProcessor.patches`, None where nothing is shown; `block`: see `see`. Both
+    are [B * L, width].
     """
     visual, language = model.model.visual, model.model.language_model
     side = visual.patch_size
@@ -94,17 +104,17 @@ def read(
     hidden = language.embed_tokens(batch.ids)
     if patches is not None:
         shape = hidden.shape
-        features = see(visual, patches, height // side, width // side)
+        features = see(visual, patches, height // side, width // side, block)
         hidden = hidden.flatten(0, 1).index_copy(0, batch.vision, features.to(hidden.dtype))
         hidden = hidden.view(shape)
-    output = language(
-        inputs_embeds=hidden,
-        position_ids=batch.positions,
-        use_cache=False,
-        output_hidden_states=True,
-    )
-    between = output.hidden_states[math.ceil(len(language.layers) * 2 / 3)]
-    return output.last_hidden_state.flatten(0, 1), between.flatten(0, 1)
+    angles = language.rotary_emb(hidden, batch.positions)
+    middle = math.ceil(len(language.layers) * 2 / 3)
+    for layer in language.layers[:middle]:
+        hidden = layer(hidden, position_embeddings=angles)
+    between = hidden
+    for layer in language.layers[middle:]:
+        hidden = layer(hidden, position_embeddings=angles)
+    return language.norm(hidden).flatten(0, 1), between.flatten(0, 1)
 
 
 def losses(
@@ -114,7 +124,7 @@ def losses(
 
     `probing`: what the last of these weighs beside the first.
     """
-    last, between = read(learner.captioner, batch, patches)
+    last, between = read(learner.captioner, batch, patches, learner.block)
     places = torch.cat((batch.said, batch.told))
     logits = learner.captioner.lm_head(last[places - 1])
     read_off = learner.probe(between[batch.starts - 1], batch.scenes)
@@ -186,10 +196,7 @@ def train(options: argparse.Namespace) -> Any | None:  # noqa: ANN401
     fps = settings_of(described).fps
     ring = Ring(options.sets, options.set_size, batches.seed, pictures, fps)
     config = loop_config(options, average=0.999, muon=options.muon, adam=NO_MUON)
-    loop = Loop(config, Learner(model).to(device))
-    if not options.no_compile:
-        for layer in (*model.model.visual.blocks, *model.model.language_model.layers):
-            layer.mlp.compile(dynamic=True)
+    loop = Loop(config, Learner(model, compiled=not options.no_compile).to(device))
     loader = step_batches(batches, loop.step, device, workers=options.workers)
     silence = batches.writer.template.silence
 

@@ -25,7 +25,7 @@ HISTORY = 108
 """The most seconds that a script goes on before its clip begins."""
 FROM_START = 0.3
 """Share of the clips that begin where their script does."""
-RARE = 0.6
+RARE = 0.5
 """Share of the sets whose changes are rare: there is something to remember for long."""
 RARE_PAUSES = (20.0, 60.0)
 PAUSES = (3.0, 9.0)

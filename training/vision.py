@@ -6,6 +6,7 @@ one size that attend to all of themselves are a batch like any other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,20 +16,40 @@ from torch.nn import functional as F
 ROPE_THETA = 10_000.0
 
 
-def see(visual: Any, patches: Tensor, rows: int, columns: int) -> Tensor:  # noqa: ANN401
+Block = Callable[[Any, Tensor, tuple[Tensor, Tensor]], Tensor]
+"""See `run_block`."""
+
+
+def run_block(block: Any, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:  # noqa: ANN401
+    """What one of the encoder's blocks makes of groups, x [groups, tokens, width].
+
+    `turns`: cosines and sines of `patch_angles`, each [1, tokens, 1, head_dim].
+    """
+    x = x + _attention(block.attn, block.norm1(x), turns)
+    after: Tensor = x + block.mlp(block.norm2(x))
+    return after
+
+
+def see(
+    visual: Any,  # noqa: ANN401
+    patches: Tensor,
+    rows: int,
+    columns: int,
+    block: Block = run_block,
+) -> Tensor:
     """What the encoder makes of groups of frames, as its own forward does.
 
     `visual`: of a Qwen2.5-VL whose blocks all have full attention; `patches`: float [groups * rows
     * columns, channels * pixels], ordered as `FrameProcessor.patches` does; `rows`, `columns`: of
-    patches in a frame. Returns [groups * rows * columns / merge ** 2, text width].
+    patches in a frame; `block`: `run_block`, or what it was compiled to. Returns [groups * rows *
+    columns / merge ** 2, text width].
     """
     merge, tokens = visual.spatial_merge_size, rows * columns
     hidden = visual.patch_embed(patches).view(-1, tokens, visual.config.hidden_size)
     angles = patch_angles(rows, columns, merge, visual.blocks[0].attn.head_dim, patches.device)
     turns = angles.cos()[None, :, None], angles.sin()[None, :, None]
-    for block in visual.blocks:
-        hidden = hidden + _attention(block.attn, block.norm1(hidden), turns)
-        hidden = hidden + block.mlp(block.norm2(hidden))
+    for each in visual.blocks:
+        hidden = block(each, hidden, turns)
     merged: Tensor = visual.merger(hidden.flatten(0, 1))
     return merged
 
