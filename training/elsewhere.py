@@ -17,7 +17,8 @@ from torch import Tensor
 from longtake.training.pictures import BRIGHT, COLUMNS, DARK, ROWS, Bank
 from longtake.training.valley import phrases as p
 from longtake.training.valley.narration import EVERY, Said, sentence
-from longtake.training.valley.questions import HELD_OUT_WORDINGS, WORDINGS, Asked
+from longtake.training.valley.questions import Asked
+from longtake.training.valley.wordings import PATTERNS, draw_wording
 from longtake.training.valley.world import ATTRIBUTES, HEIGHT, WIDTH
 
 GAINS = (0.4, 1.0)
@@ -143,15 +144,14 @@ class ElsewhereTelling:
         return p.ELSEWHERE_MOTIONS["moving" if self.moving[after] else "still"][0]
 
     def _ask(self, after: int, rng: random.Random, *, held_out: bool) -> Asked:
-        wordings = HELD_OUT_WORDINGS if held_out else WORDINGS
-        kind = rng.choice(tuple(wordings))
+        kind = rng.choice(tuple(PATTERNS))
         answers: Mapping[str, str] = {
             "colour": f"it is mostly {self.colour}",
             "motion": self._motion(after),
             "camera": self._motion(after),
         }
         shape = rng.choice(ATTRIBUTES["shape"])
-        question = rng.choice(wordings[kind]).format(shape=shape)
+        question = draw_wording(kind, shape, rng, held_out=held_out)
         return Asked(question, answers.get(kind, p.ELSEWHERE[0]), kind)
 
 

@@ -6,6 +6,7 @@ saw falls apart into pieces, in the end into bytes, so that anything can be aske
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -16,8 +17,8 @@ from longtake.models.vlm.turns import MARKS, SILENCE, SYSTEM
 from longtake.training.valley import phrases
 from longtake.training.valley.captions import vocabulary
 from longtake.training.valley.narration import sentence, telling
-from longtake.training.valley.questions import HELD_OUT_WORDINGS, WORDINGS
 from longtake.training.valley.script import draw_scripts
+from longtake.training.valley.wordings import HELD_OUT_WORDINGS, PATTERNS, wordings
 from longtake.training.valley.world import ATTRIBUTES
 
 SPECIAL = (*MARKS, "<|image_pad|>", "<|endoftext|>")
@@ -72,9 +73,8 @@ def _corpus() -> Iterator[str]:
             yield sentence(f"it is {rng.choice(('dark', 'bright'))} and mostly {colour}")
         tables = (phrases.ELSEWHERE_CHANGES, phrases.ELSEWHERE_MOTIONS)
         yield from (sentence(options[0]) for table in tables for options in table.values())
-    for wordings in (*WORDINGS.values(), *HELD_OUT_WORDINGS.values()):
-        for wording in wordings:
-            for shape in ATTRIBUTES["shape"]:
-                yield from ("\n" + wording.format(shape=shape),) * 3
+    asked = (*itertools.chain(*map(wordings, PATTERNS)), *HELD_OUT_WORDINGS.values())
+    for wording in itertools.chain(*asked):
+        yield "\n" + wording.format(shape=rng.choice(ATTRIBUTES["shape"]))
     # What people ask in words of their own is mostly in those of the generator's prompts.
     yield from (f" {word}" for word in vocabulary())

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from longtake.models.video.lexicon import with_article
+from longtake.training.valley.wordings import PATTERNS, draw_wording
 
 Scene = Mapping[str, str]
 OUT_OF_SIGHT = 30
@@ -14,138 +15,9 @@ OUT_OF_SIGHT = 30
 IN_SIGHT = 15
 """Seconds for which it surely is."""
 
-WORDINGS: dict[str, tuple[str, ...]] = {
-    "colour": (
-        "what colour is the {shape}?",
-        "what colour is it?",
-        "which colour has the {shape}?",
-        "what is its colour?",
-        "tell me the colour of the {shape}.",
-        "is it red?",
-        "is the {shape} blue or green?",
-    ),
-    "shape": (
-        "what is it?",
-        "what thing is this?",
-        "what do you see?",
-        "what is there?",
-        "what am i looking at?",
-        "which object is it?",
-        "name the thing.",
-    ),
-    "motion": (
-        "what is moving?",
-        "what does the {shape} do?",
-        "what is it doing?",
-        "how does it move?",
-        "does the {shape} move?",
-        "is anything moving?",
-        "in what way is the {shape} moving?",
-    ),
-    "time": (
-        "what time of day is it?",
-        "is it day or night?",
-        "is it night?",
-        "what time is it?",
-        "is the sun up?",
-        "is it dark?",
-        "is it evening yet?",
-    ),
-    "weather": (
-        "what is the weather like?",
-        "how is the weather?",
-        "is it raining?",
-        "is it snowing?",
-        "does it rain or snow?",
-        "is there any fog?",
-        "tell me about the weather.",
-    ),
-    "ground": (
-        "where is the {shape}?",
-        "what is the ground like?",
-        "what is it on?",
-        "what is under the {shape}?",
-        "what does it stand on?",
-        "is it on the grass?",
-        "what kind of ground is that?",
-    ),
-    "camera": (
-        "is the camera moving?",
-        "what does the camera do?",
-        "does the camera move?",
-        "how does the camera move?",
-        "is the camera panning or zooming?",
-        "does the view move?",
-        "tell me what the camera does.",
-    ),
-    "companion": (
-        "what is behind it?",
-        "is there anything else?",
-        "what is in the background?",
-        "is the {shape} alone?",
-        "what other thing is there?",
-        "what stands behind the {shape}?",
-        "do you see anything else?",
-    ),
-    "size": (
-        "how big is the {shape}?",
-        "how big is it?",
-        "is it big or small?",
-        "what size is it?",
-        "is the {shape} large?",
-        "how large is the {shape}?",
-        "is it a small one?",
-    ),
-    "last": (
-        "what happened last?",
-        "what was the last change?",
-        "what has changed?",
-        "what is new?",
-        "what just happened?",
-        "has anything changed?",
-    ),
-    "ago": (
-        "what happened a minute ago?",
-        "what happened before?",
-        "what happened a while ago?",
-        "what happened earlier?",
-        "what was there to see a minute ago?",
-        "what changed some time ago?",
-        "do you remember what happened?",
-    ),
-    "was colour": (
-        "what colour was it before?",
-        "which colour did it have before?",
-        "what was its colour before?",
-        "what colour was the {shape} earlier?",
-    ),
-    "was weather": (
-        "what was the weather before?",
-        "how was the weather before?",
-        "what was the weather like earlier?",
-        "which weather was there before?",
-    ),
-}
-"""Of one or two for a kind the words are learned by heart, and others are not understood."""
-HELD_OUT_WORDINGS: dict[str, tuple[str, ...]] = {
-    "colour": ("which colour is it?", "what colour has the {shape}?"),
-    "shape": ("what thing do you see?", "what is this?"),
-    "motion": ("what does it do?", "what is the {shape} doing?"),
-    "time": ("which time of day is it?", "is it night or day?"),
-    "weather": ("what is the weather?", "is it raining or snowing?"),
-    "ground": ("where is it?", "what is the {shape} on?"),
-    "camera": ("what is the camera doing?", "is the camera still?"),
-    "companion": ("what else is there?", "is there anything behind it?"),
-    "size": ("is the {shape} big or small?", "how small is it?"),
-    "last": ("what changed last?", "what was the last thing that happened?"),
-    "ago": ("what changed a minute ago?", "what happened a minute before?"),
-    "was colour": ("which colour was it before?",),
-    "was weather": ("how was the weather a minute ago?",),
-}
-"""Wordings for evaluation only."""
 ABOUT_PAST = ("last", "ago", "was colour", "was weather")
 """Kinds about what has been; their answers may be out of sight."""
-_ALL = tuple(WORDINGS)
+_ALL = tuple(PATTERNS)
 NOTHING_KEPT = 0.1
 """Share kept of the questions whose answer is that nothing has changed: where that is mostly right,
 nothing else is learned."""
@@ -197,7 +69,7 @@ NOTHING = "nothing has changed"
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, its one right answer (a clause), and its kind, a key of `WORDINGS`."""
+    """A question, its one right answer (a clause), and its kind, a key of `PATTERNS`."""
 
     question: str
     answer: str
@@ -228,7 +100,7 @@ def draw_question(
 ) -> Asked | None:
     """A question, or None where what was drawn has no plain answer.
 
-    `kinds`: keys of `WORDINGS`, of which one is drawn whose answer is not `NOTHING`; where it is
+    `kinds`: keys of `PATTERNS`, of which one is drawn whose answer is not `NOTHING`; where it is
     empty, one is drawn of all. `held_out`: worded as training never did. `given`: answers that are
     passed over.
     """
@@ -239,8 +111,7 @@ def draw_question(
             continue
         if (words := answer.format(shape=shape)) in given:
             continue
-        wording = rng.choice((HELD_OUT_WORDINGS if held_out else WORDINGS)[kind])
-        return Asked(wording.format(shape=shape), words, kind)
+        return Asked(draw_wording(kind, shape, rng, held_out=held_out), words, kind)
     return None
 
 
