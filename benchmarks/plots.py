@@ -31,7 +31,7 @@ STAGES = (
     *("teacher", "teacher_again", "teacher_films"),
     *("teacher_rewritten", "teacher_hours", "teacher_short"),
     *("student", "tune"),
-    *("captioner", "captioner_again", "captioner_probed"),
+    *("captioner", "captioner_again", "captioner_probed", "captioner_recalled"),
 )
 """The logs of the bundled model's stages, in their order."""
 CHECKED = ("teacher", "teacher_again", "teacher_films", "tune")
