@@ -267,9 +267,13 @@ class Captioner:
         limit = settings.answer_tokens if turn.asked else settings.round_tokens
         remembered = set(state.context.ids())
         pieces = Pieces(template.tokenizer)
+        ends = (template.silence, template.end)
+        if turn.asked:
+            # Whoever asks is answered, also in words that the model takes for none of its business.
+            logits = logits.index_fill(0, torch.tensor(ends, device=logits.device), -torch.inf)
         while True:
             token = self._choose(state, logits, remembered, len(turn.words))
-            over = token in {template.silence, template.end}
+            over = token in ends
             if not over:
                 turn.words.append(token)
                 remembered.add(token)

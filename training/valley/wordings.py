@@ -191,10 +191,16 @@ def wordings(kind: str) -> list[list[str]]:
     return [[each for each in some if each not in HELD_OUT_WORDINGS[kind]] for some in spelled_out]
 
 
+UNMARKED = 0.2
+"""Share of the questions of training that end without their mark, as many do that are typed."""
+
+
 def draw_wording(kind: str, shape: str, rng: random.Random, *, held_out: bool = False) -> str:
     """A question of a kind; `held_out`: worded as training never did.
 
     Patterns are as likely as each other, however many wordings they have.
     """
-    among = HELD_OUT_WORDINGS[kind] if held_out else rng.choice(wordings(kind))
-    return rng.choice(among).format(shape=shape)
+    if held_out:
+        return rng.choice(HELD_OUT_WORDINGS[kind]).format(shape=shape)
+    wording = rng.choice(rng.choice(wordings(kind))).format(shape=shape)
+    return wording.rstrip("?.") if rng.random() < UNMARKED else wording

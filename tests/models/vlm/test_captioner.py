@@ -104,6 +104,13 @@ def test_a_question_is_answered_once_in_its_second(captioner, video, watch):
     assert rounds[2][-1][0].final
 
 
+def test_a_question_is_never_answered_with_silence(captioner, video, watch):
+    # One round takes two of them: a word in place of silence, and the end.
+    script(captioner, [""] * 4)
+    rounds = watch(captioner, captioner.open("", 1), video(3), {1: [Event("ask", "what bounces")]})
+    assert [bool(told(media)) for media in rounds] == [False, True, False]
+
+
 def test_the_instruction_and_the_answer_stay_and_the_question_goes(make_captioner, video, watch):
     captioner = make_captioner(text_sink=1000)
     decode = captioner.template.tokenizer.decode

@@ -6,7 +6,13 @@ import random
 import pytest
 
 from longtake.training.valley.questions import ABOUT_PAST
-from longtake.training.valley.wordings import HELD_OUT_WORDINGS, PATTERNS, draw_wording, wordings
+from longtake.training.valley.wordings import (
+    HELD_OUT_WORDINGS,
+    PATTERNS,
+    UNMARKED,
+    draw_wording,
+    wordings,
+)
 
 
 def test_each_kind_is_asked_in_training_and_in_evaluation() -> None:
@@ -47,3 +53,10 @@ def test_a_pattern_of_many_wordings_is_drawn_no_more_often() -> None:
     drawn = [draw_wording("colour", "ball", rng) for _ in range(2000)]
     pairs = sum(" or " in question for question in drawn)
     assert 0.5 < pairs / (len(drawn) / len(wordings("colour"))) < 1.5
+
+
+def test_some_end_without_their_mark() -> None:
+    rng = random.Random(0)
+    drawn = [draw_wording("size", "ball", rng) for _ in range(2000)]
+    bare = sum(question[-1] not in "?." for question in drawn)
+    assert 0.8 < bare / (UNMARKED * len(drawn)) < 1.2
