@@ -87,34 +87,27 @@ class Learner(nn.Module):
                 layer.compile(dynamic=True)
 
 
-def read(
-    model: Any,  # noqa: ANN401
-    batch: ChunkBatch,
-    patches: Tensor | None,
-    block: Block = run_block,
-) -> tuple[Tensor, Tensor]:
+def read(learner: Learner, batch: ChunkBatch, patches: Tensor | None) -> tuple[Tensor, Tensor]:
     """The text model's last hidden states in a batch, and those after two thirds of its layers.
 
-    `patches`: see `FrameProcessor.patches`, None where nothing is shown; `block`: see `see`. Both
-    are [B * L, width].
+    `patches`: see `FrameProcessor.patches`, None where nothing is shown. Both are [B * L, width].
     """
-    visual, language = model.model.visual, model.model.language_model
+    model = learner.captioner.model
+    visual, language = model.visual, model.language_model
     side = visual.patch_size
     height, width = batch.size
     hidden = language.embed_tokens(batch.ids)
     if patches is not None:
         shape = hidden.shape
-        features = see(visual, patches, height // side, width // side, block)
+        features = see(visual, patches, height // side, width // side, learner.block)
         hidden = hidden.flatten(0, 1).index_copy(0, batch.vision, features.to(hidden.dtype))
         hidden = hidden.view(shape)
     angles = language.rotary_emb(hidden, batch.positions)
-    middle = math.ceil(len(language.layers) * 2 / 3)
-    for layer in language.layers[:middle]:
-        hidden = layer(hidden, position_embeddings=angles)
-    between = hidden
-    for layer in language.layers[middle:]:
-        hidden = layer(hidden, position_embeddings=angles)
-    return language.norm(hidden).flatten(0, 1), between.flatten(0, 1)
+    states = [hidden]
+    for layer in language.layers:
+        states.append(layer(states[-1], position_embeddings=angles))
+    between = states[math.ceil(len(language.layers) * 2 / 3)]
+    return language.norm(states[-1]).flatten(0, 1), between.flatten(0, 1)
 
 
 def losses(
@@ -124,7 +117,7 @@ def losses(
 
     `probing`: what the last of these weighs beside the first.
     """
-    last, between = read(learner.captioner, batch, patches, learner.block)
+    last, between = read(learner, batch, patches)
     places = torch.cat((batch.said, batch.told))
     logits = learner.captioner.lm_head(last[places - 1])
     read_off = learner.probe(between[batch.starts - 1], batch.scenes)

@@ -18,7 +18,7 @@ from longtake.training.pictures import BRIGHT, COLUMNS, DARK, ROWS, Bank
 from longtake.training.valley import phrases as p
 from longtake.training.valley.narration import EVERY, Said, sentence
 from longtake.training.valley.questions import Asked
-from longtake.training.valley.wordings import PATTERNS, draw_wording
+from longtake.training.valley.wordings import KINDS, draw_wording
 from longtake.training.valley.world import ATTRIBUTES, HEIGHT, WIDTH
 
 GAINS = (0.4, 1.0)
@@ -144,7 +144,7 @@ class ElsewhereTelling:
         return p.ELSEWHERE_MOTIONS["moving" if self.moving[after] else "still"][0]
 
     def _ask(self, after: int, rng: random.Random, *, held_out: bool) -> Asked:
-        kind = rng.choice(tuple(PATTERNS))
+        kind = rng.choice(KINDS)
         answers: Mapping[str, str] = {
             "colour": f"it is mostly {self.colour}",
             "motion": self._motion(after),

@@ -21,7 +21,7 @@ from longtake.training.valley.narration import (
     telling,
 )
 from longtake.training.valley.questions import ABOUT_PAST
-from longtake.training.valley.wordings import PATTERNS
+from longtake.training.valley.wordings import KINDS
 
 OPENING = 4
 """Seconds of a clip that are shown as a beginning: the scene, motion and camera, and one more."""
@@ -72,7 +72,7 @@ def whole(clips: Clips, place: int, bank: Bank, rng: random.Random) -> Story:
         first = start + rng.randrange(LONG_AFTER, SECONDS)
         said, history = _recalled(clips, place, start, SECONDS, first, rng)
     else:
-        story = _valley(clips, place, sorted(PATTERNS.keys() - set(ABOUT_PAST)) if wrong else ())
+        story = _valley(clips, place, sorted(set(KINDS) - set(ABOUT_PAST)) if wrong else ())
         history = [story.round(k, rng, asking=ASKING_BEFORE).words for k in range(start)]
         said = [story.round(k, rng, asking=ASKING) for k in range(start, start + SECONDS)]
     other = _valley(clips, rng.randrange(valley))

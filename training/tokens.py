@@ -18,7 +18,7 @@ from longtake.training.valley import phrases
 from longtake.training.valley.captions import vocabulary
 from longtake.training.valley.narration import sentence, telling
 from longtake.training.valley.script import draw_scripts
-from longtake.training.valley.wordings import HELD_OUT_WORDINGS, PATTERNS, wordings
+from longtake.training.valley.wordings import HELD_OUT_WORDINGS, KINDS, wordings
 from longtake.training.valley.world import ATTRIBUTES
 
 SPECIAL = (*MARKS, "<|image_pad|>", "<|endoftext|>")
@@ -73,7 +73,7 @@ def _corpus() -> Iterator[str]:
             yield sentence(f"it is {rng.choice(('dark', 'bright'))} and mostly {colour}")
         tables = (phrases.ELSEWHERE_CHANGES, phrases.ELSEWHERE_MOTIONS)
         yield from (sentence(options[0]) for table in tables for options in table.values())
-    asked = (*itertools.chain(*map(wordings, PATTERNS)), *HELD_OUT_WORDINGS.values())
+    asked = (*itertools.chain(*map(wordings, KINDS)), *HELD_OUT_WORDINGS.values())
     for wording in itertools.chain(*asked):
         yield "\n" + wording.format(shape=rng.choice(ATTRIBUTES["shape"]))
     # What people ask in words of their own is mostly in those of the generator's prompts.

@@ -14,8 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ROPE_THETA = 10_000.0
-
-
 Block = Callable[[Any, Tensor, tuple[Tensor, Tensor]], Tensor]
 """See `run_block`."""
 

@@ -215,7 +215,7 @@ def test_padding_changes_nothing_that_is_learned(batches: captioner.Chunks) -> N
 
 
 def logits_of(model: Any, batch: captioner.ChunkBatch, patches: torch.Tensor) -> torch.Tensor:
-    last, _ = captioner.read(model, batch, patches)
+    last, _ = captioner.read(captioner.Learner(model), batch, patches)
     logits: torch.Tensor = model.lm_head(last[batch.said - 1])
     return logits
 

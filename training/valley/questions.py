@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from longtake.models.video.lexicon import with_article
-from longtake.training.valley.wordings import PATTERNS, draw_wording
+from longtake.training.valley.wordings import KINDS, draw_wording
 
 Scene = Mapping[str, str]
 OUT_OF_SIGHT = 30
@@ -17,7 +17,6 @@ IN_SIGHT = 15
 
 ABOUT_PAST = ("last", "ago", "was colour", "was weather")
 """Kinds about what has been; their answers may be out of sight."""
-_ALL = tuple(PATTERNS)
 NOTHING_KEPT = 0.1
 """Share kept of the questions whose answer is that nothing has changed: where that is mostly right,
 nothing else is learned."""
@@ -69,7 +68,7 @@ NOTHING = "nothing has changed"
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, its one right answer (a clause), and its kind, a key of `PATTERNS`."""
+    """A question, its one right answer (a clause), and its kind, one of `KINDS`."""
 
     question: str
     answer: str
@@ -100,12 +99,12 @@ def draw_question(
 ) -> Asked | None:
     """A question, or None where what was drawn has no plain answer.
 
-    `kinds`: keys of `PATTERNS`, of which one is drawn whose answer is not `NOTHING`; where it is
+    `kinds`: some of `KINDS`, of which one is drawn whose answer is not `NOTHING`; where it is
     empty, one is drawn of all. `held_out`: worded as training never did. `given`: answers that are
     passed over.
     """
     kept, shape = 0.0 if kinds else NOTHING_KEPT, past.scenes[-1]["shape"]
-    for kind in rng.sample(kinds, len(kinds)) or [rng.choice(_ALL)]:
+    for kind in rng.sample(kinds, len(kinds)) or [rng.choice(KINDS)]:
         answer = _answer(kind, past)
         if answer is None or (answer == NOTHING and rng.random() >= kept):
             continue

@@ -12,7 +12,9 @@ import itertools
 import random
 import re
 
-_COLOURS = "red|orange|yellow|green|blue|purple|pink|white"
+from longtake.training.valley.world import ATTRIBUTES
+
+_COLOURS = "|".join(ATTRIBUTES["colour"])
 _IT = "it|the {shape}"
 _BEFORE = "before|earlier|a minute ago|a while ago|some time ago|long ago"
 PATTERNS: dict[str, tuple[str, ...]] = {
@@ -24,7 +26,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         "[name|say] the colour[| of the {shape}].",
         f"is [{_IT}] [{_COLOURS}]?",
         f"is [{_IT}] [{_COLOURS}] or [{_COLOURS}]?",
-        "how is [it|the {shape}] coloured?",
+        f"how is [{_IT}] coloured?",
     ),
     "shape": (
         "what [is it|is there|is that|do you see|can you see|do you look at|am i looking at]?",
@@ -46,8 +48,8 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         f"does [{_IT}|anything|something] [move|rest|stand still]?",
         f"does [{_IT}] [bounce|fly|roll|circle|drift|go anywhere]?",
         f"is [{_IT}] [bouncing|flying|rolling|circling|drifting|going anywhere]?",
-        "[describe|tell me|say] how [it|the {shape}] moves.",
-        "tell me what [it|the {shape}] does.",
+        f"[describe|tell me|say] how [{_IT}] moves.",
+        f"tell me what [{_IT}] does.",
     ),
     "time": (
         "what time [is it|of day is it|of day is this|of the day is it|do we have]?",
@@ -81,7 +83,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         "what is [under it|under the {shape}|below the {shape}|below it|beneath it]?",
         "what is the ground [|like|made of|there]?",
         "[what|which] [ground|kind of ground] is [it|it on|that|this|there]?",
-        "is [it|the {shape}] on [grass|the grass|sand|the sand|snow|the snow|water|the water]?",
+        f"is [{_IT}] on [grass|the grass|sand|the sand|snow|the snow|water|the water]?",
         "is there [grass|sand|snow|water] [under it|on the ground|below]?",
         "[describe|tell me about|name] the ground.",
         "on what [is it|is the {shape}|does it stand]?",
@@ -99,23 +101,23 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         "describe the [camera|move of the camera].",
     ),
     "companion": (
-        "what [is|stands|can you see] behind [it|the {shape}]?",
+        f"what [is|stands|can you see] behind [{_IT}]?",
         "what [other thing|other object|second thing] [is there|do you see|can you see]?",
         "what else [do you see|can you see|is to be seen|is in the picture]?",
         "what is [in the background|beside it|next to it|far away|the other one|at the back]?",
         "is there [anything else|something else|another thing|a second thing|something behind it]?",
         "do you see [anything else|something else|another thing|anything behind the {shape}]?",
-        "is [it|the {shape}] [alone|on its own|all there is]?",
+        f"is [{_IT}] [alone|on its own|all there is]?",
         "is anything [beside it|behind the {shape}|in the background]?",
         "[name|describe] the [other thing|other one|thing behind it|background].",
     ),
     "size": (
         "how [big|large|tall] is [it|the {shape}|the thing]?",
-        "[what|which] size [is|has] [it|the {shape}]?",
-        "what size does [it|the {shape}] have?",
+        f"[what|which] size [is|has] [{_IT}]?",
+        f"what size does [{_IT}] have?",
         "what is [its size|the size of the {shape}|the size of it]?",
-        "is [it|the {shape}] [big|small|large|little|tiny|huge]?",
-        "is [it|the {shape}] [small or big|large or small|small or large|little or large]?",
+        f"is [{_IT}] [big|small|large|little|tiny|huge]?",
+        f"is [{_IT}] [small or big|large or small|small or large|little or large]?",
         "is it [big or small|a small one|a big one|a large one|a big {shape}|a small {shape}]?",
         "tell me [how big it is|its size|the size of the {shape}].",
     ),
@@ -156,16 +158,6 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Of each kind of question what its wordings are put together from."""
-
-
-def _spelled_out(pattern: str) -> list[str]:
-    """All that a pattern gives: "[a|b] c[| d]" is "a c", "a c d", "b c" and "b c d"."""
-    parts = [part.split("|") for part in re.split(r"[\[\]]", pattern)]
-    joined = ("".join(chosen) for chosen in itertools.product(*parts))
-    # Where nothing stands between two spaces, or before the end, there is one too many.
-    return [re.sub(r"\s+(?=[\s?.])", "", text) for text in joined]
-
-
 HELD_OUT_WORDINGS: dict[str, tuple[str, ...]] = {
     "colour": ("which colour is it?", "what colour has the {shape}?"),
     "shape": ("what thing do you see?", "what is this?"),
@@ -182,6 +174,18 @@ HELD_OUT_WORDINGS: dict[str, tuple[str, ...]] = {
     "was weather": ("how was the weather a minute ago?",),
 }
 """Wordings for evaluation only; what the patterns have of them is left out."""
+UNMARKED = 0.2
+"""Share of the questions of training that end without their mark, as many do that are typed."""
+KINDS = tuple(PATTERNS)
+"""Of questions."""
+
+
+def _spelled_out(pattern: str) -> list[str]:
+    """All that a pattern gives: "[a|b] c[| d]" is "a c", "a c d", "b c" and "b c d"."""
+    parts = [part.split("|") for part in re.split(r"[\[\]]", pattern)]
+    joined = ("".join(chosen) for chosen in itertools.product(*parts))
+    # Where nothing stands between two spaces, or before the end, there is one too many.
+    return [re.sub(r"\s+(?=[\s?.])", "", text) for text in joined]
 
 
 @functools.cache
@@ -189,10 +193,6 @@ def wordings(kind: str) -> list[list[str]]:
     """Those of training for a kind, each pattern's together."""
     spelled_out = map(_spelled_out, PATTERNS[kind])
     return [[each for each in some if each not in HELD_OUT_WORDINGS[kind]] for some in spelled_out]
-
-
-UNMARKED = 0.2
-"""Share of the questions of training that end without their mark, as many do that are typed."""
 
 
 def draw_wording(kind: str, shape: str, rng: random.Random, *, held_out: bool = False) -> str:
