@@ -146,6 +146,16 @@ class StreamingCache(Cache):  # type: ignore[misc]
             for layer in self.layers:
                 layer.first = 0
 
+    @contextmanager
+    def rewriting(self, first: int) -> Iterator[None]:
+        """Forwards within write the tokens from ``first`` on anew; those behind them stay."""
+        held = self.length
+        self.truncate(first)
+        try:
+            yield
+        finally:
+            self.truncate(held)
+
     def truncate(self, length: int) -> None:
         """Forget what was appended behind so many tokens."""
         for layer in self.layers:

@@ -38,6 +38,7 @@ class WatchState:
         cache: its keys and values. It holds the first tokens of the context; how the newest turn
             ends is written with the next round.
         written: tokens in the cache, those of the round being watched left aside.
+        reread: how many of all words that ever moved were read again where they moved to.
         round: index of the next round.
         watched: presentation time in seconds up to which the rounds so far go.
         question: to be answered in the next round.
@@ -52,6 +53,7 @@ class WatchState:
     context: Context
     cache: StreamingCache
     written: int = 0
+    reread: int = 0
     round: int = 0
     watched: float = 0.0
     question: str | None = None
@@ -181,8 +183,9 @@ class Captioner:
 
     def save(self, state: WatchState) -> tuple[Tensors, dict[str, Any]]:
         """Copies of the tensors, and the rest as JSON-like values; at a boundary only."""
-        names = ("seed", "instruction", "temperature", "written", "round", "watched", "question")
-        values = {name: getattr(state, name) for name in (*names, "renewed")}
+        counts = ("written", "reread", "round", "watched")
+        names = ("seed", "instruction", "temperature", *counts, "question", "renewed")
+        values = {name: getattr(state, name) for name in names}
         values["context"] = state.context.save()
         values["capacity"] = state.cache.get_max_length()
         return state.cache.save(), values
@@ -203,6 +206,9 @@ class Captioner:
             self._read_aside(state, state.renewed)
             yield Step()
         self._evict(state, start, end)
+        if self.settings.reread and (moved := state.context.newest(state.reread)):
+            self._reread(state, moved)
+            yield Step()
         turn, features = self._see(state, start, end)
         yield Step()
         context, cache = state.context, state.cache
@@ -244,6 +250,13 @@ class Captioner:
             context.prompt, state.renewed = state.renewed, None
         state.cache.compact(rows, context.positions()[: len(rows)])
         state.written = len(rows)
+
+    def _reread(self, state: WatchState, words: range) -> None:
+        """Write words that have moved anew, after what now stands before them."""
+        context, place = state.context, slice(words.start, words.stop)
+        with state.cache.rewriting(words.start):
+            self.network.read(context.ids()[place], context.positions()[place], state.cache)
+        state.reread = context.moved
 
     def _see(self, state: WatchState, start: float, end: float) -> tuple[Turn, Tensor]:
         """The turn of a round's frames, and what the vision encoder makes of them."""

@@ -119,6 +119,12 @@ class Context:
         self.text = [self.text[index] for index in indices]
         return indices
 
+    def newest(self, moved: int) -> range:
+        """Where in the context the old words stand that moved after the first ``moved``."""
+        end = len(self.prompt) + len(self.text)
+        count = sum(max(0, span.stop - max(span.start, moved)) for span in self.numbers)
+        return range(end - count, end)
+
     def save(self) -> dict[str, Any]:
         """Everything, as JSON-like values."""
         return asdict(self)

@@ -26,6 +26,9 @@ class Settings:
         vision_seconds: how far back what was seen is kept, the round being watched included.
         text_sink: tokens of the first words, kept for good.
         text_window: tokens of the newest words whose video is kept no more.
+        reread: whether words are read again where they move to when their video leaves, as the
+            plain text that a previous text is in training. Otherwise they keep the keys and values
+            that they were said with, as StreamingVLM's do.
         round_tokens: said in a round at most.
         answer_tokens: said in a round at most where a question was asked.
         temperature: of sampling; 0 always takes the likeliest token.
@@ -41,6 +44,7 @@ class Settings:
     vision_seconds: float = 16.0
     text_sink: int = 512
     text_window: int = 512
+    reread: bool = False
     round_tokens: int = 20
     answer_tokens: int = 64
     temperature: float = 0.9

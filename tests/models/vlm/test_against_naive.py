@@ -60,6 +60,7 @@ class NaiveWatcher:
             for turn, (began, _) in enumerate(self.turns)
             if began < end - self.settings.vision_seconds and turn != last
         }
+        moved = set()
         for turn in sorted(gone):
             words = [e for e in self.entries if e.turn == turn and e.part == "word"]
             self.entries = [e for e in self.entries if e.turn != turn]
@@ -67,13 +68,23 @@ class NaiveWatcher:
             for word in words:
                 word.part, word.turn = "text", -1
             self.entries[at:at] = words
+            moved |= {id(word) for word in words}
         text = [e for e in self.entries if e.part == "text"]
         sink, window = self.settings.text_sink, self.settings.text_window
         rest = text[sink:]
         forgotten = {id(e) for e in rest[: max(0, len(rest) - window)]}
         self.entries = [e for e in self.entries if id(e) not in forgotten]
         self.turns.append((start, end))
-        return number
+        return number, [e for e in self.entries if id(e) in moved]
+
+    def reread(self, words):
+        """Logits after words that moved, run once more as the text that they are now."""
+        first = next(place for place, entry in enumerate(self.entries) if entry is words[0])
+        rest = self.entries[first + len(words) :]
+        del self.entries[first:]
+        logits = [self.forward((word.token, "text", -1, None)) for word in words]
+        self.entries += rest
+        return logits[-1]
 
     def read_turn(self, number, turn, features):
         """Logits after the head of a turn."""
@@ -154,9 +165,10 @@ def turned(x):
 
 
 @pytest.mark.parametrize("gap", [0.0, 5.0])
+@pytest.mark.parametrize("reread", [False, True])
 @torch.inference_mode()
-def test_logits_are_a_naive_lists_through_evictions(make_captioner, video, watch, gap):
-    captioner = make_captioner()
+def test_logits_are_a_naive_lists_through_evictions(make_captioner, video, watch, gap, reread):
+    captioner = make_captioner(reread=reread)
     state = captioner.open("speak of snow", 7)
     naive = NaiveWatcher(captioner, "speak of snow")
     frames = video(ROUNDS)
@@ -177,8 +189,10 @@ def test_logits_are_a_naive_lists_through_evictions(make_captioner, video, watch
             mine.pop(0)
             naive.new_instruction("of rain, at length")
         before = len(naive.entries)
-        index = naive.begin_round(turn.start, turn.end)
+        index, moved = naive.begin_round(turn.start, turn.end)
         evicted += before - len(naive.entries)
+        if reread and moved:
+            differences.append((mine.pop(0) - naive.reread(moved)).abs().max().item())
         theirs = naive.read_turn(index, turn, features)
         for step, logits in enumerate(mine):
             differences.append((logits - theirs).abs().max().item())

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from longtake.models.vlm.positions import text_positions
 from longtake.models.vlm.settings import MAX_TEXT
 from longtake.models.vlm.words import Words
 from longtake.streaming import Event, InputFrame, StreamError
@@ -94,6 +95,24 @@ def test_without_a_text_window_no_old_word_stays(make_captioner, video, watch):
     watch(captioner, state, video(8))
     assert state.context.text == []
     assert state.context.moved > 0
+
+
+@pytest.mark.parametrize("reread", [False, True])
+def test_old_words_are_plain_text_where_they_are_read_again(make_captioner, video, watch, reread):
+    captioner = make_captioner(reread=reread, text_sink=1000)
+    state = captioner.open("", 1)
+    watch(captioner, state, video(12))
+    text = captioner.template.prompt("") + state.context.text
+    assert len(state.context.text) > 20
+    plain = captioner.network.cache()
+    plain.reserve(len(text))
+    with torch.inference_mode():
+        captioner.network.read(text, text_positions(len(text)), plain)
+    for mine, read in zip(state.cache.layers, plain.layers, strict=True):
+        keys = torch.allclose(mine.keys[:, :, : len(text)], read.keys, atol=1e-3)
+        values = torch.allclose(mine.values[:, :, : len(text)], read.values, atol=1e-3)
+        # What the first layer makes of a token depends on nothing else.
+        assert (keys and values) == (reread or mine is state.cache.layers[0])
 
 
 def test_a_question_is_answered_once_in_its_second(captioner, video, watch):
@@ -242,14 +261,16 @@ def test_an_instruction_may_be_taken_back(captioner, video, watch):
     assert state.context.prompt == captioner.template.prompt("")
 
 
-def test_a_saved_watch_goes_on_bit_for_bit(make_captioner, video, watch):
+@pytest.mark.parametrize("reread", [False, True])
+def test_a_saved_watch_goes_on_bit_for_bit(make_captioner, video, watch, reread):
     frames = video(14)
     events = {6: [Event("ask", "why?")], 7: [Event("prompt", "speak of rain")]}
-    straight = make_captioner(temperature=1.0)
+    changes = {"temperature": 1.0, "reread": reread}
+    straight = make_captioner(**changes)
     rounds = watch(straight, straight.open("", 3), frames, events)
     reads = [logits for _, _, logits in straight.network.reads]
 
-    first, second = make_captioner(temperature=1.0), make_captioner(temperature=1.0)
+    first, second = make_captioner(**changes), make_captioner(**changes)
     state = first.open("", 3)
     part = watch(first, state, frames[:12])
     for number in (6, 7):
@@ -264,14 +285,17 @@ def test_a_saved_watch_goes_on_bit_for_bit(make_captioner, video, watch):
     assert all(torch.equal(one, other) for one, other in zip(mine, reads, strict=True))
 
 
+@pytest.mark.parametrize("reread", [False, True])
 @pytest.mark.parametrize("steps", [0, 1, 2, 4])
-def test_a_step_that_fails_leaves_the_state_at_its_boundary(make_captioner, video, watch, steps):
+def test_a_step_that_fails_leaves_the_state_at_its_boundary(
+    make_captioner, video, watch, steps, reread
+):
     frames = video(9)
     events = {5: [Event("ask", "why?"), Event("prompt", "speak of rain")]}
-    calm = make_captioner()
+    calm = make_captioner(reread=reread)
     rounds = watch(calm, calm.open("", 3), frames, events)
 
-    captioner = make_captioner()
+    captioner = make_captioner(reread=reread)
     state = captioner.open("", 3)
     before = watch(captioner, state, frames[:10])
     for event in events[5]:
