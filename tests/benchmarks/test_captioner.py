@@ -90,6 +90,18 @@ def test_a_long_stream_is_told_of_minute_by_minute(toy: Captioner) -> None:
     assert abs(stream.metrics["caption_hour2_delta"]) < 1
 
 
+def test_a_part_of_a_stream_is_watched_again_as_it_was(toy: Captioner) -> None:
+    saved = []
+
+    def keep(state: WatchState) -> None:
+        if state.round == 20:
+            saved.append(toy.save(state))
+
+    rounds = list(hours.follow(toy, 30, 1, keep))
+    again = list(hours.follow(toy, 30, 1, part=range(20, 30), saved=saved[0]))
+    assert [each.held for each in again] == [each.held for each in rounds[20:]]
+
+
 def test_what_forgets_nothing_ends_where_its_memory_does(toy: Captioner) -> None:
     memory = 700_000
     fits = hours.seconds_within(toy, memory)
