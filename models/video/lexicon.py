@@ -11,8 +11,8 @@ ATTRIBUTES = (
     *("shape", "colour", "size", "companion", "companion_colour"),
 )
 WORDS = (
-    *("change", "become", "replace", "add", "beside", "behind", "appear", "remove", "gone"),
-    *("it", "other", "camera", "and", "then", "adverb"),
+    *("change", "become", "replace", "instead", "add", "beside", "behind", "appear", "remove"),
+    *("gone", "move", "it", "other", "camera", "and", "then", "adverb"),
 )
 PLACES = ("thing", "does", "place", "sky", "companion", "camera")
 _ADJECTIVES = {"speed", "size", "colour", "other"}
@@ -47,9 +47,10 @@ class Lexicon:
             ``none``.
         together: phrases that tell of several attributes -> name -> value.
         words: phrases by what they do, of ``WORDS``. What a thing turns into follows ``change``,
-            ``become`` or ``replace``; a companion follows ``add`` or ``beside``, or comes before
-            ``behind`` or ``appear``; it leaves after ``remove`` or before ``gone``; ``adverb``
-            are speeds that may be of something else, as in "slowly night falls".
+            ``become`` or ``replace``, and what was there before follows ``instead``; a companion
+            follows ``add`` or ``beside``, or comes before ``behind`` or ``appear``; it leaves after
+            ``remove`` or before ``gone``; ``move`` leaves open which motion it is; ``adverb`` are
+            speeds that may be of something else, as in "slowly night falls".
         hidden: attribute -> the other one and its value with which it does not show.
         beside: says a companion, with ``{new}``.
         order: of a whole prompt, with ``PLACES`` in braces.

@@ -18,6 +18,7 @@ from longtake.models.video.lexicon import Item, Lexicon, Phrases, with_article
 FILE = "rewriter.json"
 _BEFORE, _AFTER = {"add", "beside", "remove"}, {"behind", "appear", "gone"}
 _OF_NOBODY = {"it", "time", "weather", "change", "become", "adverb"}
+_MOVES = {"motion", "move"}
 _ASKED = {"change", "become", "replace", "colour", "size"}
 
 Role = Literal["thing", "companion"]
@@ -99,15 +100,11 @@ class _Reader:
     def read(self, clause: list[Item], *, first: bool) -> None:
         """Take what a clause says; `first`: of the prompt."""
         joined = bool(clause) and clause[0].kind == "and"
-        clause = clause[joined:]
+        clause = _in_order(clause[joined:])
         kinds = [item.kind for item in clause]
-        self.subject, changing = None, False
+        self.subject, changing = None, "replace" in kinds
         for place, item in enumerate(clause):
-            kind = item.kind
-            # What belongs to a noun lies between the nouns beside it.
-            before = takewhile(lambda each: each != "shape", reversed(kinds[:place]))
-            after = takewhile(lambda each: each != "shape", kinds[place + 1 :])
-            near = (_BEFORE & {*before}) | (_AFTER & {*after})
+            kind, near = item.kind, self._near(place, clause)
             if kind in {"shape", "other"} and near & {"remove", "gone"}:
                 self._remove(item)
             elif kind == "shape":
@@ -125,6 +122,8 @@ class _Reader:
                 changing = True
                 if kind == "become":
                     self.subject = self.subject or "thing"
+            elif kind == "move" and self._asks_for_speed(kinds):
+                continue
             elif _is_of_thing(place, kinds, first=first):
                 self._tell(item)
 
@@ -136,6 +135,25 @@ class _Reader:
             self.state.update(item.sets)
         if self.state.get("companion") == "none":
             self.state.pop("companion_colour", None)
+
+    def _near(self, place: int, clause: list[Item]) -> set[str]:
+        """Kinds of what belongs to a noun, which lies between the nouns beside it."""
+        kinds, known = [item.kind for item in clause], self.state.get("shape")
+        before = [*takewhile(lambda each: each != "shape", reversed(kinds[:place]))]
+        after = [*takewhile(lambda each: each != "shape", kinds[place + 1 :])]
+        near = (_BEFORE & {*before}) | (_AFTER & {*after})
+        if "behind" in before and len(before) == place:
+            near.add("behind")  # "behind it stands a tree"
+        for noun in clause[place + 1 + len(after) :][:1]:
+            if "beside" in after and noun.article == "the" and noun.sets["shape"] == known:
+                near.add("behind")  # "a tree stands behind the ball"
+        return near
+
+    def _asks_for_speed(self, kinds: list[str]) -> bool:
+        """Whether "it moves faster" is said of what moves already, in a way of its own."""
+        motion = self.state.get("motion")
+        still = self.lexicon.hidden.get("speed") == ("motion", motion)
+        return not {"adverb", "speed"}.isdisjoint(kinds) and bool(motion) and not still
 
     def _it(self) -> Role:
         """Who "it" is: the thing, but where the prompt has told of the companion alone."""
@@ -164,7 +182,8 @@ class _Reader:
         else:
             # What is asked of a thing that is not the known one is asked of the other.
             asked = not _ASKED.isdisjoint(kinds) and noun.article != "a"
-            role = "companion" if known and asked else "thing"
+            again = "replace" in kinds and shape == self.state.get("companion")
+            role = "companion" if known and (asked or again) else "thing"
             marked = False
         if role == "companion" and shape not in self.lexicon.attributes["companion"]:
             return None if marked or "thing" in self.named else "thing"
@@ -188,15 +207,26 @@ class _Reader:
             self._tell(Item("companion", {"companion": "none"}))
 
 
+def _in_order(clause: list[Item]) -> list[Item]:
+    """With what was there before first: "a car instead of the ball" as "the ball, a car"."""
+    kinds = [item.kind for item in clause]
+    if "instead" not in kinds[:-1]:
+        return clause
+    place = kinds.index("instead")
+    old, rest = clause[place + 1], clause[:place] + clause[place + 2 :]
+    # Of what is no noun nothing remains.
+    return [old, Item("become"), *rest] if old.kind in {"shape", "other"} else rest
+
+
 def _is_of_thing(place: int, kinds: list[str], *, first: bool) -> bool:
     """Whether a motion or an adverb at a place of a clause is the thing's; all else is, too."""
-    if kinds[place] == "motion":
+    if kinds[place] in _MOVES:
         return "camera" not in kinds
     if kinds[place] != "adverb":
         return True
     if first and place == 0 and kinds[1:2] not in ([], ["motion"]):
         return False  # "slowly the sun sets"
-    moves = "motion" in kinds and "camera" not in kinds
+    moves = not _MOVES.isdisjoint(kinds) and "camera" not in kinds
     return moves or set(kinds) <= {"adverb", "shape", "it"}
 
 
