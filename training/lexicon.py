@@ -227,8 +227,8 @@ def lexicon() -> Lexicon:
         know("ground", value, (ground for ground in grounds if ground != "the snow"))
     for motion, verbs in _verbs().items():
         know("motion", motion, (form for verb in verbs for form in _forms(verb)))
-        stops = ("stop", "stops", "no more")
-        know("motion", "rests", (f"{stop} {ing}" for stop in stops for _, _, ing, _ in verbs))
+        ends = ("stop", "stops", "no more")
+        know("motion", "rests", (f"{end} {ing}" for end in ends for _, _, ing, _ in verbs))
         know("motion", "rests", (f"no longer {does}" for _, does, _, _ in verbs))
     for name, tags in w.TAGS.items():
         for value, tag in tags.items():
@@ -239,8 +239,8 @@ def lexicon() -> Lexicon:
         know(name, value, words)
     for stops in w.STOPS.values():
         know("weather", "clear", stops)
-    for (name, value), words in _combined():
-        know(name, value, words)
+    for (name, value), combined in _combined():
+        know(name, value, combined)
     know("companion", "none", (*w.ALONE, "on its own", "by itself", "nothing else", *NOTHING))
 
     say = {
