@@ -114,7 +114,8 @@ def _losses(lines: Sequence[Mapping[str, float]]) -> dict[str, list[Point]]:
             parts = {name: line[name] for name in LEARNED if line.get(name)}
         for label, loss in (parts or {"loss": line["loss"]}).items():
             found.setdefault(label, []).append((line["seconds"], loss))
-    return found
+    # So that a colour means the same in every panel.
+    return dict(sorted(found.items()))
 
 
 def courses(streams: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
