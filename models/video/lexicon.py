@@ -131,7 +131,7 @@ class Phrases:
 
     def clauses(self, prompt: str) -> Iterator[list[Item]]:
         """What is understood between punctuation, "and" and "then"; "and" begins its clause."""
-        for segment in re.split(r"[^\w\s'-]+", prompt.lower()):
+        for segment in re.split(r"[^\w\s'’-]+", prompt.lower()):  # noqa: RUF001
             clause: list[Item] = []
             for item in _noun_phrases(self._items(segment)):
                 if item.kind in {"and", "then"}:

@@ -17,6 +17,7 @@ NEAR = 0.7
 REMARKED = 8
 """Words that a remark names at most."""
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # noqa: RUF001
+_END = re.compile(r"['’].*")  # noqa: RUF001
 
 
 class Spelling:
@@ -49,8 +50,8 @@ class Spelling:
     def unknown(self, text: str) -> dict[str, str | None]:
         """The words of a text that are not known, in order, each with the nearest known one.
 
-        Case and punctuation do not count; words come back in lower case. Where nothing is known
-        (see :meth:`of`) nothing is unknown.
+        Case, punctuation and what follows an apostrophe do not count; words come back in lower
+        case. Where nothing is known (see :meth:`of`) nothing is unknown.
         """
         return {word: self.nearest(word) for word in self._unknown(text)}
 
@@ -65,7 +66,7 @@ class Spelling:
 
     def _unknown(self, text: str) -> list[str]:
         words = dict.fromkeys(_WORD.findall(text.lower()) if self._known else ())
-        return [word for word in words if word not in self._known]
+        return [word for word in words if self._known.isdisjoint((word, _END.sub("", word)))]
 
 
 def _quoted(word: str, near: str | None) -> str:

@@ -68,6 +68,8 @@ def rewriter():
         (["a stormy night, a tree in the park"], "a tree on the grass, at night in the rain"),
         # Changes.
         ([BALL, "now it is night"], f"{SEEN}, at night"),
+        ([BALL, "it’s snowing, and it’s a car now"],  # noqa: RUF001
+         SEEN.replace("ball", "car") + ", while it snows"),
         ([BALL, "suddenly, let it snow"], f"{SEEN}, while it snows"),
         ([BALL, "slowly night falls"], f"{SEEN}, at night"),
         ([f"{BALL} in the rain", "the sky clears"], f"{SEEN}, under a clear sky"),

@@ -24,6 +24,8 @@ def test_case_punctuation_and_known_words_do_not_count():
     spelling = Spelling(WORDS)
     for text in ("", "a red ball...", "A RED, RED ball?!", "night's duck", "-- , 🙂"):
         assert spelling.unknown(text) == {}
+    for text in ("a duck's ball", "a duck’s ball"):  # noqa: RUF001
+        assert spelling.unknown(text) == {}
 
 
 def test_the_vocabulary_is_that_of_a_tokenizer_of_whole_words():
