@@ -144,9 +144,9 @@ class _Reader:
         near = (_BEFORE & {*before}) | (_AFTER & {*after})
         if "behind" in before and len(before) == place:
             near.add("behind")  # "behind it stands a tree"
-        for noun in clause[place + 1 + len(after) :][:1]:
-            if "beside" in after and noun.article == "the" and noun.sets["shape"] == known:
-                near.add("behind")  # "a tree stands behind the ball"
+        noun = next(iter(clause[place + 1 + len(after) :]), None)
+        if noun and "beside" in after and noun.article == "the" and noun.sets["shape"] == known:
+            near.add("behind")  # "a tree stands behind the ball"
         return near
 
     def _asks_for_speed(self, kinds: list[str]) -> bool:
@@ -224,7 +224,7 @@ def _is_of_thing(place: int, kinds: list[str], *, first: bool) -> bool:
         return "camera" not in kinds
     if kinds[place] != "adverb":
         return True
-    if first and place == 0 and kinds[1:2] not in ([], ["motion"]):
+    if first and place == 0 and not _MOVES.issuperset(kinds[1:2]):
         return False  # "slowly the sun sets"
     moves = not _MOVES.isdisjoint(kinds) and "camera" not in kinds
     return moves or set(kinds) <= {"adverb", "shape", "it"}

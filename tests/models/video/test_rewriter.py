@@ -53,6 +53,7 @@ def rewriter():
          "a boat rests on the snow, at night in the fog"),
         (["a star under the stars"], "a star, at night under a clear sky"),
         (["a fast ball rests"], "a ball rests"),
+        (["slowly moving on the sand, a car"], "a car rolls slowly on the sand"),
         (["a red duck on its own"], "a red duck alone"),
         (["it is snowing. a yellow rocket flies in circles"],
          "a yellow rocket circles, while it snows"),
