@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from longtake.models.vlm.captioner import Captioner, WatchState
 from longtake.streaming import Tensors
@@ -27,10 +28,8 @@ from longtake.training.caption_metrics import (
     story_of,
 )
 from longtake.training.valley.hearing import Listener
-from longtake.training.valley.script import draw_scripts
+from longtake.training.valley.script import Scripts, draw_scripts
 
-Saved = tuple[Tensors, dict[str, Any]]
-"""What `Captioner.save` gives."""
 MEGABYTE = 1_000_000
 FIRST, SECOND = 60, 120
 """Seconds that a window takes to be filled, and after which the second minute is over."""
@@ -79,21 +78,23 @@ class Stream:
 def stream_bounded(captioner: Captioner, seconds: int, seed: int, memory: int) -> Stream:  # noqa: ARG001
     """The captioner as it is."""
     # Of a stream shorter than four minutes the second quarter stands for the second minute.
-    early, half = range(min(FIRST, seconds // 4), min(SECOND, seconds // 2)), seconds // 2
-    saved: list[Saved] = []
+    first, last = max(1, min(FIRST, seconds // 4)), max(2, min(SECOND, seconds // 2))
+    script, half = draw_story(captioner, seconds, seed), seconds // 2
+    early = list(islice(_shown(captioner, script, last), first, None))
+    saved: list[tuple[Tensors, dict[str, Any]]] = []
     again: list[Round] = []
 
     def watch_again(state: WatchState) -> None:
-        if state.round == early.start:
+        if state.round == first:
             saved.append(captioner.save(state))
         elif state.round > half and state.round % max(1, half // AGAIN) == 0:
-            again.extend(follow(captioner, seconds, seed, part=early, saved=saved[0]))
+            again.extend(follow_on(captioner, captioner.load(*saved[0]), script, early))
 
     rounds = list(follow(captioner, seconds, seed, watch_again))
     late = rounds[half:]
     metrics = {
         "caption_hour2_delta": _accuracy(late) - _accuracy(rounds[:half]),
-        "hour2_memory_ratio": late[-1].taken / rounds[early.stop - 1].taken,
+        "hour2_memory_ratio": late[-1].taken / rounds[last - 1].taken,
         "hour2_time_ratio": _cost(late) / _cost(again),
     }
     return Stream(metrics, course(rounds), seconds)
@@ -136,22 +137,38 @@ def follow(
     seconds: int,
     seed: int,
     after: Callable[[WatchState], None] | None = None,
-    *,
-    part: range | None = None,
-    saved: Saved | None = None,
 ) -> Iterator[Round]:
-    """Watch one rendered story for so many seconds; `after` is called at the end of each.
+    """Watch one rendered story for so many seconds; `after` is called at the end of each."""
+    script = draw_story(captioner, seconds, seed)
+    shown = _shown(captioner, script, seconds)
+    return follow_on(captioner, captioner.open("", seed), script, shown, after)
 
-    `part`: the seconds of it that are watched, where not all; `saved`: a watch that begins there.
-    """
+
+def draw_story(captioner: Captioner, seconds: int, seed: int) -> Scripts:
+    """The script of that story."""
     drawn = torch.Generator().manual_seed(seed)
-    device, part = captioner.network.device, part or range(seconds)
-    script = draw_scripts(1, seconds, drawn, held_out=True, still=0).to(device)
+    script = draw_scripts(1, seconds, drawn, held_out=True, still=0)
+    return script.to(captioner.network.device)
+
+
+def _shown(captioner: Captioner, script: Scripts, seconds: int) -> Iterator[tuple[int, Tensor]]:
+    return enumerate(rendered_rounds(script, seconds, captioner.settings.fps))
+
+
+def follow_on(
+    captioner: Captioner,
+    state: WatchState,
+    script: Scripts,
+    shown: Iterable[tuple[int, Tensor]],
+    after: Callable[[WatchState], None] | None = None,
+) -> Iterator[Round]:
+    """As `follow`, from a state that is there: some seconds of a story, each with its frames.
+
+    The state is closed in the end.
+    """
     story, listener = story_of(script, 0), Listener()
-    state = captioner.load(*saved) if saved else captioner.open("", seed)
-    shown = islice(rendered_rounds(script, seconds, captioner.settings.fps), part.start, part.stop)
     try:
-        for second, frames in zip(part, shown, strict=True):
+        for second, frames in shown:
             show(captioner, state, second, frames)
             began, reread = time.perf_counter(), state.reread
             listener.hear(speak(captioner, state))

@@ -1,4 +1,4 @@
-"""What the bundled model's prompt rewriter knows, from the words that captions are made of."""
+"""What the bundled model's prompt rewriter knows: the words of captions, and more of people's."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ MORE: dict[tuple[str, str], w.Phrases] = {
     ("motion", "rests"): (
         *("stop", "stops", "come to rest", "still", "not moving", "halt", "halts", "freeze"),
         *("freezes", "not move", "doesn t move", "stays where it is", "lies there", "motionless"),
-        *("stationary", "pause", "pauses", "stay put"),
-        *("stays put", "holds still", "at a standstill"),
+        *("stationary", "pause", "pauses", "stay put", "stays put", "holds still"),
+        "at a standstill",
     ),
     ("motion", "bounces"): (
         *("jump", "jumps", "jumping", "hop", "hops", "hopping", "leap", "leaps", "up and down"),
@@ -119,7 +119,7 @@ MORE: dict[tuple[str, str], w.Phrases] = {
     ("colour", "blue"): ("azure", "navy"),
     ("colour", "purple"): ("lilac", "lavender"),
 }
-"""Single words, which people put into phrases of their own."""
+"""What captions never say, and people do: words for phrases of their own, and whole ones."""
 NOTHING: w.Phrases = ("nothing next to it", "nothing beside it", "nothing behind it")
 PANS: w.Phrases = (
     *("pan", "pans", "panning", "camera", "camera pans", "camera moves", "move camera"),
@@ -158,8 +158,8 @@ WORDS: dict[str, w.Phrases] = {
         *("become", "becomes", "becoming", "into", "turns into", "turn into", "change into"),
         *("changes into", "turn to", "turns to", "change to", "changes to", "is", "is now", "be"),
         *("gives way to", "makes way for", "is replaced by", "is replaced with", "replaced by"),
-        *("swapped for", "exchanged for", "transforms to", "transform to", "look like"),
-        *("looks like",),
+        *("swapped for", "exchanged for", "transforms to", "transform to"),
+        *("look like", "looks like"),
     ),
     "replace": ("replace", "swap", "exchange", "trade", "switch", "from", "instead", "convert"),
     "instead": (

@@ -13,6 +13,7 @@ from PIL import Image
 from longtake.benchmarks import captioner, hours, photos
 from longtake.models.vlm.captioner import Captioner, WatchState
 from longtake.models.vlm.load import load_captioner
+from longtake.training.caption_metrics import rendered_rounds
 from longtake.training.witness import (
     build_captioner,
     make_tokenizer,
@@ -98,7 +99,9 @@ def test_a_part_of_a_stream_is_watched_again_as_it_was(toy: Captioner) -> None:
             saved.append(toy.save(state))
 
     rounds = list(hours.follow(toy, 30, 1, keep))
-    again = list(hours.follow(toy, 30, 1, part=range(20, 30), saved=saved[0]))
+    script = hours.draw_story(toy, 30, 1)
+    shown = list(enumerate(rendered_rounds(script, 30, toy.settings.fps)))[20:]
+    again = list(hours.follow_on(toy, toy.load(*saved[0]), script, shown))
     assert [each.held for each in again] == [each.held for each in rounds[20:]]
 
 

@@ -12,7 +12,7 @@ import pytest
 from longtake.models.video.rewriter import PromptRewriter
 from longtake.training.lexicon import lexicon
 
-LEXICON = lexicon()
+REWRITER = PromptRewriter(lexicon())
 PLAIN = "a small red ball rests on the grass by day under a clear sky, the camera is still"
 BESIDE = (
     "a small red ball rests on the grass"
@@ -436,11 +436,10 @@ CASES = [
 
 @pytest.mark.parametrize(("scene", "change", "text"), CASES)
 def test_a_change_is_understood_and_all_else_stays(scene, change, text):
-    rewriter = PromptRewriter(LEXICON)
-    wanted = rewriter.fold([scene]) | change
+    wanted = REWRITER.fold([scene]) | change
     if wanted.get("companion") == "none":
         wanted.pop("companion_colour", None)
-    found = rewriter.fold([scene, text])
+    found = REWRITER.fold([scene, text])
     if "motion" in change:
         # "it stops" and "it flies" leave the speed open.
         wanted.pop("speed", None)
