@@ -8,7 +8,6 @@ has lost its first tokens, which much attention goes to.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -42,12 +41,14 @@ machine that others use is not as fast an hour later."""
 class Round:
     """A second of the stream.
 
-    `marks`: of what is believed after it; `cost`: seconds of computing for a token; `held`: bytes
-    of the cache with something in them; `taken`: all of it.
+    `marks`: of what is believed after it; `cost`: seconds of computing for a token, read or found;
+    `words`: seconds that each word took after the first; `held`: bytes of the cache with something
+    in them; `taken`: all of it.
     """
 
     marks: dict[str, bool]
     cost: float
+    words: list[float]
     held: int
     taken: int
 
@@ -96,6 +97,7 @@ def stream_bounded(captioner: Captioner, seconds: int, seed: int, memory: int) -
         "caption_hour2_delta": _accuracy(late) - _accuracy(rounds[:half]),
         "hour2_memory_ratio": late[-1].taken / rounds[last - 1].taken,
         "hour2_time_ratio": _cost(late) / _cost(again),
+        "hour2_word_ratio": _word_cost(late) / _word_cost(again),
     }
     return Stream(metrics, course(rounds), seconds)
 
@@ -170,14 +172,16 @@ def follow_on(
     try:
         for second, frames in shown:
             show(captioner, state, second, frames)
-            began, reread = time.perf_counter(), state.reread
-            listener.hear(speak(captioner, state))
-            # A forward sees, one reads, and one finds each token; one may read old words again.
-            forwards = 2 + len(state.context.turns[-1].words) + (state.reread > reread)
-            cost = (time.perf_counter() - began) / forwards
+            reread, spent = state.reread, list[float]()
+            listener.hear(speak(captioner, state, spent))
+            again = state.reread - reread
+            cost = sum(spent) / (len(state.context.turns[-1]) + again)
+            # One forward sees and one reads, which finds the first word or none; one more may have
+            # read old words again.
+            words = spent[2 + (again > 0) :]
             taken, room = state.cache.bytes, state.cache.get_max_length()
             held = taken * state.cache.length // room
-            yield Round(mark_now(story, listener, second), cost, held, taken)
+            yield Round(mark_now(story, listener, second), cost, words, held, taken)
             if after is not None:
                 after(state)
     finally:
@@ -233,3 +237,9 @@ def _accuracy(rounds: Sequence[Round]) -> float:
 
 def _cost(rounds: Sequence[Round]) -> float:
     return statistics.median(each.cost for each in rounds)
+
+
+def _word_cost(rounds: Sequence[Round]) -> float:
+    # Of a stream too short for a word to be said there is nothing to compare.
+    words = [seconds for each in rounds for seconds in each.words]
+    return statistics.median(words) if words else 1.0

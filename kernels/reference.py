@@ -79,14 +79,12 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor
         As ``q``.
     """
     frame_tokens, slots = k.shape[2], k.shape[1]
-    in_frame = math.ceil(frame_tokens / blocks.size)
-    within = torch.arange(frame_tokens, device=q.device) // blocks.size
-    block_of = torch.arange(slots, device=q.device)[:, None] * in_frame + within
-    hidden = ~_seen(blocks, slots * in_frame)[:, block_of.flatten()]
+    seen = seen_tokens(blocks, slots, frame_tokens)
     keys, values = k.flatten(1, 2).float(), v.flatten(1, 2).float()
     out = torch.empty_like(q)
-    for block, unseen in enumerate(hidden):
+    for block in range(len(blocks.counts)):
         asking = tokens_of(block, frame_tokens, blocks.size)
+        unseen = ~seen[asking.start]
         scores = torch.einsum("bqhd,bkhd->bhqk", q[:, asking].float(), keys)
         scores = (scores / math.sqrt(q.shape[-1])).masked_fill(unseen, -torch.inf)
         # What is not seen may be anything, and nothing times NaN is NaN.
@@ -95,13 +93,22 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor
     return out
 
 
-def _seen(blocks: BlockMap, key_blocks: int) -> Tensor:
-    """Which blocks of keys each block of queries sees, bool, [query_blocks, key_blocks]."""
+def seen_tokens(blocks: BlockMap, slots: int, frame_tokens: int) -> Tensor:
+    """Which tokens of a cache each query sees, bool, [queries, slots * frame_tokens]."""
+    in_frame = math.ceil(frame_tokens / blocks.size)
     columns = torch.arange(blocks.keys.shape[1], device=blocks.keys.device)
     # What has no meaning goes into one column more, which is left out.
-    keys = torch.where(columns < blocks.counts[:, None], blocks.keys, key_blocks).long()
-    seen = torch.zeros(len(keys), key_blocks + 1, dtype=torch.bool, device=keys.device)
-    return seen.scatter_(1, keys, value=True)[:, :-1]
+    last = slots * in_frame
+    keys = torch.where(columns < blocks.counts[:, None], blocks.keys, last).long()
+    seen = torch.zeros(len(keys), last + 1, dtype=torch.bool, device=keys.device)
+    seen.scatter_(1, keys, value=True)
+    within = torch.arange(frame_tokens, device=keys.device) // blocks.size
+
+    def block_of(frames: int) -> Tensor:
+        first = torch.arange(frames, device=keys.device) * in_frame
+        return (first[:, None] + within).flatten()
+
+    return seen[block_of(len(keys) // in_frame)][:, block_of(slots)]
 
 
 def tokens_of(block: int, frame_tokens: int, size: int) -> slice:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from longtake.kernels import Kernels, bind
+from longtake.kernels.reference import seen_tokens
 from longtake.kernels.registry import OPERATIONS
+from longtake.models.video.radial import RadialSettings, radial_map
 from longtake.models.video.rope import RotaryEmbedding
 from longtake.models.video.transformer import Norms
 
@@ -26,8 +29,9 @@ class ChunkCausalAttention:
     it: just what the cache holds when it is made. One call a chunk, its queries over its keys, is
     exact, needs no mask, and so runs on the flash kernels.
 
-    `grid`: rows and columns of tokens in a latent frame. Raises `ValueError` where a noisy chunk
-    would have to see one that is not there.
+    `grid`: rows and columns of tokens in a latent frame; `sink`: frames that `radial` attention
+    never thins out. Raises `ValueError` where a noisy chunk would have to see one that is not
+    there, or where some layers or steps are to be dense, which here are all alike.
     """
 
     def __init__(
@@ -41,15 +45,26 @@ class ChunkCausalAttention:
         clean: int,
         noisy: int,
         first: int,
+        sink: int = 0,
+        radial: RadialSettings | None = None,
     ) -> None:
         if first + noisy > clean + 1:
             raise ValueError(f"chunk {first + noisy - 1} cannot follow {clean} clean ones")
+        if radial and (radial.dense_layers or radial.dense_steps):
+            raise ValueError("radial attention is trained in all layers and steps, or in none")
         self.kernels = kernels
         self.tokens = chunk * grid[0] * grid[1]
         self.clean, self.first = clean, first
         places = [*range(clean), *range(first, first + noisy)]
         frames = [place * chunk + frame for place in places for frame in range(chunk)]
         self.rotation = RotaryEmbedding(head_dim)(frames, *grid).to(device)
+        # Of a chunk by its place in the film: clean or noisy, it sees the same.
+        self.masks: list[Tensor] = []
+        for place in range(max(places) + 1) if radial else ():
+            held = range((place + 1) * chunk)
+            size = grid[0] * grid[1]
+            blocks = radial_map(held[-chunk:], held, range(sink), chunk, size, radial)
+            self.masks.append(seen_tokens(blocks, len(held), size).to(device))
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:  # noqa: ARG002
         """See `longtake.models.video.transformer.SelfAttention`."""
@@ -66,14 +81,25 @@ class ChunkCausalAttention:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
         """Rotated queries of the chunks from index `start` on, over keys and values of all."""
+        # Of a long memory's chunks there are too many to be compiled one by one.
+        each = self._each_as_it_is if self.masks else self._each
+        attended: Tensor = each(q, k, v, start)
+        return attended
+
+    def _each(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
         parts = []
         for index in range(start, k.shape[1] // self.tokens):
             own = slice(index * self.tokens, (index + 1) * self.tokens)
             before = index if index < self.clean else self.first + index - self.clean
             keys, values = (_seen(x, before * self.tokens, own) for x in (k, v))
             queries = q[:, own.start - start * self.tokens :][:, : self.tokens]
-            parts.append(self.kernels.attention(queries, keys, values))
+            if self.masks:
+                parts.append(_masked_attention(queries, keys, values, self.masks[before]))
+            else:
+                parts.append(self.kernels.attention(queries, keys, values))
         return torch.cat(parts, 1)
+
+    _each_as_it_is = torch.compiler.disable(_each)
 
 
 class RememberingAttention:
@@ -108,6 +134,12 @@ class RememberingAttention:
             kept = every.clean * every.tokens
             self.memory.append((k[:, :kept], v[:, :kept]))
         return every.attend(q, k, v, start)
+
+
+def _masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """As `Kernels.attention`, of what a mask, bool [queries, keys], lets through."""
+    heads = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2)
 
 
 def _seen(x: Tensor, before: int, own: slice) -> Tensor:

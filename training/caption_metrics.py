@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import torch
 from torch import Tensor
@@ -78,11 +79,17 @@ def show(captioner: Captioner, state: WatchState, number: int, frames: Tensor) -
         captioner.apply(state, InputFrame(time, frame.permute(1, 2, 0)))
 
 
-def speak(captioner: Captioner, state: WatchState) -> str:
-    """What it says to the frames that it was given, a round's."""
+def speak(captioner: Captioner, state: WatchState, spent: list[float] | None = None) -> str:
+    """What it says to the frames that it was given, a round's.
+
+    `spent`: gets the seconds that each step took.
+    """
     text, boundary = "", False
     while not boundary:
+        began = perf_counter()
         step = captioner.step(state)
+        if spent is not None:
+            spent.append(perf_counter() - began)
         text += "".join(words.text for words, _ in step.media)
         boundary = step.boundary
     return text

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from longtake.models.video.settings import StreamingConfig
 from longtake.training.codec import load_codec
+from longtake.training.dataset import streaming_config
 from longtake.training.denoiser import load_denoiser
 from longtake.training.judge import accuracy, load_judge
 from longtake.training.metrics import (
@@ -37,7 +37,7 @@ def check(options: argparse.Namespace) -> dict[str, float]:
     """Measure, write `check.json` and contact sheets into the generator's folder."""
     device = torch.device(options.device)
     denoiser, described = load_denoiser(options.generator, device)
-    streaming = StreamingConfig(**described["streaming"])
+    streaming = streaming_config(described)
     streaming = replace(streaming, steps=options.steps or streaming.steps)
     codec, judge = load_codec(options.codec, device), load_judge(options.judge, device)
     camera = BatchCamera(denoiser, codec, streaming)

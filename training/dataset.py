@@ -18,10 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -42,8 +45,8 @@ from longtake.training.valley.world import (
     sample_scenes,
 )
 
-SCENE, CHANGE = 0, 1
-"""Caption styles: the whole scene, or only what changed."""
+SCENE, CHANGE, NAMELESS = 0, 1, 2
+"""Caption styles: the whole scene, only what changed, or all but what it is that is seen."""
 STYLE_CHANGES = {
     SCENE: (0.15, 0.18, 0.18, 0.15, 0.1, 0.09, 0.07, 0.05, 0.03),
     CHANGE: (0.6, 0.3, 0.1),
@@ -60,6 +63,11 @@ BETWEEN = 0.5
 """How often the hour is drawn from wider than a time of day is, where the time does not change."""
 EARLIEST, LATEST = -0.8, 1.7
 """Hours then: those of [0, 1) have a name, and the others are nearer to that time than to any."""
+
+
+def streaming_config(described: Mapping[str, Any]) -> StreamingConfig:
+    """What a model is to stream with, from its JSON description (see `bundled.json`)."""
+    return TypeAdapter(StreamingConfig).validate_python(described["streaming"])
 
 
 @dataclass(frozen=True)
@@ -206,7 +214,7 @@ def encode(codec: TinyCodec, frames: Tensor) -> Tensor:
     return torch.cat(parts).contiguous()
 
 
-def _cells(thing: Tensor, temporal: int) -> Tensor:
+def latent_cells(thing: Tensor, temporal: int) -> Tensor:
     """Cells of frames [B, T, h, w] to those of latent frames."""
     cells: Tensor = thing.unflatten(1, (-1, temporal)).any(2)
     return cells
@@ -220,7 +228,7 @@ def encode_opening(
     seconds = times(zero, latents * codec.temporal)
     frames = shoot(scenes, scenes, seconds, zero)
     cells = thing_cells(scenes, scenes, seconds, zero)
-    return encode(codec, frames), _cells(cells, codec.temporal)
+    return encode(codec, frames), latent_cells(cells, codec.temporal)
 
 
 def make_clips(codec: TinyCodec, streaming: StreamingConfig, plan: Plan) -> Clips:
@@ -229,7 +237,7 @@ def make_clips(codec: TinyCodec, streaming: StreamingConfig, plan: Plan) -> Clip
     first, first_cells = encode_opening(codec, plan.past[0], streaming.sink, device)
     seconds = times(plan.start - WARM / RATE, WARM + streaming.window * codec.temporal)
     frames = shoot(plan.before, plan.after, seconds, plan.change)
-    cells = _cells(thing_cells(plan.before, plan.after, seconds, plan.change), codec.temporal)
+    cells = latent_cells(thing_cells(plan.before, plan.after, seconds, plan.change), codec.temporal)
     warm = WARM // codec.temporal
     latents = torch.cat((first, encode(codec, frames)[:, :, warm:]), 2)
     thing = torch.cat((first_cells, cells[:, warm:]), 1)
@@ -276,7 +284,7 @@ def build(options: argparse.Namespace) -> None:
     codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if codec.spatial != CELL:
         raise ValueError(f"the codec folds {codec.spatial} pixels, the world's cells have {CELL}")
-    streaming = StreamingConfig(**json.loads(options.config.read_text())["streaming"])
+    streaming = streaming_config(json.loads(options.config.read_text()))
     if (streaming.width, streaming.height, streaming.rate) != (WIDTH, HEIGHT, RATE):
         raise ValueError(f"the world is {WIDTH}x{HEIGHT} at {RATE} frames a second")
     options.out.mkdir(parents=True, exist_ok=True)

@@ -115,6 +115,8 @@ def chunk_attention(
         clean=clean,
         noisy=noisy,
         first=first,
+        sink=streaming.sink,
+        radial=streaming.radial,
     )
 
 

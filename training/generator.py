@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtake.models.video.settings import StreamingConfig
 from longtake.training.attention import ChunkCausalAttention
-from longtake.training.dataset import Clips, clips_path
+from longtake.training.dataset import Clips, clips_path, streaming_config
 from longtake.training.denoiser import (
     Denoiser,
     Flow,
@@ -131,7 +130,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     """Train within the budget and write the model folder; None where it paused."""
     device = join_ranks(options)
     described = json.loads(options.config.read_text())
-    streaming = StreamingConfig(**described["streaming"])
+    streaming = streaming_config(described)
     both = [Clips.load(clips_path(options.data, name), device) for name in ("films", "openings")]
     batches = Batches(both, options, streaming)
     denoiser, described, teacher = _begin(options, described, device)

@@ -15,9 +15,9 @@ import torch
 from longtake.models.folder import write_json
 from longtake.models.video.load import save_generator
 from longtake.models.video.rewriter import FILE
-from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import TextEncoder
 from longtake.training.codec import load_codec
+from longtake.training.dataset import streaming_config
 from longtake.training.denoiser import load_denoiser
 from longtake.training.judge import load_judge, save_judge
 from longtake.training.lexicon import lexicon
@@ -27,7 +27,7 @@ from longtake.training.prompts import build_tokenizer
 def package(generator: Path, codec: Path, judge: Path, out: Path) -> None:
     """Write `out/valley` (int8) and `out/judge` (int8) from the folders of the stages."""
     denoiser, described = load_denoiser(generator, torch.device("cpu"))
-    streaming = StreamingConfig(**described["streaming"])
+    streaming = streaming_config(described)
     text = TextEncoder(denoiser.text, build_tokenizer(), streaming.text_length)
     save_generator(out / "valley", denoiser.transformer, load_codec(codec), text, streaming)
     write_json(out / "valley" / FILE, asdict(lexicon()))

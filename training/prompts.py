@@ -17,7 +17,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.models.video.rewriter import PromptRewriter
 from longtake.models.video.settings import StreamingConfig
-from longtake.training.dataset import CHANGE, SCENE, Clips
+from longtake.training.dataset import CHANGE, NAMELESS, SCENE, Clips
 from longtake.training.lexicon import lexicon
 from longtake.training.loop import rank
 from longtake.training.valley.captions import (
@@ -33,6 +33,8 @@ from longtake.training.valley.world import NAMES
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 EARLIER_BY_CHANGE = 0.7
 """Of the changes before a clip's window the share that was asked for in words for the change."""
+UNSPOKEN = frozenset(NAMES) - {"motion", "ground", "time"}
+"""What no prompt of a nameless film says."""
 AWAY_FROM_BEFORE = 0.5
 """How often guidance leads away from what was told before, where something was."""
 
@@ -120,6 +122,20 @@ def story(
             texts.append(prompt(old, new, said, named, rng, held_out=held_out))
             told |= named
     return texts, told & shown(values_of(scenes[-1]))
+
+
+def nameless(scenes: Sequence[Sequence[int]]) -> list[str]:
+    """The prompts of a film that never say what it is that is seen (`UNSPOKEN`), oldest first.
+
+    `scenes`: attribute rows in their order; there is a prompt for the first and for each that
+    differs.
+    """
+    changes = [scenes[0], *(new for old, new in pairwise(scenes) if old != new)]
+    told = (shown(values_of(row)) - UNSPOKEN for row in changes)
+    return [
+        rewriter().say({name: values_of(row)[name] for name in names})
+        for row, names in zip(changes, told, strict=True)
+    ]
 
 
 def tokens(
@@ -226,5 +242,7 @@ class Batches(Dataset[Batch]):
     ) -> list[str]:
         if rng.random() < self.mute:
             return [""]
+        if style == NAMELESS:
+            return nameless(scenes)
         untold = frozenset({"time"} if between else ())
         return story(scenes, style, rng, untold=untold)[0][-self.streaming.prompts :]

@@ -19,7 +19,7 @@ from torch import Tensor
 from longtake.models.video.sampler import Schedule
 from longtake.models.video.settings import StreamingConfig
 from longtake.training.attention import ChunkCausalAttention
-from longtake.training.dataset import CHANGE, SCENE, STYLE_CHANGES
+from longtake.training.dataset import CHANGE, SCENE, STYLE_CHANGES, streaming_config
 from longtake.training.denoiser import Denoiser, Flow, compile_blocks, load_denoiser
 from longtake.training.generator import flow_loss, run_and_save
 from longtake.training.graphs import GraphedLoss, Loss
@@ -155,7 +155,7 @@ def train(options: argparse.Namespace) -> Denoiser | None:
     """
     device = join_ranks(options)
     student, described = load_denoiser(options.init, device)
-    streaming = StreamingConfig(**described["streaming"])
+    streaming = streaming_config(described)
     teacher = load_teacher(options, device)
     loop = Loop(student_loop(options), student)
     films = Films(options.batch, options.longest, streaming, options.seed + loop.step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from longtake.benchmarks import captioner, hours, photos
 from longtake.models.vlm.captioner import Captioner, WatchState
 from longtake.models.vlm.load import load_captioner
+from longtake.training import caption_metrics
 from longtake.training.caption_metrics import rendered_rounds
 from longtake.training.witness import (
     build_captioner,
@@ -103,6 +105,27 @@ def test_a_part_of_a_stream_is_watched_again_as_it_was(toy: Captioner) -> None:
     shown = list(enumerate(rendered_rounds(script, 30, toy.settings.fps)))[20:]
     again = list(hours.follow_on(toy, toy.load(*saved[0]), script, shown))
     assert [each.held for each in again] == [each.held for each in rounds[20:]]
+
+
+def test_time_is_shared_among_all_tokens_read_or_found(
+    toy: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of a clock that goes on by a second whenever it is looked at, every step takes one.
+    ticks = itertools.count()
+    monkeypatch.setattr(caption_metrics, "perf_counter", lambda: float(next(ticks)))
+    turns = []
+
+    def keep(state: WatchState) -> None:
+        turns.append(state.context.turns[-1])
+
+    rounds = list(hours.follow(toy, 20, 1, keep))
+    assert any(turn.words for turn in turns)
+    for each, turn in zip(rounds, turns, strict=True):
+        # A step sees, and one reads and finds the first word, or that there is none. Whatever ends
+        # the words takes one more, but where there are as many as there may be.
+        found = len(turn.words) + (0 < len(turn.words) < toy.settings.round_tokens)
+        assert each.words == [1.0] * max(0, found - 1)
+        assert each.cost == pytest.approx((2 + len(each.words)) / len(turn))
 
 
 def test_what_forgets_nothing_ends_where_its_memory_does(toy: Captioner) -> None:

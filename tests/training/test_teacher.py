@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounter
 
 from longtake.models.video.kv_cache import CacheSettings, KVCache
+from longtake.models.video.radial import RadialSettings
 from longtake.models.video.settings import StreamingConfig
 from longtake.training import tune
 from longtake.training.attention import RememberingAttention
@@ -34,8 +35,10 @@ RunStage = Callable[..., None]
 STREAMING = StreamingConfig(**json.loads(TOY.read_text())["streaming"])
 
 
-def test_training_attention_equals_the_cache(built: Path) -> None:
+@pytest.mark.parametrize("radial", [None, RadialSettings(8, 0.2, dense_layers=0, dense_steps=0)])
+def test_training_attention_equals_the_cache(built: Path, radial: RadialSettings | None) -> None:
     """Every noisy chunk of a training forward is what the cached model makes of it."""
+    streaming = replace(STREAMING, radial=radial)
     denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
     transformer, cpu = denoiser.transformer, torch.device("cpu")
     draw = torch.Generator().manual_seed(0)
@@ -45,8 +48,9 @@ def test_training_attention_equals_the_cache(built: Path) -> None:
     embeddings = torch.randn(1, 48, 16, generator=draw)
     timesteps = torch.tensor([[700.0, 700, 300, 300, 900, 900, 500, 500]])
     counts = {"clean": 3, "noisy": 4, "first": 0}
-    attention = chunk_attention(transformer, STREAMING, (9, 16), **counts)
-    settings = CacheSettings(STREAMING.sink, STREAMING.window, STREAMING.chunk)
+    attention = chunk_attention(transformer, streaming, (9, 16), **counts)
+    sizes = (streaming.sink, streaming.window, streaming.chunk)
+    settings = CacheSettings(*sizes, radial=radial)
     cache = KVCache(transformer.config, settings, (9, 8), transformer.kernels, cpu, torch.float32)
     with torch.no_grad():
         expected = Flow(transformer)(clean[:, :, :6], noisy, timesteps, embeddings, attention)
@@ -58,12 +62,23 @@ def test_training_attention_equals_the_cache(built: Path) -> None:
             torch.testing.assert_close(out, expected[:, :, part], atol=1e-4, rtol=1e-4)
             transformer(clean[:, :, part], 0 * timesteps[:, part], prompt, cache)
             cache.commit()
-        last = chunk_attention(transformer, STREAMING, (9, 16), clean=3, noisy=1, first=3)
+        last = chunk_attention(transformer, streaming, (9, 16), clean=3, noisy=1, first=3)
         end = (clean[:, :, :6], noisy[:, :, 6:], timesteps[:, 6:], embeddings)
         alone = Flow(transformer)(*end, last)
         torch.testing.assert_close(alone, expected[:, :, 6:], atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="chunk 4 cannot follow 3"):
-        chunk_attention(transformer, STREAMING, (9, 16), clean=3, noisy=1, first=4)
+        chunk_attention(transformer, streaming, (9, 16), clean=3, noisy=1, first=4)
+
+
+@pytest.mark.parametrize("dense", [{"dense_layers": 1}, {"dense_steps": 1}])
+def test_radial_attention_is_trained_everywhere_or_nowhere(
+    built: Path, dense: dict[str, int]
+) -> None:
+    denoiser, _ = load_denoiser(built / "generator", torch.device("cpu"))
+    radial = RadialSettings(8, **{"dense_layers": 0, "dense_steps": 0} | dense)
+    streaming, counts = replace(STREAMING, radial=radial), {"clean": 0, "noisy": 1, "first": 0}
+    with pytest.raises(ValueError, match="all layers and steps, or in none"):
+        chunk_attention(denoiser.transformer, streaming, (9, 16), **counts)
 
 
 class _Straight(torch.nn.Module):

@@ -89,6 +89,18 @@ def current(scripts: Scripts, seconds: Tensor) -> Tensor:
     return begun.sum(-1)
 
 
+def changing(changes: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
+    """Of films that change again and again, which change each frame is of, and when it begins.
+
+    `changes`: float64 [B, C], see `Scripts`; `clock`: seconds, float64 [B, T]. Both results are
+    [B, T]. A change belongs to the frames from half-way after the one before it.
+    """
+    last = torch.where(changes.isfinite(), changes, changes.new_tensor(1e12))
+    borders = (last[:, 1:] + last[:, :-1]) / 2
+    number = (borders[:, None, :] <= clock[..., None]).sum(-1)
+    return number, last.gather(1, number)
+
+
 def shoot(
     scripts: Scripts,
     seconds: Tensor,
@@ -101,18 +113,13 @@ def shoot(
     `dtype` and `batch` are those of `film`. A scene is its own film that begins at second 0, so
     where speed or camera have changed, things jump half-way between two changes.
     """
-    n, frames = seconds.shape
+    frames = seconds.shape[1]
     clock = seconds.double()
-    changes = scripts.changes
-    # A change belongs to the frames from half-way after the one before it.
-    last = torch.where(changes.isfinite(), changes, changes.new_tensor(1e12))
-    borders = (last[:, 1:] + last[:, :-1]) / 2
-    number = (borders[:, None, :] <= clock[..., None]).sum(-1)
-    script = torch.arange(n, device=clock.device)[:, None].expand(-1, frames)
+    number, begin = changing(scripts.changes, clock)
+    script = torch.arange(len(clock), device=clock.device)[:, None].expand(-1, frames)
     before, after = (
         Scenes(scripts.rows[script, number + k].flatten(0, 1), scripts.layout[script].flatten(0, 1))
         for k in range(2)
     )
-    begin = last[script, number].flatten()
-    shown = film(before, after, clock.reshape(-1, 1), begin, dtype=dtype, batch=batch)
-    return shown.view(n, frames, 3, HEIGHT, WIDTH)
+    shown = film(before, after, clock.reshape(-1, 1), begin.flatten(), dtype=dtype, batch=batch)
+    return shown.view(*clock.shape, 3, HEIGHT, WIDTH)
