@@ -28,7 +28,7 @@ from longtake.app.api import Model, open_model
 from longtake.app.devices import DTYPE_NAMES, DTYPES
 from longtake.benchmarks.camera import StreamCamera
 from longtake.benchmarks.film import generate
-from longtake.benchmarks.pictures import save_png, sheet
+from longtake.benchmarks.pictures import save_sheet, sheet
 from longtake.benchmarks.plots import line_chart, save
 from longtake.benchmarks.report import origin, show, write_result
 from longtake.benchmarks.table import page
@@ -95,6 +95,8 @@ SECONDS: tuple[Span, ...] = tuple((second, 1) for second in range(-1, 8))
 """The seconds around a switch that the chart shows."""
 STRIPS, COLUMNS = 4, 7
 """Films and frames of each in a contact sheet."""
+PICTURES = ("films.webp", "switches.webp", "ablation.png")
+"""What is drawn of them, by the end of its file's name."""
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
@@ -127,8 +129,8 @@ class Bench:
         return rows, plain_scripts(rows, self.seed, new_wording=True)
 
     def picture(self, name: str) -> Path:
-        """Where a picture goes."""
-        return self.out.with_name(f"{self.out.stem}_{name}.png")
+        """Where a picture goes, by its file's name."""
+        return self.out.with_name(f"{self.out.stem}_{name}")
 
     def rendered(self, rows: Tensor, seconds: float) -> Tensor:
         """What `ends` gives of films of the rows [N, 11], as true renders of other layouts."""
@@ -154,7 +156,8 @@ def measure_adherence(bench: Bench) -> dict[str, float]:
     rows, scripts = bench.prompted()
     album = Album(StreamCamera(bench.model), STRIPS, COLUMNS)
     clips = ends(album, scripts, bench.judge.config.window, bench.seed)
-    save_png(sheet(album.strips, [script[0] for script in album.scripts]), bench.picture("films"))
+    films = sheet(album.strips, [script[0] for script in album.scripts])
+    save_sheet(films, bench.picture("films.webp"))
     read = bench.judge.read(clips).cpu()
     shown = accuracy(read, rows)
     metrics = {"adherence": shown.pop("mean")}
@@ -196,7 +199,7 @@ def measure_switch(bench: Bench) -> dict[str, float]:
     album = Album(StreamCamera(bench.model), STRIPS, COLUMNS)
     made = switching(album, bench.judge, *scenes, spans, bench.seed, new_wording=True)
     captions = ["\nthen: ".join(script.values()) for script in album.scripts]
-    save_png(sheet(album.strips, captions), bench.picture("switches"))
+    save_sheet(sheet(album.strips, captions), bench.picture("switches.webp"))
     true = switching_renders(bench.judge, *scenes, spans, bench.device)
     return {
         "adherence_after_switch": made.adherence(EARLY),
@@ -285,7 +288,7 @@ def measure_ablation(bench: Bench) -> dict[str, float]:
             legend = f"{name} (seam {made.seam():.1f})"
             series[legend] = [(second + 0.5, value) for second, value in points.items()]
     labels = ("seconds after the switch", "adherence to the new state, second by second")
-    save(line_chart(series, *labels, 0.0), bench.picture("ablation"))
+    save(line_chart(series, *labels, 0.0), bench.picture("ablation.png"))
     return metrics
 
 
@@ -324,7 +327,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
             write_result(options.out, PROGRAM, device, metrics, parts=parts)
             print(f"{name}: {seconds} s", flush=True)
     result = json.loads(options.out.read_text("utf-8"))
-    pictures = [bench.picture(name) for name in ("films", "switches", "ablation")]
+    pictures = [bench.picture(name) for name in PICTURES]
     text = page(result, [picture for picture in pictures if picture.exists()])
     options.out.with_suffix(".md").write_text(text, "utf-8")
     measured: dict[str, float] = result["metrics"]

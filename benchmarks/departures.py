@@ -30,7 +30,7 @@ from longtake.app.api import open_model
 from longtake.app.devices import choose_device, choose_dtype
 from longtake.benchmarks.camera import StreamCamera
 from longtake.benchmarks.int8 import next_chunk
-from longtake.benchmarks.pictures import save_png, sheet
+from longtake.benchmarks.pictures import save_sheet, sheet
 from longtake.benchmarks.report import show, write_result
 from longtake.models.video.load import load_generator
 from longtake.training.departures import (
@@ -177,8 +177,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
                 told = scripts(options.films)
                 made = torch.cat([*album.shoot(told, chunks_in(album, FILM_SECONDS), options.seed)])
             captions = ["; ".join(script.values()) for script in album.scripts]
-            picture = options.out.with_name(f"{options.out.stem}_{name}.png")
-            save_png(sheet(album.strips, captions), picture)
+            picture = options.out.with_name(f"{options.out.stem}_{name}.webp")
+            save_sheet(sheet(album.strips, captions), picture)
             found(name, kept(made, judge))
     return metrics
 

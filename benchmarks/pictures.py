@@ -40,11 +40,10 @@ def sheet(strips: Sequence[Tensor], captions: Sequence[str]) -> Image.Image:
     for row in rows:
         result.paste(row, (0, down))
         down += row.height
-    # A palette makes the file a third as large.
-    return result.quantize(dither=Image.Dither.NONE)
+    return result
 
 
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG as small as it gets; its folder is made if need be."""
+def save_sheet(image: Image.Image, path: Path) -> None:
+    """Write a WebP, of which films make a third of a PNG; its folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, optimize=True)
+    image.save(path, "WEBP", quality=80, method=6)

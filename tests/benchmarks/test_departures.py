@@ -99,5 +99,5 @@ def test_models_are_measured_beside_their_dense_twins_and_renders(
     for name in ("toy", "toy_dense"):
         assert metrics[f"{name}_chunk_ms"] > 0
         assert 0 <= metrics[f"{name}_returns"] <= 1
-        assert out.with_name(f"departures_{name}.png").exists()
+        assert out.with_name(f"departures_{name}.webp").exists()
     assert json.loads((packaged / "valley" / "streaming.json").read_text())["radial"]["block"] == 8
