@@ -65,7 +65,8 @@ COUNTED = {
     "int8_memory_ratio": "the transformer's parameters, of which embeddings and head stay as they "
     "are",
     "radial84_over_dense12": "dit_chunk_ms with 84 latent frames held and radial attention in all "
-    "steps and all layers but the first, over that with 12 and all of them seen",
+    "steps and all layers but the first, over that with 12 and all of them seen; other numbers "
+    "likewise",
     "statistics": "medians over the chunks of the video after the cache is full",
 }
 
@@ -185,17 +186,21 @@ def transformer_alone(
 
 
 def memory_metrics(generator: VideoGenerator, shapes: Shapes, seconds: float) -> dict[str, float]:
-    """What a chunk takes after a long memory, seen by radial attention, and after the usual one."""
-    usual, longest = generator.config, shapes.longer[-1]
-    radial = RadialSettings(shapes.block, dense_steps=0)
-    times = []
-    for held, seen in ((shapes.held, None), (longest, radial)):
+    """What a chunk takes after longer memories, seen by radial attention, over the usual one."""
+    usual, radial = generator.config, RadialSettings(shapes.block, dense_steps=0)
+
+    def chunk_seconds(held: int, seen: RadialSettings | None) -> float:
         config = replace(usual, window=held - usual.sink, radial=seen)
         alone = transformer_alone(generator, config)
         state = alone.open(PROMPT, 0)
         settle(alone, state)
-        times.append(statistics.median(take(laps(alone, state), chunks_of(alone, seconds))))
-    return {f"radial{longest}_over_dense{shapes.held}": times[1] / times[0]}
+        return statistics.median(take(laps(alone, state), chunks_of(alone, seconds)))
+
+    dense = chunk_seconds(shapes.held, None)
+    return {
+        f"radial{held}_over_dense{shapes.held}": chunk_seconds(held, radial) / dense
+        for held in shapes.longer
+    }
 
 
 def transformer_metrics(generator: VideoGenerator, label: str, seconds: float) -> dict[str, float]:
@@ -324,7 +329,7 @@ def described(generator: VideoGenerator, subject: Subject, seconds: float) -> di
         sizes.ffn_dim,
         # A third of a frame where a frame is small.
         block=128 if rows * columns >= 1024 else max(1, rows * columns // 3),
-        longer=(42, 84),
+        longer=(42, 84, 168),
     )
     return {
         "model": "random weights" if subject.folder is None else subject.folder.name,

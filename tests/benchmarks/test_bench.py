@@ -34,7 +34,7 @@ def test_the_toy_is_measured_whole_and_part_by_part(tmp_path):
     wanted = {"dit_fps_fp32", "dit_fps_int8", "e2e_fps_tiny_decoder", "e2e_fps_wan_vae"}
     wanted |= {"int8_memory_ratio", "switch_cost_chunks", "first_frame_s", "int8_linear_speedup"}
     wanted |= {"decode_chunk_ms_wan_vae", "cold_first_chunk_s_fp32", "ceiling_tflops"}
-    wanted |= {"radial84_over_dense6"}
+    wanted |= {f"radial{frames}_over_dense6" for frames in (42, 84, 168)}
     assert wanted <= metrics.keys()
     assert all(value > 0 for name, value in metrics.items() if "_fps" in name or "_ms" in name)
     settings = result["settings"]

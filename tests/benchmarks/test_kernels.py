@@ -59,9 +59,13 @@ def test_radial_attention_is_measured_over_longer_memories_too():
         return torch.zeros(shape)
 
     made = dict(kernels.block_cases(kernels.SHAPES["bundled"], draw))
-    labels = [f"{kind}_{n}" for kind, n in (("dense", 12), *(("radial", n) for n in (12, 42, 84)))]
+    labels = [
+        f"{kind}_{n}" for kind, n in (("dense", 12), *(("radial", n) for n in (12, 42, 84, 168)))
+    ]
     assert list(made) == [f"block_attention_{label}" for label in labels]
     dense, *radial = [made[f"block_attention_{label}"].flops for label in labels]
     assert dense == 4 * 384 * 144 * 12 * 72
     assert radial[0] < dense
     assert radial[2] < 2 * radial[0]
+    # Each doubling adds the same.
+    assert radial[3] - radial[2] == pytest.approx(radial[2] - radial[1], rel=0.35)
