@@ -58,13 +58,13 @@ class ChunkCausalAttention:
         places = [*range(clean), *range(first, first + noisy)]
         frames = [place * chunk + frame for place in places for frame in range(chunk)]
         self.rotation = RotaryEmbedding(head_dim)(frames, *grid).to(device)
-        # Of a chunk by its place in the film: clean or noisy, it sees the same.
         self.masks: list[Tensor] = []
-        for place in range(max(places) + 1) if radial else ():
-            held = range((place + 1) * chunk)
-            size = grid[0] * grid[1]
-            blocks = radial_map(held[-chunk:], held, range(sink), chunk, size, radial)
-            self.masks.append(seen_tokens(blocks, len(held), size).to(device))
+        if radial:
+            # Of a chunk by its place in the film: clean or noisy, it sees the same.
+            for end in range(chunk, (max(places) + 1) * chunk + 1, chunk):
+                held, size = range(end), grid[0] * grid[1]
+                blocks = radial_map(held[-chunk:], held, range(sink), chunk, size, radial)
+                self.masks.append(seen_tokens(blocks, end, size).to(device))
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:  # noqa: ARG002
         """See `longtake.models.video.transformer.SelfAttention`."""
@@ -138,8 +138,8 @@ class RememberingAttention:
 
 def _masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """As `Kernels.attention`, of what a mask, bool [queries, keys], lets through."""
-    heads = (x.transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2)
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2)
 
 
 def _seen(x: Tensor, before: int, own: slice) -> Tensor:

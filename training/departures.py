@@ -92,12 +92,9 @@ class Departures:
         side = (scenes.layout[:, LAYOUT.index("direction")] < 0.5).long()
         outside = scenes.layout.clone()
         outside[:, column] = outside.new_tensor(OUTSIDE)[side]
-        away = replace(scenes, layout=outside)
         comes = (number.flatten() % 2 == 0)[:, None]
-        before, after = (
-            replace(scenes, layout=torch.where(comes == first, away.layout, scenes.layout))
-            for first in (True, False)
-        )
+        before = replace(scenes, layout=torch.where(comes, outside, scenes.layout))
+        after = replace(scenes, layout=torch.where(comes, scenes.layout, outside))
         return before, after, begin.flatten()
 
     def shoot(self, clock: Tensor) -> Tensor:
