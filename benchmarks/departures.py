@@ -58,7 +58,7 @@ CLOUDS = 60
 """Rows at the top of the picture in which clouds come and go."""
 TURNS = 20
 """Chunks of each model that are timed, by turns, once its memory is full."""
-STRIPS, COLUMNS = 6, 17
+STRIPS, COLUMNS = 4, 9
 
 
 def scripts(films: int) -> list[Script]:

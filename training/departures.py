@@ -40,6 +40,7 @@ from longtake.training.valley.world import (
     HEIGHT,
     LAYOUT,
     MOTION,
+    NAMES,
     RATE,
     WEATHER,
     WIDTH,
@@ -100,9 +101,8 @@ class Departures:
     def shoot(self, clock: Tensor) -> Tensor:
         """Frames at the seconds [B, T], uint8 [B, T, 3, H, W]."""
         before, after, begin = self.filmed(clock)
-        return shoot(before, after, clock.reshape(-1, 1), begin).view(
-            *clock.shape, 3, HEIGHT, WIDTH
-        )
+        frames = shoot(before, after, clock.reshape(-1, 1), begin)
+        return frames.view(*clock.shape, 3, HEIGHT, WIDTH)
 
     def cells(self, clock: Tensor) -> Tensor:
         """Where the thing is at the seconds [B, T], bool [B, T, h, w]; see `thing_cells`."""
@@ -120,8 +120,7 @@ def draw_departures(n: int, step: float, draw: torch.Generator) -> Departures:
     scenes = sample_scenes(n, draw)
     rows = scenes.attributes.clone()
     for column, value in ((CAMERA, "still"), (WEATHER, "clear"), (COMPANION, "none")):
-        name = tuple(ATTRIBUTES)[column]
-        rows[:, column] = ATTRIBUTES[name].index(value)
+        rows[:, column] = ATTRIBUTES[NAMES[column]].index(value)
     u = torch.rand(n, 4, generator=draw, device=device, dtype=torch.float64)
     home = torch.tensor([ATTRIBUTES["motion"].index(name) for name in AT_HOME], device=device)
     rows[:, MOTION] = home[(u[:, 3] * len(home)).long()]
