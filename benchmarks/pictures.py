@@ -46,4 +46,4 @@ def sheet(strips: Sequence[Tensor], captions: Sequence[str]) -> Image.Image:
 def save_sheet(image: Image.Image, path: Path) -> None:
     """Write a WebP, of which films make a third of a PNG; its folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, "WEBP", quality=80, method=6)
+    image.save(path, "WEBP", quality=60, method=6)
