@@ -155,8 +155,9 @@ def measure_speed(
 
 def evaluate(options: argparse.Namespace) -> dict[str, float]:
     """Measure the models, and true renders beside them; each is written as it is measured."""
-    models = {name: Path(folder) for name, _, folder in (m.partition("=") for m in options.model)}
+    models: dict[str, Path] = dict(options.model)
     device = choose_device(options.device)
+    out: Path = options.out or Path(f"docs/results/departures_{device.type}.json")
     judge = load_judge(options.judge, device)
     metrics: dict[str, float] = {}
 
@@ -164,7 +165,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
         more = {f"{name}_{key}": value for key, value in values.items()}
         show(more)
         metrics.update(more)
-        write_result(options.out, PROGRAM, device, metrics)
+        write_result(out, PROGRAM, device, metrics)
 
     with variants(models) as folders:
         dtype = choose_dtype(options.dtype, device)
@@ -177,10 +178,18 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
                 told = scripts(options.films)
                 made = torch.cat([*album.shoot(told, chunks_in(album, FILM_SECONDS), options.seed)])
             captions = ["; ".join(script.values()) for script in album.scripts]
-            picture = options.out.with_name(f"{options.out.stem}_{name}.webp")
+            picture = out.with_name(f"{out.stem}_{name}.webp")
             save_sheet(sheet(album.strips, captions), picture)
             found(name, kept(made, judge))
     return metrics
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """NAME=FOLDER."""
+    name, found, folder = text.partition("=")
+    if not (name and found and folder):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FOLDER")
+    return name, Path(folder)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -189,6 +198,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--model",
         action="append",
+        type=_named,
         required=True,
         metavar="NAME=FOLDER",
         help="one of the models; of one with radial attention NAME_dense is measured as well",
@@ -196,7 +206,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--judge", type=Path, default=JUDGE, help="default: the bundled judge")
     result.add_argument("--films", type=int, default=72)
     result.add_argument("--seed", type=int, default=1)
-    result.add_argument("--out", type=Path, default=Path("docs/results/departures.json"))
+    where = "default: docs/results/departures_cpu.json, or _cuda"
+    result.add_argument("--out", type=Path, help=where)
     result.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     result.add_argument("--dtype", choices=["auto", "bf16", "fp32"], default="auto")
     return result

@@ -101,3 +101,9 @@ def test_models_are_measured_beside_their_dense_twins_and_renders(
         assert 0 <= metrics[f"{name}_returns"] <= 1
         assert out.with_name(f"departures_{name}.webp").exists()
     assert json.loads((packaged / "valley" / "streaming.json").read_text())["radial"]["block"] == 8
+
+
+def test_a_model_without_a_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        departures.parser().parse_args(["--model", "work/long/valley"])
+    assert "'work/long/valley' is not NAME=FOLDER" in capsys.readouterr().err
