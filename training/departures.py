@@ -206,6 +206,8 @@ def build(options: argparse.Namespace) -> None:
         radial = RadialSettings(options.radial, dense_layers=0, dense_steps=0)
         described["streaming"]["radial"] = asdict(radial)
     streaming = streaming_config(described)
+    if (longest := streaming.sink + streaming.window) * codec.temporal > FILM_SECONDS * RATE:
+        raise ValueError(f"{longest} latent frames are more than films of {FILM_SECONDS:g} s have")
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "config.json").write_text(json.dumps(described, indent=1) + "\n")
     step = streaming.chunk * codec.temporal / RATE
@@ -227,7 +229,7 @@ def build(options: argparse.Namespace) -> None:
         if parts and time.perf_counter() - began > options.seconds:
             break
         films, draw = filmed(size, number, FILM_SECONDS)
-        for _ in range(options.windows):
+        for _ in range(options.cuts):
             keep(cut(films, streaming, codec.temporal, draw), parts)
     for name, clips in (("openings", Clips.joined(opening)), ("films", Clips.joined(parts))):
         clips.save(clips_path(options.out, name))
@@ -242,7 +244,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
     result.add_argument("--window", type=int, help="latent frames of another window")
     result.add_argument("--radial", type=int, help="tokens of a block of radial attention")
-    result.add_argument("--windows", type=int, default=1, help="clips cut from each film")
+    result.add_argument("--cuts", type=int, default=1, help="clips cut from each film")
     result.add_argument("--films", type=int, default=12_000, help="films, at most")
     result.add_argument("--openings", type=int, default=40_000, help="openings of other films")
     result.add_argument("--batch", type=int, default=32, help="films made at a time")

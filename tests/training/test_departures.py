@@ -118,7 +118,7 @@ def test_a_model_is_tuned_for_a_longer_memory(
     data = tmp_path / "data"
     given = ("--out", data, "--codec", built / "codec", "--config", TOY, "--device", "cpu")
     sizes = ("--window", 10, "--radial", 8, "--films", 2, "--openings", 3, "--batch", 2)
-    arguments = [str(each) for each in (*given, *sizes, "--windows", 2)]
+    arguments = [str(each) for each in (*given, *sizes, "--cuts", 2)]
     departures.build(departures.parser().parse_args(arguments))
     clips = Clips.load(data / "films.0.safetensors", "cpu")
     assert clips.latents.shape == (4, 8, 12, 9, 16)
@@ -130,6 +130,13 @@ def test_a_model_is_tuned_for_a_longer_memory(
     assert (streaming.window, streaming.sink) == (10, 2)
     assert streaming.radial is not None
     assert (streaming.radial.block, streaming.radial.dense_layers) == (8, 0)
+
+
+def test_a_memory_longer_than_a_film_is_refused(built: Path, tmp_path: Path) -> None:
+    given = ("--out", tmp_path, "--codec", built / "codec", "--config", TOY, "--window", 64)
+    options = departures.parser().parse_args([*map(str, given), "--device", "cpu"])
+    with pytest.raises(ValueError, match="66 latent frames are more than films of 16 s have"):
+        departures.build(options)
 
 
 def test_films_are_encoded_from_their_first_frame_on(built: Path) -> None:
