@@ -29,7 +29,7 @@ from torch import Tensor
 from longtake.app.api import open_model
 from longtake.app.devices import choose_device, choose_dtype
 from longtake.benchmarks.camera import StreamCamera
-from longtake.benchmarks.int8 import next_chunk
+from longtake.benchmarks.int8 import chunk_seconds
 from longtake.benchmarks.pictures import save_sheet, sheet
 from longtake.benchmarks.report import show, write_result
 from longtake.models.video.load import load_generator
@@ -139,18 +139,10 @@ def measure_speed(
     folders: Mapping[str, Path], device: torch.device, dtype: torch.dtype, seed: int
 ) -> dict[str, float]:
     """Milliseconds a chunk once every memory is full, median, by turns."""
-    generators = {name: load_generator(path, device, dtype) for name, path in folders.items()}
-    prompt = scripts(1)[0][0]
-    states = {name: each.open(prompt, seed) for name, each in generators.items()}
-    # To fill it, and then to record what runs again and again.
-    for name, each in generators.items():
-        for _ in range((each.config.sink + each.config.window) // each.config.chunk + 4):
-            next_chunk(each, states[name])
-    spent: dict[str, list[float]] = {name: [] for name in folders}
-    for _ in range(TURNS):
-        for name, each in generators.items():
-            spent[name].append(next_chunk(each, states[name])[1])
-    return {name: 1000 * statistics.median(each) for name, each in spent.items()}
+    generators = [load_generator(folder, device, dtype) for folder in folders.values()]
+    films = [(generator, generator.open(scripts(1)[0][0], seed)) for generator in generators]
+    spent = chunk_seconds(films, TURNS)
+    return {name: 1000 * seconds for name, seconds in zip(folders, spent, strict=True)}
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, float]:

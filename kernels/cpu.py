@@ -35,10 +35,17 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return fused_attention(q, k, v)
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """torch's own; see :func:`reference.attention`."""
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """torch's own; see :func:`reference.attention`.
+
+    Args:
+        q: as there.
+        k: as there.
+        v: as there.
+        mask: which keys each query sees, bool, [queries, keys]; all where it is left out.
+    """
     q, k, v = (_aligned(heads).transpose(1, 2) for heads in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2)
 
 
 def _by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

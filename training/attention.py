@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from longtake.kernels import Kernels, bind
+from longtake.kernels.cpu import fused_attention
 from longtake.kernels.reference import seen_tokens
 from longtake.kernels.registry import OPERATIONS
 from longtake.models.video.radial import RadialSettings, radial_map
@@ -94,7 +94,7 @@ class ChunkCausalAttention:
             keys, values = (_seen(x, before * self.tokens, own) for x in (k, v))
             queries = q[:, own.start - start * self.tokens :][:, : self.tokens]
             if self.masks:
-                parts.append(_masked_attention(queries, keys, values, self.masks[before]))
+                parts.append(fused_attention(queries, keys, values, self.masks[before]))
             else:
                 parts.append(self.kernels.attention(queries, keys, values))
         return torch.cat(parts, 1)
@@ -134,12 +134,6 @@ class RememberingAttention:
             kept = every.clean * every.tokens
             self.memory.append((k[:, :kept], v[:, :kept]))
         return every.attend(q, k, v, start)
-
-
-def _masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """As `Kernels.attention`, of what a mask, bool [queries, keys], lets through."""
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2)
 
 
 def _seen(x: Tensor, before: int, own: slice) -> Tensor:

@@ -114,6 +114,10 @@ class Clips:
             tensors[name] = tensors[name].to(device)
         return Clips(**tensors)
 
+    def cpu(self) -> Clips:
+        """The same clips in the host's memory."""
+        return Clips(*(each.cpu() for each in vars(self).values()))
+
     @staticmethod
     def joined(parts: list[Clips]) -> Clips:
         """One set of several."""
@@ -250,11 +254,15 @@ def make_openings(
     codec: TinyCodec, streaming: StreamingConfig, scenes: Scenes, between: Tensor
 ) -> Clips:
     """The first chunks of films of scenes, whose captions name the whole scene."""
-    rows = scenes.attributes
-    latents, thing = encode_opening(codec, scenes, streaming.chunk, rows.device)
+    encoded = encode_opening(codec, scenes, streaming.chunk, scenes.attributes.device)
+    return openings_of(*encoded, scenes.attributes, SCENE, between)
+
+
+def openings_of(latents: Tensor, thing: Tensor, rows: Tensor, style: int, between: Tensor) -> Clips:
+    """First chunks of films of attribute rows int64 [N, 11], in which nothing has changed yet."""
     past = rows[:, None].repeat(1, PAST, 1)
     zero = torch.zeros_like(rows[:, 0])
-    return Clips(latents, thing, past, rows, rows, zero + SCENE, zero, zero.bool(), between)
+    return Clips(latents, thing, past, rows, rows, zero + style, zero, zero.bool(), between)
 
 
 def make_batch(
@@ -268,7 +276,7 @@ def make_batch(
         clips = make_openings(codec, streaming, *draw_hours(scenes, anywhere, draw))
     else:
         clips = make_clips(codec, streaming, draw_plan(size, streaming, codec.temporal, draw))
-    return Clips(*(each.cpu() for each in vars(clips).values()))
+    return clips.cpu()
 
 
 def clips_path(folder: Path, name: str) -> Path:
@@ -276,18 +284,29 @@ def clips_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.{rank()}.safetensors"
 
 
-def build(options: argparse.Namespace) -> None:
-    """Make both sets, each until there are enough clips or its time is spent."""
+def begin(
+    options: argparse.Namespace, described: Mapping[str, Any]
+) -> tuple[TinyCodec, StreamingConfig]:
+    """The codec, on the device that films are made on, and what they are for; makes the folder.
+
+    `options`: of `add_arguments`; `described`: of the model. Raises `ValueError` where one does not
+    fit the world.
+    """
     torch.backends.cudnn.benchmark = True
-    device = join_ranks(options)
-    codec = load_codec(options.codec, device)
+    codec = load_codec(options.codec, join_ranks(options))
     codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if codec.spatial != CELL:
         raise ValueError(f"the codec folds {codec.spatial} pixels, the world's cells have {CELL}")
-    streaming = streaming_config(json.loads(options.config.read_text()))
+    streaming = streaming_config(described)
     if (streaming.width, streaming.height, streaming.rate) != (WIDTH, HEIGHT, RATE):
         raise ValueError(f"the world is {WIDTH}x{HEIGHT} at {RATE} frames a second")
     options.out.mkdir(parents=True, exist_ok=True)
+    return codec, streaming
+
+
+def build(options: argparse.Namespace) -> None:
+    """Make both sets, each until there are enough clips or its time is spent."""
+    codec, streaming = begin(options, json.loads(options.config.read_text()))
     share = 0.25 * options.seconds
     # The two sets share no scenes; openings are short, and made four times as many at once.
     sets = (
@@ -308,18 +327,23 @@ def build(options: argparse.Namespace) -> None:
         print(json.dumps({"set": name, "clips": len(clips), "std": std}), flush=True)
 
 
+def add_arguments(parser: argparse.ArgumentParser, batch: int, seconds: float) -> None:
+    """The options of a stage that makes films."""
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--codec", type=Path, required=True, help="folder of the codec stage")
+    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
+    parser.add_argument("--batch", type=int, default=batch, help="films made at a time")
+    parser.add_argument("--seconds", type=float, default=seconds, help="stop making films after it")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line of this stage."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--out", type=Path, required=True, help="folder to write")
-    result.add_argument("--codec", type=Path, required=True, help="folder of the codec stage")
-    result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
+    add_arguments(result, batch=512, seconds=150)
     result.add_argument("--clips", type=int, default=72_000, help="films, at most")
     result.add_argument("--openings", type=int, default=200_000, help="openings, at most")
-    result.add_argument("--batch", type=int, default=512, help="clips made at a time")
-    result.add_argument("--seconds", type=float, default=150, help="stop making clips after this")
-    result.add_argument("--seed", type=int, default=0)
-    result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return result
 
 

@@ -11,7 +11,6 @@ import argparse
 import json
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,17 +18,18 @@ from torch import Tensor
 from longtake.models.video.radial import RadialSettings
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.tiny_codec import TinyCodec
-from longtake.training.codec import load_codec
 from longtake.training.dataset import (
     NAMELESS,
     PAST,
     Clips,
+    add_arguments,
+    begin,
     clips_path,
     encode,
     latent_cells,
-    streaming_config,
+    openings_of,
 )
-from longtake.training.loop import join_ranks, step_generator
+from longtake.training.loop import step_generator
 from longtake.training.pool import shoot
 from longtake.training.valley.film import thing_cells, times
 from longtake.training.valley.script import changing
@@ -184,31 +184,18 @@ def cut(films: Films, streaming: StreamingConfig, temporal: int, draw: torch.Gen
     )
 
 
-def openings_of(films: Films, streaming: StreamingConfig) -> Clips:
-    """The first chunks of films."""
-    chunk, rows = streaming.chunk, films.departures.rows[:, 0]
-    zero = torch.zeros_like(rows[:, 0])
-    past = rows[:, None].repeat(1, PAST, 1)
-    latents, thing = films.latents[:, :, :chunk], films.thing[:, :chunk]
-    return Clips(latents, thing, past, rows, rows, zero + NAMELESS, zero, zero.bool(), zero.bool())
-
-
 def build(options: argparse.Namespace) -> None:
     """Make openings, and films until there are enough of them or the time is spent."""
-    torch.backends.cudnn.benchmark = True
-    began, device = time.perf_counter(), join_ranks(options)
-    codec = load_codec(options.codec, device)
-    codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    described = json.loads(options.config.read_text())
+    began, described = time.perf_counter(), json.loads(options.config.read_text())
     if options.window:
         described["streaming"]["window"] = options.window
     if options.radial:
         radial = RadialSettings(options.radial, dense_layers=0, dense_steps=0)
         described["streaming"]["radial"] = asdict(radial)
-    streaming = streaming_config(described)
+    codec, streaming = begin(options, described)
+    device = next(codec.parameters()).device
     if (longest := streaming.sink + streaming.window) * codec.temporal > FILM_SECONDS * RATE:
         raise ValueError(f"{longest} latent frames are more than films of {FILM_SECONDS:g} s have")
-    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "config.json").write_text(json.dumps(described, indent=1) + "\n")
     step = streaming.chunk * codec.temporal / RATE
     opening, parts = list[Clips](), list[Clips]()
@@ -217,20 +204,20 @@ def build(options: argparse.Namespace) -> None:
         draw = step_generator(options.seed, number, device)
         return encode_films(codec, draw_departures(size, step, draw), seconds), draw
 
-    def keep(clips: Clips, kept: list[Clips]) -> None:
-        kept.append(Clips(*(each.cpu() for each in vars(clips).values())))
-
     # The two sets share no scenes.
     size = min(options.openings, round(options.batch * FILM_SECONDS / step))
     for number in range(options.openings // size):
-        keep(openings_of(filmed(size, options.films + number, step)[0], streaming), opening)
+        films, _ = filmed(size, options.films + number, step)
+        rows = films.departures.rows[:, 0]
+        named = torch.zeros_like(rows[:, 0]).bool()
+        opening.append(openings_of(films.latents, films.thing, rows, NAMELESS, named).cpu())
     size = min(options.films, options.batch)
     for number in range(options.films // size):
         if parts and time.perf_counter() - began > options.seconds:
             break
         films, draw = filmed(size, number, FILM_SECONDS)
         for _ in range(options.cuts):
-            keep(cut(films, streaming, codec.temporal, draw), parts)
+            parts.append(cut(films, streaming, codec.temporal, draw).cpu())
     for name, clips in (("openings", Clips.joined(opening)), ("films", Clips.joined(parts))):
         clips.save(clips_path(options.out, name))
         print(json.dumps({"set": name, "clips": len(clips)}), flush=True)
@@ -239,18 +226,12 @@ def build(options: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line of this stage."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--out", type=Path, required=True, help="folder to write")
-    result.add_argument("--codec", type=Path, required=True, help="folder of the codec stage")
-    result.add_argument("--config", type=Path, default=Path(__file__).with_name("bundled.json"))
+    add_arguments(result, batch=32, seconds=90)
     result.add_argument("--window", type=int, help="latent frames of another window")
     result.add_argument("--radial", type=int, help="tokens of a block of radial attention")
     result.add_argument("--cuts", type=int, default=1, help="clips cut from each film")
     result.add_argument("--films", type=int, default=12_000, help="films, at most")
     result.add_argument("--openings", type=int, default=40_000, help="openings of other films")
-    result.add_argument("--batch", type=int, default=32, help="films made at a time")
-    result.add_argument("--seconds", type=float, default=90, help="stop making films after this")
-    result.add_argument("--seed", type=int, default=0)
-    result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return result
 
 

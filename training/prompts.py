@@ -33,8 +33,8 @@ from longtake.training.valley.world import NAMES
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 EARLIER_BY_CHANGE = 0.7
 """Of the changes before a clip's window the share that was asked for in words for the change."""
-UNSPOKEN = frozenset(NAMES) - {"motion", "ground", "time"}
-"""What no prompt of a nameless film says."""
+SPOKEN = ("motion", "ground", "time")
+"""What the prompts of a nameless film say."""
 AWAY_FROM_BEFORE = 0.5
 """How often guidance leads away from what was told before, where something was."""
 
@@ -125,17 +125,14 @@ def story(
 
 
 def nameless(scenes: Sequence[Sequence[int]]) -> list[str]:
-    """The prompts of a film that never say what it is that is seen (`UNSPOKEN`), oldest first.
+    """The prompts of a film that say `SPOKEN` alone, never what it is that is seen, oldest first.
 
     `scenes`: attribute rows in their order; there is a prompt for the first and for each that
     differs.
     """
-    changes = [scenes[0], *(new for old, new in pairwise(scenes) if old != new)]
-    told = (shown(values_of(row)) - UNSPOKEN for row in changes)
-    return [
-        rewriter().say({name: values_of(row)[name] for name in names})
-        for row, names in zip(changes, told, strict=True)
-    ]
+    told = [scenes[0], *(new for old, new in pairwise(scenes) if old != new)]
+    values = map(values_of, told)
+    return [rewriter().say({name: each[name] for name in SPOKEN}) for each in values]
 
 
 def tokens(

@@ -71,14 +71,8 @@ def test_the_prompts_are_understood_and_never_name_it() -> None:
         [rewriter(list(script.values())[:count]) for count in (1, 2, 3, 4)]
         for script in departures.scripts(18)
     ]
-    assert (
-        read[0]
-        == [
-            "flies away and back on the grass, by day",
-            "rests on the grass, by day",
-        ]
-        * 2
-    )
+    told = ["flies away and back on the grass, by day", "rests on the grass, by day"]
+    assert read[0] == [*told, *told]
     assert len({tuple(prompts) for prompts in read}) == 18
     assert all(prompts[:2] == prompts[2:] for prompts in read)
     assert departures.scripts(19)[18] == departures.scripts(1)[0]

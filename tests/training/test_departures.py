@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from longtake.models.video.settings import StreamingConfig
-from longtake.training import departures, generator
-from longtake.training.dataset import NAMELESS, Clips
+from longtake.training import departures
+from longtake.training.codec import load_codec
+from longtake.training.dataset import NAMELESS, Clips, encode, streaming_config
 from longtake.training.denoiser import load_denoiser
 from longtake.training.prompts import nameless
 from longtake.training.valley.film import times
@@ -126,7 +127,7 @@ def test_a_model_is_tuned_for_a_longer_memory(
     more = ("--data", data, "--config", data / "config.json", "--batch", 1)
     run_stage(built, "generator", tmp_path / "tuned", *map(str, more))
     _, described = load_denoiser(tmp_path / "tuned", torch.device("cpu"))
-    streaming = generator.streaming_config(described)
+    streaming = streaming_config(described)
     assert (streaming.window, streaming.sink) == (10, 2)
     assert streaming.radial is not None
     assert (streaming.radial.block, streaming.radial.dense_layers) == (8, 0)
@@ -140,9 +141,9 @@ def test_a_memory_longer_than_a_film_is_refused(built: Path, tmp_path: Path) -> 
 
 
 def test_films_are_encoded_from_their_first_frame_on(built: Path) -> None:
-    coder = departures.load_codec(built / "codec").to(memory_format=torch.channels_last)
+    coder = load_codec(built / "codec").to(memory_format=torch.channels_last)
     drawn = _drawn(2)
     films = departures.encode_films(coder, drawn, 2.0)
     clock = times(torch.zeros(2), 32)
-    assert torch.equal(films.latents, departures.encode(coder, drawn.shoot(clock)))
+    assert torch.equal(films.latents, encode(coder, drawn.shoot(clock)))
     assert torch.equal(films.thing[:, 4], drawn.cells(clock)[:, 16:20].any(1))
