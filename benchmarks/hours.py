@@ -8,9 +8,9 @@ has lost its first tokens, which much attention goes to.
 from __future__ import annotations
 
 import statistics
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from typing import Any
 
 import torch
@@ -33,8 +33,8 @@ MEGABYTE = 1_000_000
 FIRST, SECOND = 60, 120
 """Seconds that a window takes to be filled, and after which the second minute is over."""
 AGAIN = 10
-"""How often that minute is watched once more in the second half, and compared with the minute just
-before: a machine that others use is not as fast a quarter of an hour later."""
+"""How often that minute is watched once more in the second half, and compared with a minute there:
+a machine that others use is not as fast a quarter of an hour later."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class Round:
     words: list[float]
     held: int
     taken: int
+
+
+Part = tuple[tuple[Tensors, dict[str, Any]], Sequence[tuple[int, Tensor]]]
+"""Some seconds of a story: what was saved before them, and each with its frames."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +85,31 @@ def stream_bounded(captioner: Captioner, seconds: int, seed: int, memory: int) -
     # Of a stream shorter than four minutes the second quarter stands for the second minute.
     first, last = max(1, min(FIRST, seconds // 4)), max(2, min(SECOND, seconds // 2))
     script, half = draw_story(captioner, seconds, seed), seconds // 2
-    early = list(islice(_shown(captioner, script, last), first, None))
-    saved: list[tuple[Tensors, dict[str, Any]]] = []
-    again: dict[int, list[Round]] = {}
+    newest: deque[tuple[int, Tensor]] = deque(maxlen=last - first)
+    begun: dict[int, tuple[Tensors, dict[str, Any]]] = {}
+    parts: list[Part] = []
+    pairs: list[tuple[list[Round], list[Round]]] = []
 
-    def watch_again(state: WatchState) -> None:
-        if state.round == first:
-            saved.append(captioner.save(state))
-        elif state.round > half and state.round % max(1, half // AGAIN) == 0:
-            then = captioner.load(*saved[0])
-            again[state.round] = list(follow_on(captioner, then, script, early))
+    def remember(shown: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+        for each in shown:
+            newest.append(each)
+            yield each
 
-    rounds = list(follow(captioner, seconds, seed, watch_again))
+    def compare(state: WatchState) -> None:
+        if start := begun.pop(state.round - (last - first), None):
+            parts.append((start, list(newest)))
+            if len(parts) > 1:
+                pairs.append(_by_turns(captioner, script, parts[0], parts.pop()))
+        later = state.round >= half and state.round % max(1, half // AGAIN) == 0
+        if later or state.round == first:
+            begun[state.round] = captioner.save(state)
+
+    shown = remember(_shown(captioner, script, seconds))
+    rounds = list(follow_on(captioner, captioner.open("", seed), script, shown, compare))
     late = rounds[half:]
 
     def ratio(cost: Callable[[Sequence[Round]], float]) -> float:
-        pairs = ((rounds[now - len(then) : now], then) for now, then in again.items())
-        return statistics.median(cost(newest) / cost(then) for newest, then in pairs)
+        return statistics.median(cost(now) / cost(then) for then, now in pairs)
 
     metrics = {
         "caption_hour2_delta": _accuracy(late) - _accuracy(rounds[:half]),
@@ -106,6 +118,17 @@ def stream_bounded(captioner: Captioner, seconds: int, seed: int, memory: int) -
         "hour2_word_ratio": ratio(_word_cost),
     }
     return Stream(metrics, course(rounds), seconds)
+
+
+def _by_turns(
+    captioner: Captioner, script: Scripts, *parts: Part
+) -> tuple[list[Round], list[Round]]:
+    """Two parts of a story watched once more, a round of each in its turn."""
+    one, other = (
+        follow_on(captioner, captioner.load(*start), script, frames) for start, frames in parts
+    )
+    then, now = zip(*zip(one, other, strict=True), strict=True)
+    return list(then), list(now)
 
 
 def stream_unbounded(captioner: Captioner, seconds: int, seed: int, memory: int) -> Stream:

@@ -32,7 +32,7 @@ STAGES = (
     *("teacher_rewritten", "teacher_hours", "teacher_short"),
     *("student", "tune"),
     *("captioner", "captioner_again", "captioner_probed", "captioner_recalled"),
-    "captioner_composed",
+    *("captioner_composed", "captioner_clocked"),
 )
 """The logs of the bundled model's stages, in their order."""
 CHECKED = ("teacher", "teacher_again", "teacher_films", "tune")

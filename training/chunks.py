@@ -120,7 +120,7 @@ class Writer:
     """
 
     def __init__(self, tokenizer: Tokenizer, settings: Settings, step: float) -> None:
-        self.template = Template(tokenizer)
+        self.template = Template(tokenizer, settings.clock_seconds)
         self.settings, self.step = settings, step
 
     def example(self, story: Story, grid: Grid) -> Example:

@@ -87,7 +87,7 @@ class Captioner:
         settings: Settings,
     ) -> None:
         self.network = network
-        self.template = Template(tokenizer)
+        self.template = Template(tokenizer, settings.clock_seconds)
         self.processor = processor
         self.settings = settings
         self.budget = make_budget(settings.vision_seconds, settings.text_sink, settings.text_window)

@@ -26,6 +26,9 @@ class Settings:
         vision_seconds: how far back what was seen is kept, the round being watched included.
         text_sink: tokens of the first words, kept for good.
         text_window: tokens of the newest words whose video is kept no more.
+        clock_seconds: after so many the clock that is told with the frames begins anew, so that it
+            has as many digits in the second hour as in the second minute; 0 lets it run on, as
+            StreamingVLM's does.
         reread: whether words are read again where they move to when their video leaves, as the
             plain text that a previous text is in training. Otherwise they keep the keys and values
             that they were said with, as StreamingVLM's do.
@@ -44,6 +47,7 @@ class Settings:
     vision_seconds: float = 16.0
     text_sink: int = 512
     text_window: int = 512
+    clock_seconds: float = 0.0
     reread: bool = False
     round_tokens: int = 20
     answer_tokens: int = 64
@@ -61,8 +65,8 @@ class Settings:
         for name in ("round_tokens", "answer_tokens", "min_pixels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
-        for name in ("text_sink", "text_window", "top_k"):
-            if getattr(self, name) < 0:
+        for name in ("text_sink", "text_window", "clock_seconds", "top_k"):
+            if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name} is {getattr(self, name)}; it cannot be negative")
         if not 0 <= self.temperature <= MAX_TEMPERATURE:
             raise ValueError(f"temperature is {self.temperature}; use 0 to {MAX_TEMPERATURE}")

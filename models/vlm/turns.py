@@ -90,6 +90,7 @@ class Template:
 
     Args:
         tokenizer: of the model folder; its padding, truncation and treatment of marks are set.
+        clock_seconds: after which the times that are told begin anew; 0 for never.
 
     Attributes:
         silence: the token " ...", which ends every round's words.
@@ -102,8 +103,8 @@ class Template:
         StreamError: ``bad_model``: the tokenizer lacks a mark, or " ..." is not one token.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, clock_seconds: float = 0.0) -> None:
+        self.tokenizer, self._clock_seconds = tokenizer, clock_seconds
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = True
@@ -139,12 +140,14 @@ class Template:
         """A round's turn, nothing said yet.
 
         Args:
-            start: presentation time in seconds; shown with one decimal.
+            start: presentation time in seconds; told with one decimal.
             end: as ``start``.
             grid: of its vision tokens.
             question: to be answered in it.
         """
-        time = [*self._message(f"user\nTime={start:.1f}-{end:.1f}s"), self._vision_start]
+        told = start % self._clock_seconds if self._clock_seconds else start
+        span = f"Time={told:.1f}-{told + end - start:.1f}s"
+        time = [*self._message(f"user\n{span}"), self._vision_start]
         head = [*time, *[self.vision] * grid.tokens, self._vision_end]
         if question:
             head += self.encode(f"\n{question}")

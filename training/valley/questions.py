@@ -20,7 +20,7 @@ ABOUT_PAST = ("last", "ago", "was colour", "was weather")
 NOTHING_KEPT = 0.1
 """Share kept of the questions whose answer is that nothing has changed: where that is mostly right,
 nothing else is learned."""
-REMEMBERED = 90
+REMEMBERED = 75
 """Seconds for which the words of a change are surely kept."""
 
 TIMES = {"day": "it is day", "sunset": "it is evening", "night": "it is night"}

@@ -78,6 +78,22 @@ def test_words_that_look_like_the_chats_frame_are_forgotten_as_any(make_captione
     assert [turn.start for turn in state.context.turns] == [len(texts) + n for n in (1, 2, 3)]
 
 
+def test_the_told_clock_may_begin_anew_and_the_true_one_goes_on(make_captioner, video, watch):
+    captioner = make_captioner(clock_seconds=2)
+    state = captioner.open("", 1)
+    rounds = watch(captioner, state, video(6))
+    assert [media[-1][0].start for media in rounds] == list(range(6))
+    turns = state.context.turns
+    assert [turn.start for turn in turns] == [3, 4, 5]
+    heads = [captioner.template.tokenizer.decode(turn.head) for turn in turns]
+    for head, span in zip(heads, ["1.0-2.0", "0.0-1.0", "1.0-2.0"], strict=True):
+        assert f"Time={span}s" in head
+    plain = make_captioner()
+    state = plain.open("", 1)
+    watch(plain, state, video(6))
+    assert "Time=5.0-6.0s" in plain.template.tokenizer.decode(state.context.turns[-1].head)
+
+
 def test_of_old_words_the_first_and_the_newest_stay(captioner, video, watch):
     letters = [chr(ord("a") + n) for n in range(24)]
     script(captioner, letters)

@@ -68,6 +68,9 @@ def test_a_folder_may_say_how_to_watch_with_it(copy):
     assert (settings.temperature, settings.vision_seconds, settings.fps) == (0, 8, 2)
     (copy / "streaming.json").write_text('{"fps": 2.5}')
     refused(copy, "make no whole number of frames")
+    for value in ("-1", "NaN"):
+        (copy / "streaming.json").write_text(f'{{"clock_seconds": {value}}}')
+        refused(copy, "clock_seconds is")
     (copy / "streaming.json").write_text('{"speed": 2}')
     refused(copy, "unknown fields speed")
 
