@@ -5,13 +5,14 @@ import { Lines } from "./lines.js";
 import { LineBuilder } from "./transcript.js";
 import { Moments } from "./moments.js";
 import { newSeed } from "./memory.js";
-import { sentence } from "./notices.js";
+import { notice, sentence } from "./notices.js";
 import { ask } from "./takes.js";
 import { packShown } from "./wire.js";
 
 // Rounds of a file that may wait to be spoken of before it is stopped for a while.
 const ROUNDS_AHEAD = 3;
 const INVITATION = "Start the camera, drop a video here, or watch the film";
+const LOADING = "The captioner is being loaded…";
 const CAMERA = {
   NotAllowedError:
     "The camera may not be used: allow it for this page in the browser, and start it again.",
@@ -70,7 +71,7 @@ class Witness extends HTMLElement {
       this.moments.keep(time, bitmap, bitmap.width, bitmap.height);
     });
     this.stage.addEventListener("longtake-notice", ({ detail }) => {
-      if (this.source === "film" && this.watch) this._notice(detail);
+      if (this.watch ? this.source === "film" : this._waits) this._notice(detail);
     });
     this.stage.addEventListener("longtake-ready", ({ detail }) => this._ready(detail));
     const { lacks } = this.dataset;
@@ -169,10 +170,15 @@ class Witness extends HTMLElement {
 
   // How a watch goes.
 
+  /** Whether a watch is to begin as soon as there is a session. */
+  get _waits() {
+    return Boolean(this.running) && !this.stage.session.open;
+  }
+
   async _begin(timeOf = null) {
     const source = (this.running = { timeOf });
     const { session } = this.stage;
-    this._notice(session.open ? "The captioner is being loaded…" : "Waiting for the server…");
+    this._notice(this._waits ? notice(session, this.stage.take, true).text : LOADING);
     this._render();
     const prompt = this.querySelector("[name=instruction]").value;
     let ack;
@@ -285,6 +291,7 @@ class Witness extends HTMLElement {
     this._heard(0);
     // What a lost connection swallowed of a line is not repeated.
     this.builder.end();
+    if (this.running && !this.watch) this._notice(LOADING);
     if (resumed || !this.watch) return;
     if (this.source !== "film") return this._begin(this.running.timeOf);
     this.watch = null;

@@ -352,6 +352,18 @@ def test_without_a_captioner_the_tab_says_how_to_give_one(served, model, takes, 
         expect(page.get_by_role("button", name="Start the camera")).to_be_disabled()
 
 
+def test_whoever_waits_for_a_place_reads_so(page, studio, open_tab):
+    page.wait_for_function("() => document.querySelector('longtake-stage').session.open")
+    with open_tab(studio.url, permissions=["camera"]) as second:
+        turn_to_witness(second, studio.url)
+        start_camera(second)
+        notice = second.locator("longtake-witness .lt-told p")
+        expect(notice).to_have_text("Others are filming. Your place in the queue: 1")
+        page.evaluate("() => document.querySelector('longtake-stage').session.request('bye')")
+        expect(second.locator(LINES).first).to_be_visible()
+        expect(notice).to_be_empty()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_tab_is_accessible(open_tab, studio, scheme):
     with open_tab(studio.url, permissions=["camera"], color_scheme=scheme) as page:
