@@ -427,11 +427,11 @@ def open_tab(browser: Browser) -> Callable[..., AbstractContextManager[Page]]:
 
 
 @contextmanager
-def serve(model, takes, tls=None, watched=None, **settings):
+def serve(model, takes, tls=None, watched=None, words=4, **settings):
     settings = StudioSettings(port=0, tick=0.1, **settings)
 
     def load():
-        return open_witness(watched, beside=model.engine, round_tokens=4, answer_tokens=4)
+        return open_witness(watched, beside=model.engine, round_tokens=words, answer_tokens=words)
 
     socket, captioners = listen(settings), Captioners(load) if watched else None
     app = make_app(model, settings, takes, captioners=captioners)
@@ -450,5 +450,8 @@ def serve(model, takes, tls=None, watched=None, **settings):
 
 @pytest.fixture
 def served() -> Callable[..., AbstractContextManager[Server]]:
-    """The whole server: `served(model, takes, tls, watched=captioner's folder, **settings)`."""
+    """The whole server: `served(model, takes, tls, watched=captioner's folder, **settings)`.
+
+    Of what it says, `words` tokens a second at most.
+    """
     return serve
