@@ -16,6 +16,7 @@ from longtake.models.vlm.captioner import Captioner, WatchState
 from longtake.models.vlm.load import load_captioner
 from longtake.training import caption_metrics
 from longtake.training.caption_metrics import rendered_rounds
+from longtake.training.valley.script import Scripts
 from longtake.training.witness import (
     build_captioner,
     make_tokenizer,
@@ -91,6 +92,25 @@ def test_a_long_stream_is_told_of_minute_by_minute(toy: Captioner) -> None:
     assert stream.metrics["hour2_memory_ratio"] == 1
     assert stream.metrics["hour2_time_ratio"] > 0
     assert abs(stream.metrics["caption_hour2_delta"]) < 1
+
+
+def test_the_second_minute_is_held_against_minutes_of_the_second_half(
+    toy: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared, compare = [], hours._by_turns
+
+    def note(
+        watcher: Captioner, script: Scripts, *parts: hours.Part
+    ) -> tuple[list[hours.Round], list[hours.Round]]:
+        compared.append([[second for second, _ in frames] for _, frames in parts])
+        both = compare(watcher, script, *parts)
+        assert [len(rounds) for rounds in both] == [6, 6]
+        return both
+
+    monkeypatch.setattr(hours, "_by_turns", note)
+    hours.stream_bounded(toy, 24, 1, 0)
+    # Of 24 seconds the second quarter stands for that minute.
+    assert compared == [[list(range(6, 12)), list(range(n, n + 6))] for n in range(12, 19)]
 
 
 def test_a_part_of_a_stream_is_watched_again_as_it_was(toy: Captioner) -> None:
