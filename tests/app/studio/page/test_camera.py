@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
-import av
-import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
@@ -21,28 +18,14 @@ SECONDS, RATE = 6, 8
 
 
 @pytest.fixture(scope="session")
-def camera_file(tmp_path_factory) -> Path:
-    """What Chromium's camera shows over and over: one scene, in which nothing changes."""
+def browser(launch_with_camera) -> Browser:
+    """Chromium, whose camera shows one scene, in which nothing changes."""
     row = attribute_index(colour="red", shape="ball", ground="grass", time="night", weather="snow")
     layout = sample_layout(1, torch.Generator().manual_seed(1))
     never = torch.full((1, 1), torch.inf, dtype=torch.float64)
     script = Scripts(torch.tensor([[row, row]]), layout, never)
-    path = tmp_path_factory.mktemp("camera") / "scene.y4m"
-    with path.open("wb") as file:
-        file.write(f"YUV4MPEG2 W256 H144 F{RATE}:1 Ip A1:1 C420jpeg\n".encode())
-        for second in rendered_rounds(script, SECONDS, RATE):
-            for pixels in second.permute(0, 2, 3, 1).numpy():
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
-                file.write(b"FRAME\n" + frame.to_ndarray(format="yuv420p").tobytes())
-    return path
-
-
-@pytest.fixture(scope="session")
-def browser(launch: Callable[..., Browser], camera_file: Path) -> Browser:
-    """Chromium with that camera."""
-    return launch(
-        "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={camera_file}"
-    )
+    frames = torch.cat(list(rendered_rounds(script, SECONDS, RATE))).permute(0, 2, 3, 1)
+    return launch_with_camera(list(frames.contiguous().numpy()), RATE)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -18,27 +18,15 @@ from longtake.app.wire_coding import pack_shown
 WITNESS = "document.querySelector('longtake-witness')"
 TRACKS = f"() => {WITNESS}.video.srcObject?.getTracks().map((each) => each.readyState) ?? []"
 LINES = "longtake-witness .lt-lines li"
-SECONDS = 3
+SECONDS, RATE = 3, 10
 
 
-def frames(count: int = 10 * SECONDS) -> Iterator[np.ndarray]:
+def frames(count: int = RATE * SECONDS) -> Iterator[np.ndarray]:
     """A bright square on its way over a dark field, RGB, ten a second."""
     for index in range(count):
         pixels = np.full((96, 128, 3), 40, np.uint8)
         pixels[30:60, 3 * index % 100 : 3 * index % 100 + 28] = (240, 60, 60)
         yield pixels
-
-
-@pytest.fixture(scope="session")
-def camera_file(tmp_path_factory) -> Path:
-    """What Chromium's camera shows: raw frames, over and over."""
-    path = tmp_path_factory.mktemp("camera") / "square.y4m"
-    with path.open("wb") as file:
-        file.write(b"YUV4MPEG2 W128 H96 F10:1 Ip A1:1 C420jpeg\n")
-        for pixels in frames():
-            planes = av.VideoFrame.from_ndarray(pixels, "rgb24").to_ndarray(format="yuv420p")
-            file.write(b"FRAME\n" + planes.tobytes())
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -62,11 +50,9 @@ def studio(model, takes, tiny_captioner, served):
 
 
 @pytest.fixture(scope="session")
-def browser(launch: Callable[..., Browser], camera_file: Path) -> Browser:
+def browser(launch_with_camera) -> Browser:
     """Chromium with a camera of the test's own."""
-    return launch(
-        "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={camera_file}"
-    )
+    return launch_with_camera(list(frames()), RATE)
 
 
 @pytest.fixture
