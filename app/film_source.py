@@ -54,6 +54,8 @@ class FilmSource:
     ) -> None:
         self.name = str(place)
         self._closed = threading.Event()
+        # Held while a frame is read.
+        self._reading = threading.Lock()
         remote = isinstance(place, str)
         options = _LOOK if remote else {}
         if formats:
@@ -102,9 +104,8 @@ class FilmSource:
             StreamError: ``source_lost`` or ``stalled``: a stream broke off.
         """
         anchor = float("-inf")
-        for when, frame in self._decoded:
-            if self._closed.is_set():
-                return
+        while found := self._next():
+            when, frame = found
             if when < 0:  # players do not show it either
                 continue
             if self.live and not self._timeless:
@@ -119,8 +120,21 @@ class FilmSource:
             yield Shot(when, partial(_pixels, frame), shown)
 
     def close(self) -> None:
-        """No more shots; the file itself is let go of with the last reference to it."""
+        """Let go of it; if a frame is waited for, when that has come or is given up."""
         self._closed.set()
+        if self._reading.acquire(timeout=1.0):
+            self._container.close()
+            self._reading.release()
+
+    def _next(self) -> tuple[float, Any] | None:
+        """The next frame and its time; None where there is no more."""
+        with self._reading:
+            found = None if self._closed.is_set() else next(self._decoded, None)
+            if not self._closed.is_set():
+                return found
+            # It may have been closed while that was waited for.
+            self._container.close()
+            return None
 
     def _decode(self) -> Iterator[tuple[float, Any]]:
         """Frames with their times in seconds; what is damaged is left out."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import av
@@ -275,6 +277,24 @@ def test_a_broadcast_is_handed_on_as_fast_as_it_plays_however_it_arrives(
     assert time.monotonic() - began > 1.4
     assert [number for _, number in seen] == [*range(45)]
     assert [moment for moment, _ in seen] == pytest.approx(NTSC, abs=1e-3)
+
+
+def test_a_stream_that_is_closed_is_let_go_of(serve, picture):
+    # Some cameras show their pictures to one at a time.
+    left = threading.Event()
+
+    def answer(handler):
+        with suppress(OSError):
+            send_pictures(handler, map(picture, itertools.cycle(range(12))))
+        left.set()
+
+    source = open_source(serve(answer))
+    shots = source.shots()
+    next(shots)
+    source.close()
+    assert left.wait(PATIENCE)
+    assert next(shots, None) is None
+    source.close()
 
 
 def test_a_stream_that_stalls_is_given_up(serve, watch, picture, monkeypatch):
