@@ -53,7 +53,9 @@ class Round:
     taken: int
 
 
-Part = tuple[tuple[Tensors, dict[str, Any]], Sequence[tuple[int, Tensor]]]
+Saved = tuple[Tensors, dict[str, Any]]
+"""A watch that can go on from there, see `Captioner.save`."""
+Part = tuple[Saved, Sequence[tuple[int, Tensor]]]
 """Some seconds of a story: what was saved before them, and each with its frames."""
 
 
@@ -86,7 +88,7 @@ def stream_bounded(captioner: Captioner, seconds: int, seed: int, memory: int) -
     first, last = max(1, min(FIRST, seconds // 4)), max(2, min(SECOND, seconds // 2))
     script, half = draw_story(captioner, seconds, seed), seconds // 2
     newest: deque[tuple[int, Tensor]] = deque(maxlen=last - first)
-    begun: dict[int, tuple[Tensors, dict[str, Any]]] = {}
+    begun: dict[int, Saved] = {}
     parts: list[Part] = []
     pairs: list[tuple[list[Round], list[Round]]] = []
 

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from longtake.kernels.reference import BlockMap, Quantized, quantize, tokens_of
+from longtake.kernels.reference import (
+    GELU_CUBIC,
+    GELU_SLOPE,
+    BlockMap,
+    Quantized,
+    quantize,
+    tokens_of,
+)
 
 # Bytes that are read at a time.
 _READ = 16
@@ -16,9 +23,6 @@ _READ = 16
 # which multiplies a few numbers at a time; and scores that are at hand together, few enough to
 # stay near the processor.
 _MANY_KEYS, _SCORES = 128, 1 << 20
-# Of GELU by tanh (Hendrycks and Gimpel 2016, section 2); as (1 + tanh u) / 2 is the sigmoid of 2 u,
-# the slope is twice tanh's.
-_GELU_SLOPE, _GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
 # CPUs with bfloat16 instructions multiply three times faster in it, others more slowly. Asked of
 # the CPU, not timed: on a busy machine a stopwatch would now and then decide otherwise, and the
 # same command would make another film.
@@ -186,7 +190,7 @@ def added_modulate_int8(
 def gelu_int8(x: Tensor) -> Quantized:
     """By a sigmoid, in half of the time that tanh takes; see :func:`reference.gelu_int8`."""
     wide = x.float()
-    slope = wide.square().mul_(_GELU_SLOPE * _GELU_CUBIC).add_(_GELU_SLOPE)
+    slope = wide.square().mul_(GELU_SLOPE * GELU_CUBIC).add_(GELU_SLOPE)
     return quantize(slope.mul_(wide).sigmoid_().mul_(wide))
 
 

@@ -16,6 +16,9 @@ from torch.nn import functional as F
 
 SMALLEST = 1e-12
 """The least that a token's largest magnitude is taken for, so that zeros have a scale."""
+GELU_SLOPE, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
+"""Of GELU by tanh (Hendrycks and Gimpel 2016, section 2), where it is written as a sigmoid: that of
+2 u is (1 + tanh u) / 2, so the slope is twice tanh's."""
 TAPS = 3
 """Frames that a convolution over time sees: each one, and the two before it."""
 

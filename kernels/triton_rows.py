@@ -5,17 +5,15 @@ A program has one token, all its channels at once, and computes in float32.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from longtake.kernels.reference import SMALLEST, Quantized
+from longtake.kernels.reference import GELU_CUBIC, GELU_SLOPE, SMALLEST, Quantized
 
 _SMALLEST = tl.constexpr(SMALLEST)
-_GELU_SLOPE = tl.constexpr(2 * math.sqrt(2 / math.pi))
+_GELU_SLOPE, _GELU_CUBIC = tl.constexpr(GELU_SLOPE), tl.constexpr(GELU_CUBIC)
 
 
 @triton.jit
@@ -98,8 +96,7 @@ def _activate(
     at = row * channels + channel
     wide = tl.load(x + at, inside, 0.0).to(tl.float32)
     if GELU:
-        # (1 + tanh(u)) / 2 is sigmoid(2 u).
-        wide *= tl.sigmoid(_GELU_SLOPE * (wide + 0.044715 * wide * wide * wide))
+        wide *= tl.sigmoid(_GELU_SLOPE * (wide + _GELU_CUBIC * wide * wide * wide))
     _store(out, scales, row, at, inside, wide, True)
 
 

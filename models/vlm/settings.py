@@ -65,9 +65,11 @@ class Settings:
         for name in ("round_tokens", "answer_tokens", "min_pixels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
-        for name in ("text_sink", "text_window", "clock_seconds", "top_k"):
-            if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+        for name in ("text_sink", "text_window", "top_k"):
+            if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it cannot be negative")
+        if not (isfinite(self.clock_seconds) and self.clock_seconds >= 0):
+            raise ValueError(f"clock_seconds is {self.clock_seconds}; use 0, or so many seconds")
         if not 0 <= self.temperature <= MAX_TEMPERATURE:
             raise ValueError(f"temperature is {self.temperature}; use 0 to {MAX_TEMPERATURE}")
         if self.max_pixels < self.min_pixels:
