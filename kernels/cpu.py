@@ -123,9 +123,9 @@ def gated_add(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
     return torch.addcmul(x, y, gate)
 
 
-def gelu(x: Tensor) -> Tensor:
-    """No round trip through float32; see :func:`reference.gelu`."""
-    return F.gelu(x, approximate="tanh")
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """No round trip through float32; see :func:`reference.linear_gelu`."""
+    return F.gelu(F.linear(x, weight, bias), approximate="tanh")
 
 
 def gated_layer_norm(

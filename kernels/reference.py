@@ -188,6 +188,20 @@ def gelu(x: Tensor) -> Tensor:
     return F.gelu(x.float(), approximate="tanh").to(x.dtype)
 
 
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer, then :func:`gelu`.
+
+    Args:
+        x: [..., inputs].
+        weight: [outputs, inputs].
+        bias: [outputs].
+
+    Returns:
+        [..., outputs].
+    """
+    return gelu(F.linear(x, weight, bias))
+
+
 def gated_layer_norm(
     x: Tensor, y: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,7 @@ class Kernels:
     layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     modulate: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     gated_add: Callable[[Tensor, Tensor, Tensor], Tensor]
-    gelu: Callable[[Tensor], Tensor]
+    linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor]
     gated_layer_norm: Callable[
         [Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]
     ]
@@ -95,7 +95,7 @@ OPERATIONS = tuple(field.name for field in fields(Kernels) if field.name != "nam
 # On a CPU nothing was faster than these references.
 _REFERENCE_ONLY = {"quantize", "norm_silu_write"}
 # One call of torch's instead of a pass for each operation of the reference.
-_ONE_CALL = ("rms_norm", "gated_add", "gelu")
+_ONE_CALL = ("rms_norm", "gated_add", "linear_gelu")
 # Where a Triton kernel is: the rest of the operations has none.
 _TRITON = {
     "block_attention": "triton_attention",
@@ -131,6 +131,7 @@ _IMPLEMENTATIONS = (
     # It asks the host what is seen, which a GPU that is to run ahead cannot wait for.
     Implementation("block_attention", "sdpa", "cpu", devices=("mps",)),
     *(Implementation(op, "one_call", "cpu", devices=("cuda",)) for op in _ONE_CALL),
+    Implementation("linear_gelu", "cublas", "cublas", devices=("cuda",), dtypes=_HALVES),
     *(
         Implementation(op, "triton", module, devices=("cuda",), library="triton")
         for op, module in _TRITON.items()

@@ -14,87 +14,109 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from longtake.kernels.descriptors import descriptor, whole_rows
 from longtake.kernels.reference import BlockMap
 
 # The least side of a tile that tensor cores multiply.
 _LEAST_SIDE = 16
+# The most keys of a block that are multiplied at a time: two programs fit on a unit of an H100, and
+# one multiplies while the other computes its softmax.
+_MOST_KEYS = 64
 
 
 @triton.jit
 def _attend(
-    q: tl.tensor,
-    k: tl.tensor,
-    v: tl.tensor,
+    q: tl.tensor_descriptor,
+    k: tl.tensor_descriptor,
+    v: tl.tensor_descriptor,
     block_keys: tl.tensor,
     counts: tl.tensor,
     out: tl.tensor,
-    tokens: int,
-    cache_tokens: int,
+    frames: int,
+    held: int,
     most: int,
     heads: int,
     frame_tokens: int,
     size: int,
     softmax_scale: float,
     HEAD: tl.constexpr,
+    STEP: tl.constexpr,
     WIDTH: tl.constexpr,
-    TILE: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    EVEN: tl.constexpr,
 ) -> None:
     """One block of queries of one head: out = softmax(q @ k.T * softmax_scale) @ v."""
-    block = tl.program_id(0)
-    batch, head = tl.program_id(1).to(tl.int64) // heads, tl.program_id(1) % heads
-    apart, channel = tl.arange(0, TILE), tl.arange(0, WIDTH)
-    in_head = channel < HEAD
-    # Whatever may be beyond 31 bits is in where a block begins; from there on it is near.
-    along = apart * heads
-    by_row = along[:, None] * HEAD + channel[None, :]
-    by_column = along[None, :] * HEAD + channel[:, None]
+    # Heads side by side: they see the same blocks.
+    batch, head = tl.program_id(0) // heads, tl.program_id(0) % heads
+    block = tl.program_id(1)
     blocks_a_frame = tl.cdiv(frame_tokens, size)
-    start = block % blocks_a_frame * size
-    asking = apart < tl.minimum(size, frame_tokens - start)
-    first = batch * tokens + block // blocks_a_frame * frame_tokens + start
-    first = first * heads + head
-    wanted = asking[:, None] & in_head[None, :]
-    query = tl.load(q + first * HEAD + by_row, wanted, 0.0)
-    largest = tl.full((TILE,), float("-inf"), tl.float32)
-    total = tl.zeros((TILE,), tl.float32)
-    summed = tl.zeros((TILE, WIDTH), tl.float32)
-    for index in range(tl.load(counts + block)):
-        seen = tl.load(block_keys + block * most + index)
-        start = seen % blocks_a_frame * size
-        there = apart < tl.minimum(size, frame_tokens - start)
-        begin = batch * cache_tokens + seen // blocks_a_frame * frame_tokens + start
-        begin = begin * heads + head
-        key = tl.load(k + begin * HEAD + by_column, there[None, :] & in_head[:, None], 0.0)
-        scores = tl.dot(query, key, input_precision="ieee")
-        scores = tl.where(there[None, :], scores, float("-inf"))
+    frame, first = block // blocks_a_frame, block % blocks_a_frame * size
+    query = q.load([batch * frames + frame, first, head * STEP]).reshape(ROWS, WIDTH)
+    apart, channel = tl.arange(0, KEYS), tl.arange(0, WIDTH)
+    if STEP < WIDTH:
+        # Beside a head narrower than its tile lie another's channels.
+        query = tl.where((channel < STEP)[None, :], query, 0.0)
+    largest = tl.full((ROWS,), float("-inf"), tl.float32)
+    total = tl.zeros((ROWS,), tl.float32)
+    summed = tl.zeros((ROWS, WIDTH), tl.float32)
+    parts: tl.constexpr = ROWS // KEYS
+    for index in range(tl.load(counts + block) * parts):
+        seen = tl.load(block_keys + block * most + index // parts)
+        slot = batch * held + seen // blocks_a_frame
+        start, within = seen % blocks_a_frame * size, index % parts * KEYS
+        there = apart < tl.minimum(size, frame_tokens - start) - within
+        tile = [slot, start + within, head * STEP]
+        key = k.load(tile).reshape(KEYS, WIDTH)
+        scores = tl.dot(query, key.T, input_precision="ieee")
+        if EVEN:
+            # Beyond a frame the descriptor gives 0: a sum is a little faster than a choice.
+            scores += tl.where(there, 0.0, float("-inf"))[None, :]
+        else:
+            # There lies what is not seen, whatever it is.
+            scores = tl.where(there[None, :], scores, float("-inf"))
         new_largest = tl.maximum(largest, tl.max(scores, 1))
         # The scale is above 0, so the largest may be found first: this is one multiply-add.
         level = new_largest * softmax_scale
         weights = tl.exp2(scores * softmax_scale - level[:, None])
         shrunk = tl.exp2(largest * softmax_scale - level)
         total = total * shrunk + tl.sum(weights, 1)
-        value = tl.load(v + begin * HEAD + by_row, there[:, None] & in_head[None, :], 0.0)
+        value = v.load(tile).reshape(KEYS, WIDTH)
+        if not EVEN:
+            value = tl.where(there[:, None], value, 0.0)
         summed = tl.dot(
             weights.to(value.dtype), value, summed * shrunk[:, None], input_precision="ieee"
         )
         largest = new_largest
-    out += first * HEAD + by_row
-    tl.store(out, (summed / total[:, None]).to(out.dtype.element_ty), wanted)
+    row = tl.arange(0, ROWS)
+    asking = row < tl.minimum(size, frame_tokens - first)
+    # Whatever may be beyond 31 bits is in where a block begins; from there on it is near.
+    begin = (batch * frames + frame).to(tl.int64) * frame_tokens + first
+    out += (begin * heads + head) * HEAD + row[:, None] * heads * HEAD + channel[None, :]
+    inside = asking[:, None] & (channel < HEAD)[None, :]
+    tl.store(out, (summed / total[:, None]).to(out.dtype.element_ty), inside)
 
 
 def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor:
     """See :func:`reference.block_attention`."""
-    batch, slots, frame_tokens, heads, head_dim = k.shape
+    batch, held, frame_tokens, heads, head_dim = k.shape
     out = torch.empty(q.shape, device=q.device, dtype=v.dtype)
-    _attend[(len(blocks.counts), batch * heads)](
-        q.contiguous(),
-        k.contiguous(),
-        v.contiguous(),
+    width = max(triton.next_power_of_2(head_dim), _LEAST_SIDE)
+    rows = max(triton.next_power_of_2(blocks.size), _LEAST_SIDE)
+    keys = min(rows, _MOST_KEYS)
+    # [all frames, tokens, all heads' channels].
+    queries, *seen = (
+        whole_rows(each).flatten(-2).flatten(0, -2).unflatten(0, (-1, frame_tokens))
+        for each in (q, k, v)
+    )
+    _attend[(batch * heads, len(blocks.counts))](
+        descriptor(queries, (1, rows, width)),
+        *(descriptor(each, (1, keys, width)) for each in seen),
         blocks.keys.contiguous(),
         blocks.counts,
         out,
-        q.shape[1],
-        slots * frame_tokens,
+        q.shape[1] // frame_tokens,
+        held,
         blocks.keys.shape[1],
         heads,
         frame_tokens,
@@ -102,9 +124,12 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor
         # In powers of two, e^x being 2^(x / ln 2).
         1 / (math.log(2) * math.sqrt(head_dim)),
         HEAD=head_dim,
-        WIDTH=max(triton.next_power_of_2(head_dim), _LEAST_SIDE),
-        TILE=max(triton.next_power_of_2(blocks.size), _LEAST_SIDE),
-        num_warps=8,
+        STEP=queries.shape[-1] // heads,
+        WIDTH=width,
+        ROWS=rows,
+        KEYS=keys,
+        EVEN=blocks.size % keys == 0,
+        num_warps=4,
         num_stages=2,
     )
     return out

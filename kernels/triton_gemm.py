@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from longtake.kernels.descriptors import descriptor, whole_rows
 from longtake.kernels.reference import Quantized
 
-# Rows, columns and depth of a tile, warps, stages: what an H100 tries for a shape it first meets.
+# Rows, columns and depth of a tile, warps, stages: what an H100 tries for a shape it first meets. A
+# unit has room for two programs of the first, so that one multiplies while the other ends.
 _TILES = (
-    (128, 128, 128, 8, 3),
-    (128, 128, 128, 4, 4),
+    (128, 128, 128, 4, 3),
     (128, 256, 128, 8, 3),
-    (256, 128, 128, 8, 3),
-    (128, 128, 64, 4, 5),
-    (64, 256, 128, 4, 4),
-    (64, 128, 128, 4, 4),
+    (128, 128, 64, 4, 4),
+    (64, 128, 128, 4, 3),
+    (64, 64, 128, 4, 3),
 )
 
 
@@ -29,21 +30,30 @@ def _configurations() -> list[triton.Config]:
             {"ROWS": rows, "COLUMNS": columns, "DEPTH": depth},
             num_warps=warps,
             num_stages=stages,
+            pre_hook=_cut,
         )
         for rows, columns, depth, warps, stages in tiles
     ]
+
+
+def _cut(arguments: dict[str, Any]) -> None:
+    """Into tiles of the sizes that are tried."""
+    rows, columns, depth = (arguments[name] for name in ("ROWS", "COLUMNS", "DEPTH"))
+    arguments["x"].block_shape = [rows, depth]
+    arguments["weight"].block_shape = [columns, depth]
+    arguments["out"].block_shape = [rows, columns]
 
 
 # Sums of int8 products are exact, so which tile wins changes the speed and no bit.
 @triton.autotune(_configurations(), key=["outputs", "INPUTS"])
 @triton.jit
 def _linear(
-    x: tl.tensor,
+    x: tl.tensor_descriptor,
     x_scale: tl.tensor,
-    weight: tl.tensor,
+    weight: tl.tensor_descriptor,
     weight_scale: tl.tensor,
     bias: tl.tensor,
-    out: tl.tensor,
+    out: tl.tensor_descriptor,
     tokens: int,
     outputs: int,
     INPUTS: tl.constexpr,
@@ -58,45 +68,41 @@ def _linear(
     group = tl.program_id(0) // (GROUP * wide)
     within = tl.program_id(0) % (GROUP * wide)
     height = tl.minimum(tall - group * GROUP, GROUP)
-    row = (group * GROUP + within % height) * ROWS + tl.arange(0, ROWS)
-    column = within // height * COLUMNS + tl.arange(0, COLUMNS)
-    deep = tl.arange(0, DEPTH)
-    # Past the edge the first rows are read again: their products are never stored.
-    x += (row % tokens).to(tl.int64)[:, None] * INPUTS + deep[None, :]
-    weight += (column % outputs).to(tl.int64)[None, :] * INPUTS + deep[:, None]
+    top, left = (group * GROUP + within % height) * ROWS, within // height * COLUMNS
+    row, column = top + tl.arange(0, ROWS), left + tl.arange(0, COLUMNS)
+    # Before the products, so that nothing is waited for after them.
+    by_row = tl.load(x_scale + row, row < tokens, 0.0)
+    by_column = tl.load(weight_scale + column, column < outputs, 0.0)
+    added = tl.load(bias + column, column < outputs, 0.0)
     products = tl.zeros((ROWS, COLUMNS), tl.int32)
     for start in range(0, INPUTS, DEPTH):
-        inside = deep < INPUTS - start
-        left = tl.load(x + start, inside[None, :], 0)
-        right = tl.load(weight + start, inside[:, None], 0)
-        products = tl.dot(left, right, products, out_dtype=tl.int32)
-    scaled = products.to(tl.float32) * tl.load(x_scale + row, row < tokens, 0.0)[:, None]
-    scaled *= tl.load(weight_scale + column, column < outputs, 0.0)[None, :]
-    scaled += tl.load(bias + column, column < outputs, 0.0).to(tl.float32)[None, :]
-    at = row.to(tl.int64)[:, None] * outputs + column[None, :]
-    inside = (row < tokens)[:, None] & (column < outputs)[None, :]
-    tl.store(out + at, scaled.to(out.dtype.element_ty), inside)
+        # One after the other, so that they are waited for together.
+        rows, columns = x.load([top, start]), weight.load([left, start])
+        products = tl.dot(rows, columns.T, products, out_dtype=tl.int32)
+    scaled = products.to(tl.float32) * by_row[:, None] * by_column[None, :]
+    out.store([top, left], (scaled + added.to(tl.float32)[None, :]).to(out.dtype))
 
 
 def int8_linear(x: Quantized, weight: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
     """See :func:`reference.int8_linear`."""
-    outputs, inputs = weight.shape
-    tokens = x.scale.numel()
-    out = torch.empty((*x.values.shape[:-1], outputs), device=bias.device, dtype=bias.dtype)
+    outputs, tokens = len(weight), x.scale.numel()
+    values, rows = whole_rows(x.values), whole_rows(weight)
+    out = whole_rows(bias.new_empty(*x.values.shape[:-1], outputs))
 
     def grid(tile: dict[str, int]) -> tuple[int]:
         return (triton.cdiv(tokens, tile["ROWS"]) * triton.cdiv(outputs, tile["COLUMNS"]),)
 
     _linear[grid](
-        x.values.contiguous(),
+        # Their tiles are those of the configuration.
+        descriptor(values.flatten(0, -2), (1, 1)),
         x.scale.contiguous(),
-        weight.contiguous(),
+        descriptor(rows, (1, 1)),
         weight_scale.contiguous(),
         bias.contiguous(),
-        out,
+        descriptor(out.flatten(0, -2), (1, 1)),
         tokens,
         outputs,
-        INPUTS=inputs,
-        GROUP=8,
+        INPUTS=rows.shape[1],
+        GROUP=4,
     )
-    return out
+    return out[..., :outputs].contiguous()

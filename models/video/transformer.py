@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +143,8 @@ class _Precision:
     added_modulate: Callable[
         [Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor | Quantized]
     ]
-    gelu: Callable[[Tensor], Tensor | Quantized]
+    # Of the kind of layer that `linear` makes, and what it takes.
+    linear_gelu: Callable[[Any, Any], Tensor | Quantized]
 
     @staticmethod
     def of(ops: Kernels, *, int8: bool) -> _Precision:
@@ -153,10 +154,14 @@ class _Precision:
                 ops.modulate_int8,
                 ops.gated_layer_norm_int8,
                 ops.added_modulate_int8,
-                ops.gelu_int8,
+                lambda linear, x: ops.gelu_int8(linear(x)),
             )
         return _Precision(
-            nn.Linear, ops.modulate, ops.gated_layer_norm, ops.added_modulate, ops.gelu
+            nn.Linear,
+            ops.modulate,
+            ops.gated_layer_norm,
+            ops.added_modulate,
+            lambda linear, x: ops.linear_gelu(x, linear.weight, linear.bias),
         )
 
 
@@ -203,15 +208,15 @@ class _GELUProjection(nn.Module):
     def __init__(self, dim: int, ffn_dim: int, precision: _Precision) -> None:
         super().__init__()
         self.proj = precision.linear(dim, ffn_dim)
-        self.gelu = precision.gelu
+        self.linear_gelu = precision.linear_gelu
 
     def forward(self, x: Tensor | Quantized) -> Tensor | Quantized:
-        return self.gelu(self.proj(x))
+        return self.linear_gelu(self.proj, x)
 
     def pack(self) -> None:
         """GELU becomes a part of the product before it."""
         if layer := packed(self.proj, gelu=True):
-            self.proj, self.gelu = layer, nn.Identity()
+            self.proj, self.linear_gelu = layer, nn.Module.__call__
 
 
 class _FeedForward(nn.Module):

@@ -70,13 +70,13 @@ def test_an_unknown_implementation_is_refused_with_a_list_of_those_there_are(ope
 )
 def test_a_refusal_names_what_does_not_fit(device, dtype, refusal):
     picky = Implementation(
-        "gelu", "picky", "cpu", devices=("cuda",), dtypes=(torch.bfloat16, torch.float16)
+        "quantize", "picky", "cpu", devices=("cuda",), dtypes=(torch.bfloat16, torch.float16)
     )
     assert picky.refusal(torch.device(device), dtype) == refusal
 
 
 def test_a_missing_library_is_named():
-    needy = Implementation("gelu", "needy", "nowhere", library="abacus")
+    needy = Implementation("quantize", "needy", "nowhere", library="abacus")
     assert needy.refusal(CPU, torch.float32) == "needs abacus, which is not installed"
 
 

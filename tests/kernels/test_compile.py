@@ -30,7 +30,9 @@ def check(kernel, constants, stages=3, **types):
     }
     places = {(names.index(name),): value for name, value in constants.items()}
     even = [
-        i for i, name in enumerate(names) if name not in constants and signature[name] != "fp32"
+        i
+        for i, name in enumerate(names)
+        if not signature[name].startswith(("constexpr", "fp32", "tensordesc"))
     ]
     source = ASTSource(kernel, signature, places, {(i,): [["tt.divisibility", 16]] for i in even})
     options = {"num_stages": stages, "num_warps": 8}
@@ -42,17 +44,23 @@ def check(kernel, constants, stages=3, **types):
 for quantize in (False, True):
     flags = {"ADD": True, "GATED": True, "MODULATE": True, "QUANTIZE": quantize, "BLOCK": 2048}
     check(triton_rows._norm, flags, out="*i8" if quantize else "*bf16")
-check(triton_rows._activate, {"GELU": True, "BLOCK": 16384}, out="*i8")
+check(triton_rows._activate, {"GELU": True, "HEAD": 8192, "TAIL": 1024}, out="*i8")
 check(triton_rope._rope, {"HEAD": 128, "BLOCK": 2048})
 check(triton_rope._norm_rope_write, {"HEAD": 128, "BLOCK": 2048})
 taps = {"CHANNELS": 96, "TAPS": 3, "ADD": True, "BIASED": True, "ROWS": 32, "BLOCK": 128}
 check(triton_taps._norm_silu_write, taps, residual="*bf16", weight="*bf16")
-tile = {"INPUTS": 1536, "ROWS": 128, "COLUMNS": 128, "DEPTH": 128, "GROUP": 8}
-shape = {"HEAD": 128, "WIDTH": 128, "TILE": 128}
-assert ".f32.bf16.bf16" in check(triton_attention._attend, shape, stages=2)
-made = check(triton_gemm._linear.fn, tile, x="*i8")
+tile = {"INPUTS": 1536, "ROWS": 128, "COLUMNS": 128, "DEPTH": 128, "GROUP": 4}
+shape = {"HEAD": 128, "STEP": 128, "WIDTH": 128, "ROWS": 128, "KEYS": 64, "EVEN": True}
+keys = "tensordesc<bf16[1, 64, 128]>"
+queries = "tensordesc<bf16[1, 128, 128]>"
+made = check(triton_attention._attend, shape, stages=2, q=queries, k=keys, v=keys)
+assert ".f32.bf16.bf16" in made
+assert "cp.async.bulk.tensor" in made
+tiles = dict.fromkeys(("x", "weight"), "tensordesc<i8[128, 128]>")
+made = check(triton_gemm._linear.fn, tile, out="tensordesc<bf16[128, 128]>", **tiles)
 assert "wgmma" in made
 assert ".s32.s8.s8" in made
+assert made.count("cp.async.bulk.tensor") > 1
 """
 
 

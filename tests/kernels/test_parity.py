@@ -84,6 +84,11 @@ def gelu(random, *shape):
     return (random(*shape),)
 
 
+def linear_gelu(random, *shape):
+    *_, inputs, outputs = shape
+    return random(*shape[:-1]), random(outputs, inputs), random(outputs)
+
+
 def gated_layer_norm(random, *shape):
     x, y, gate = gated_add(random, *shape)
     return x, y, gate, random(shape[-1]), random(shape[-1]), EPS
@@ -126,7 +131,11 @@ def int8_linear(random, tokens, inputs, outputs):
 
 ROWS = ((1, 2), (7, 3), (2, 3, 5), (3, 1, 33), (1, 9, 129))
 # Batch, frames of queries, slots of keys, tokens of a frame and of a block, channels of a head.
-BLOCKS = ((1, 1, 2, 1, 4, 2), (2, 2, 3, 5, 2, 6), (1, 2, 3, 21, 16, 8), (2, 1, 3, 24, 12, 5))
+# The last two blocks are multiplied in parts.
+BLOCKS = (
+    *((1, 1, 2, 1, 4, 2), (2, 2, 3, 5, 2, 6), (1, 2, 3, 21, 16, 8), (2, 1, 3, 24, 12, 5)),
+    *((1, 1, 2, 150, 128, 4), (1, 1, 2, 130, 100, 6)),
+)
 # Batch, frames, tokens, channels, and whether there is something to add.
 TAPS = ((1, 1, 1, 2, False), (1, 1, 5, 33, True), (2, 3, 7, 5, True), (3, 4, 9, 96, False))
 FRAMES = ((1, 1, 1, 2), (2, 3, 7, 5), (1, 5, 3, 33), (3, 1, 4, 96))
@@ -145,7 +154,7 @@ INPUTS = {
     "layer_norm": (layer_norm, ROWS),
     "modulate": (modulate, FRAMES),
     "gated_add": (gated_add, FRAMES),
-    "gelu": (gelu, ROWS),
+    "linear_gelu": (linear_gelu, ((1, 2, 3), (2, 3, 5, 16), (1, 9, 33, 24))),
     "gated_layer_norm": (gated_layer_norm, FRAMES),
     "added_modulate": (added_modulate, FRAMES),
     "norm_rope_write": (norm_rope_write, ((1, 1, 1, 2), (2, 5, 3, 6), (1, 3, 2, 32))),
@@ -196,12 +205,17 @@ def block_attention64(q, k, v, blocks):
     return torch.einsum("bhqk,bkhd->bqhd", weights, v.nan_to_num())
 
 
+def gelu64(x):
+    return x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)).tanh()) / 2
+
+
 # What the fused operations are, in float64; sums are those already rounded.
 EXACT = {
     "gated_layer_norm": norm64,
     "added_modulate": lambda total, shift, scale: norm64(total, 1 + scale, shift),
     "modulate": lambda x, shift, scale, eps: norm64(x, 1 + scale, shift),
-    "gelu": lambda x: x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)).tanh()) / 2,
+    "gelu": gelu64,
+    "linear_gelu": lambda x, weight, bias: gelu64(x @ weight.T + bias),
     "quantize": lambda x: x,
     "norm_rope_write": norm_rope_write64,
     "block_attention": block_attention64,
