@@ -66,7 +66,8 @@ def open_model(
         dtype: ``auto``, ``bf16`` or ``fp32``.
         lora: a LoRA's file or folder, merged into the transformer; see docs/weights.md.
         lora_scale: how much of it, 1 for all.
-        quantize: ``int8`` multiplies in 8 bits, in half the memory; films differ a little.
+        quantize: ``int8`` multiplies in 8 bits what is faster so, often in half the memory; films
+            differ a little.
         size: width and height of the pictures in pixels, whole tokens; the model's, as the three
             that follow, where it is left out.
         chunk: latent frames made at a time.
@@ -156,7 +157,7 @@ class Model(Closing):
         """What determines a film's bytes besides its seed, settings and prompts."""
         generator = self.generator
         bound = ", ".join(f"{op}={name}" for op, name in generator.kernels.names.items())
-        quantized = {"quantize": "int8"} if generator.transformer.int8 else {}
+        quantized = {"quantize": "int8"} if generator.int8 else {}
         text = {"text_encoder": self._text.precision, "offload": self._text.offload}
         kept = {name: value for name, value in text.items() if value is not None}
         return (

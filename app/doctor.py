@@ -157,6 +157,7 @@ def _settings(sizes: Sizes) -> str:
         picture = f"{config.width}x{config.height}, window {config.window}, sink {config.sink}"
         setting = sizes.setting
         text = ", transformer in int8" if sizes.int8 else ""
+        text += ", decoder in int8" if sizes.int8_decoder else ""
         text += f", text encoder in {setting.precision}" if setting.precision else ""
         text += ", text encoder offloaded" if setting.offload else ""
         return f"{picture}, {_name(sizes.dtype)}{text}"

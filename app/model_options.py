@@ -29,8 +29,8 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantize",
         choices=["int8"],
-        help="multiply in 8 bits: half the memory, and faster on many machines; films differ a "
-        "little",
+        help="multiply in 8 bits what is faster so; on a GPU the transformer, in half the memory; "
+        "films differ a little",
     )
     _add_shape(parser)
     _add_text(parser)

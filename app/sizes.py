@@ -8,7 +8,7 @@ import torch
 
 from longtake.app.catalogue import Known, sizes_of
 from longtake.models.memory import Sizes
-from longtake.models.video.load import film_sizes, serves_int8
+from longtake.models.video.load import film_sizes, int8_linears
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text_setting import TextCount, TextSetting
@@ -48,7 +48,7 @@ def sizes_in(
         device: for the weights.
         dtype: for the weights.
         text: how a generator's text encoder is kept.
-        int8: whether a generator's transformer is in int8.
+        int8: whether that is asked for, see :func:`.film_sizes`.
 
     Raises:
         StreamError: ``bad_model``: it is none.
@@ -88,8 +88,10 @@ def _film(
     with torch.device("meta"):
         codec = WanCodec(AutoencoderKLWan())
     parameters = sizes["parameters"]
+    config = TransformerConfig(**sizes["transformer"])
+    quantizable = int8_linears(config, device, dtype)
     return FilmSizes(
-        TransformerConfig(**sizes["transformer"]),
+        config,
         codec,
         StreamingConfig(**sizes["streaming"]),
         dtype,
@@ -97,8 +99,8 @@ def _film(
         TextCount(**parameters["text_encoder"]),
         text,
         on_gpu=device.type != "cpu",
-        int8=int8,
-        quantizable=serves_int8(device, dtype),
+        int8=int8 and quantizable,
+        quantizable=quantizable,
     )
 
 

@@ -85,12 +85,14 @@ class NoDecoder:
         spatial: pixels a latent, along each side.
         channels: of a latent frame.
         encodes: nothing.
+        int8: nor does it compute.
     """
 
     temporal: int = 4
     spatial: int = 8
     channels: int = 16
     encodes: bool = False
+    int8: bool = False
 
     def frames_of(self, latents: int) -> int:  # noqa: ARG002
         """None."""

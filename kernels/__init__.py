@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from longtake.kernels.byte_conv import (
+    ByteConv,
+    Steps,
+    byte_conv,
+    byte_conv_add,
+    multiplies_bytes,
+    pack_byte_conv,
+)
 from longtake.kernels.choice import AttentionShape, fastest_attention
-from longtake.kernels.cpu import pack, packed_linear
+from longtake.kernels.cpu import has_bfloat16, pack, packed_linear
 from longtake.kernels.reference import BlockMap, Quantized
 from longtake.kernels.registry import Implementation, Kernels, bind, implementations
 
 __all__ = [
     "AttentionShape",
     "BlockMap",
+    "ByteConv",
     "Implementation",
     "Kernels",
     "Quantized",
+    "Steps",
     "bind",
+    "byte_conv",
+    "byte_conv_add",
     "fastest_attention",
+    "has_bfloat16",
     "implementations",
+    "multiplies_bytes",
     "pack",
+    "pack_byte_conv",
     "packed_linear",
 ]

@@ -92,8 +92,8 @@ class Implementation:
 
 OPERATIONS = tuple(field.name for field in fields(Kernels) if field.name != "names")
 
-# On a CPU nothing was faster than these references.
-_REFERENCE_ONLY = {"quantize", "norm_silu_write"}
+# On a CPU nothing was faster than this reference.
+_REFERENCE_ONLY = {"norm_silu_write"}
 # One call of torch's instead of a pass for each operation of the reference.
 _ONE_CALL = ("rms_norm", "gated_add", "linear_gelu")
 # Where a Triton kernel is: the rest of the operations has none.

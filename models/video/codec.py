@@ -32,6 +32,11 @@ class VideoCodec(Protocol):
         """Whether there is an encoder; a decoder alone serves for films from text."""
         ...
 
+    @property
+    def int8(self) -> bool:
+        """Whether it computes in int8."""
+        ...
+
     def frames_of(self, latents: int) -> int:
         """Pictures that a stream's first latents give, ``latents`` of them."""
         ...

@@ -75,6 +75,11 @@ class VideoGenerator:
         self._modulations: dict[tuple[float, int], Modulation] = {}
 
     @property
+    def int8(self) -> bool:
+        """Whether any of it computes in int8."""
+        return self.transformer.int8 or self.codec.int8
+
+    @property
     def session_need(self) -> Need:
         """Memory that a film takes, at the window and the sink that it begins with."""
         return self.sizes.session_need

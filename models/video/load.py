@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from longtake.kernels import Kernels, bind, fastest_attention, implementations
+from longtake.kernels import Kernels, bind, fastest_attention, has_bfloat16, implementations
 from longtake.models.folder import (
     load_weights,
     read_config,
@@ -38,6 +38,10 @@ from longtake.streaming import StreamError
 # Says how the stored weights are to be read; ours alone, so other tools refuse it by name.
 INT8 = {"quant_method": "longtake_int8", "scale": "per output channel"}
 _WEIGHTS = ("transformer", "vae")
+# Channels from which on a linear layer is faster in int8 on CPUs that multiply bfloat16 by
+# instructions of their own. Below, what its product saves goes into rounding what goes in and
+# scaling what comes out.
+_WIDE = 640
 
 
 def load_generator(
@@ -62,8 +66,9 @@ def load_generator(
         dtype: for the weights.
         overrides: operation -> implementation, see :func:`longtake.kernels.bind`.
         lora: merged into the transformer's weights as they are loaded.
-        int8: whether the transformer's blocks compute in int8, see :class:`.WanTransformer`; it
-            does not matter how the folder stores its weights.
+        int8: whether to compute in int8 what is faster so: the transformer's blocks, see
+            :class:`.WanTransformer`, but for narrow ones on some CPUs, and on others the decoder,
+            see :meth:`.TinyCodec.settle`; it does not matter how the folder stores its weights.
         changes: of ``streaming.json``, see :meth:`.FilmSizes.changed`.
         text: how the text encoder is kept.
         prompts: folder for embeddings of prompts, of a text encoder that is offloaded.
@@ -82,12 +87,15 @@ def load_generator(
     config = sizes.config
     measured = fastest_attention(sizes.attention_shape, device, dtype)
     kernels = bind(device, dtype, {**measured, **(overrides or {})})
-    if int8 and "int8_linear" not in (overrides or {}):
+    if int8 and "int8_linear" in (overrides or {}):
+        sizes = replace(sizes, int8=True)
+    elif int8:
         check_int8(device, dtype)
+        _check_gain(sizes)
     with making_room(folder, sizes, device):
-        transformer = _transformer(folder / "transformer", kernels, dtype, lora, int8=int8)
+        transformer = _transformer(folder / "transformer", kernels, dtype, lora, int8=sizes.int8)
         transformer.settle(device)
-        codec = _codec(folder / "vae", sizes.codec, kernels, device, dtype)
+        codec = _codec(folder / "vae", sizes.codec, kernels, device, dtype, int8=sizes.int8_decoder)
         text_encoder = load_text_encoder(folder, config.text_length, text, device, dtype, prompts)
     if misfit := _misfit(config, transformer, codec, text_encoder):
         raise StreamError("bad_model", f"{folder}: {misfit}", "its parts are of different models")
@@ -118,17 +126,21 @@ def film_sizes(
         problem = f"there is no model folder {folder}"
         raise StreamError("bad_model", problem, "leave --model out to use the bundled one")
     index = read_json(folder / "model_index.json")
+    config = read_config(folder / "transformer" / "config.json", TransformerConfig)
+    codec = empty_codec(folder / "vae", index.get("vae"))
+    quantizable = int8_linears(config, device, dtype)
     return FilmSizes(
-        read_config(folder / "transformer" / "config.json", TransformerConfig),
-        empty_codec(folder / "vae", index.get("vae")),
+        config,
+        codec,
         read_config(folder / "streaming.json", StreamingConfig),
         dtype,
         {part: weight_bytes(folder / part, dtype) for part in _WEIGHTS},
         count_text(folder / "text_encoder"),
         text or TextSetting(),
         on_gpu=device.type != "cpu",
-        int8=int8,
-        quantizable=serves_int8(device, dtype),
+        int8=int8 and quantizable,
+        int8_decoder=int8 and isinstance(codec, TinyCodec) and codec.serves_int8(device),
+        quantizable=quantizable,
     )
 
 
@@ -142,6 +154,23 @@ def empty_transformer(folder: Path, kernels: Kernels, *, int8: bool = False) -> 
 def serves_int8(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether there is more than the reference, which is many times slower than no int8."""
     return bind(device, dtype).names["int8_linear"] != "reference"
+
+
+def int8_linears(config: TransformerConfig, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a transformer's linear layers are served in int8, and faster so."""
+    native = device.type == "cpu" and dtype == torch.bfloat16 and has_bfloat16()
+    return serves_int8(device, dtype) and (config.dim >= _WIDE or not native)
+
+
+def _check_gain(sizes: FilmSizes) -> None:
+    """Refuse int8 where nothing of the model would be in it.
+
+    Raises:
+        StreamError: ``bad_setting``.
+    """
+    if not (sizes.int8 or sizes.int8_decoder):
+        problem = "nothing of this model is faster in int8 on this CPU"
+        raise StreamError("bad_setting", problem, "leave --quantize out")
 
 
 def check_int8(device: torch.device, dtype: torch.dtype) -> None:
@@ -198,13 +227,19 @@ def _transformer(
 
 
 def _codec(
-    folder: Path, empty: VideoCodec, kernels: Kernels, device: torch.device, dtype: torch.dtype
+    folder: Path,
+    empty: VideoCodec,
+    kernels: Kernels,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    int8: bool,
 ) -> VideoCodec:
     if isinstance(empty, WanCodec):
         vae = load_weights(empty.vae, folder, dtype).to(device)
         return WanCodec(vae, kernels.norm_silu_write)
     assert isinstance(empty, TinyCodec)
-    return load_weights(empty, folder, dtype).settle(device)
+    return load_weights(empty, folder, dtype).settle(device, int8=int8)
 
 
 def _misfit(

@@ -37,7 +37,8 @@ class FilmSizes:
         setting: how it is kept.
         on_gpu: whether the device has memory of its own, so that what is offloaded is not in it.
         int8: whether the transformer's blocks are in int8.
-        quantizable: whether they could be.
+        int8_decoder: whether the decoder is, which takes no less.
+        quantizable: whether they could be, and faster so.
     """
 
     transformer: TransformerConfig
@@ -49,6 +50,7 @@ class FilmSizes:
     setting: TextSetting = field(default_factory=TextSetting)
     on_gpu: bool = False
     int8: bool = False
+    int8_decoder: bool = False
     quantizable: bool = False
 
     @property

@@ -8,7 +8,7 @@ result is that of coding the whole clip at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longtake.models.video.enlarging import enlarging_kernel
+from longtake.kernels import Steps, multiplies_bytes
+from longtake.models.video.byte_decoder import Extents, in_bytes, squares
+from longtake.models.video.tiny_layers import (
+    Clamp,
+    Grow,
+    Layer,
+    MemoryBlock,
+    Pool,
+    conv,
+    fold,
+    run,
+)
 from longtake.models.video.transfer import Constant
 
 
@@ -103,106 +114,27 @@ class DecoderState:
     trim: int
 
 
-class _Clamp(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(x / 3) * 3
-
-
-class _MemoryBlock(nn.Module):
-    """A residual block whose convolutions see each frame beside the one before it."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Sequential(
-            _conv(2 * channels, channels),
-            nn.ReLU(),
-            _conv(channels, channels),
-            nn.ReLU(),
-            _conv(channels, channels),
-        )
-
-    def forward(self, x: Tensor, past: Tensor) -> Tensor:
-        return F.relu(self.conv(torch.cat((x, past), 1)) + x)
-
-
-class _Pool(nn.Module):
-    """Folds every ``stride`` frames into one."""
-
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.conv = nn.Conv2d(channels * stride, channels, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        frames, channels, height, width = x.shape
-        folded = x.reshape(frames // self.stride, channels * self.stride, height, width)
-        out: Tensor = self.conv(folded)
-        return out
-
-
-class _Grow(nn.Module):
-    """Grows every frame into ``stride`` frames."""
-
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.conv = nn.Conv2d(channels, channels * stride, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _grown(self.conv(x), self.stride)
-
-
-def _grown(x: Tensor, stride: int) -> Tensor:
-    """Frames side by side in channels, [frames, stride * channels, ...], as frames."""
-    # With channels last, as the convolutions like it; a plain reshape would undo that.
-    apart = x.permute(0, 2, 3, 1).unflatten(-1, (stride, -1))
-    frames: Tensor = apart.permute(0, 3, 1, 2, 4).flatten(0, 1)
-    return frames.permute(0, 3, 1, 2)
-
-
-class _Folded:
-    """Enlarging, growing and the convolution after them in one step: all three are linear."""
-
-    def __init__(self, scale: int, grow: _Grow, conv: nn.Conv2d) -> None:
-        self.scale, self.stride = scale, grow.stride
-        weight = conv.weight.detach()
-        frames = grow.conv.weight.detach().float().flatten(1).unflatten(0, (self.stride, -1))
-        kernel = torch.einsum("cokl,tci->itokl", enlarging_kernel(weight, scale), frames)
-        self.kernel = kernel.flatten(1, 2).to(weight.dtype, memory_format=torch.channels_last)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        out = F.conv_transpose2d(x, self.kernel, stride=self.scale, padding=1)
-        return _grown(out, self.stride)
-
-
-def _conv(inputs: int, outputs: int, stride: int = 1, *, bias: bool = True) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=bias)
-
-
 def _encoder(config: TinyCodecConfig) -> nn.Sequential:
     if not config.encodes:
         return nn.Sequential()
     widths = config.encoder_channels
-    layers: list[nn.Module] = [_conv(3 * config.patch_size**2, widths[0]), nn.ReLU()]
+    layers: list[nn.Module] = [conv(3 * config.patch_size**2, widths[0]), nn.ReLU()]
     stages = zip(widths, widths[1:], config.encoder_pool, config.encoder_stride, strict=False)
     for before, after, pool, stride in stages:
-        layers += [_Pool(before, pool), _conv(before, after, stride, bias=False)]
-        layers += [_MemoryBlock(after) for _ in range(config.blocks)]
-    return nn.Sequential(*layers, _conv(widths[-1], config.latent_channels))
+        layers += [Pool(before, pool), conv(before, after, stride, bias=False)]
+        layers += [MemoryBlock(after) for _ in range(config.blocks)]
+    return nn.Sequential(*layers, conv(widths[-1], config.latent_channels))
 
 
 def _decoder(config: TinyCodecConfig) -> nn.Sequential:
     widths = config.decoder_channels
-    layers: list[nn.Module] = [_Clamp(), _conv(config.latent_channels, widths[0]), nn.ReLU()]
+    layers: list[nn.Module] = [Clamp(), conv(config.latent_channels, widths[0]), nn.ReLU()]
     stages = zip(widths, widths[1:], config.decoder_scale, config.decoder_grow, strict=False)
     for before, after, scale, grow in stages:
-        layers += [_MemoryBlock(before) for _ in range(config.blocks)]
-        layers += [nn.Upsample(scale_factor=scale), _Grow(before, grow)]
-        layers += [_conv(before, after, bias=False)]
-    return nn.Sequential(*layers, nn.ReLU(), _conv(widths[-1], 3 * config.patch_size**2))
-
-
-_Layer = nn.Module | _Folded
+        layers += [MemoryBlock(before) for _ in range(config.blocks)]
+        layers += [nn.Upsample(scale_factor=scale), Grow(before, grow)]
+        layers += [conv(before, after, bias=False)]
+    return nn.Sequential(*layers, nn.ReLU(), conv(widths[-1], 3 * config.patch_size**2))
 
 
 class TinyCodec(nn.Module):
@@ -219,20 +151,46 @@ class TinyCodec(nn.Module):
         # No buffers: they belong to the config, not to the state dict.
         self._mean, self._std = Constant(mean), Constant(std)
         # No module of its own: the parameters are the decoder's.
-        self._decoding: list[_Layer] = list(self.decoder)
+        self._decoding: list[Layer] = list(self.decoder)
+        # Of what each memory block remembers, where that is bytes.
+        self._steps: list[Steps] = []
 
-    def settle(self, device: torch.device) -> TinyCodec:
+    def settle(self, device: torch.device, *, int8: bool = False) -> TinyCodec:
         """Move to where it is to decode, for good, and be laid out as is fastest there.
 
         On a CPU some operations of the decoder are folded into one, with what the weights are now:
         frames are the same but for rounding, in 0.82 of the time. On a GPU that has not been
         measured, and decoding is a small part of a chunk.
+
+        Args:
+            device: where that is.
+            int8: whether to decode with bytes, where :meth:`serves_int8` says so.
         """
         # Convolutions over few channels are faster with channels last, on CPU and GPU alike.
         self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if device.type == "cpu":
-            self._decoding = list(_fold(self.decoder))
+            self._decoding = list(fold(self.decoder))
+        if int8 and self.serves_int8(device):
+            extents = Extents(self.decoder)
+            with extents, torch.no_grad():
+                self.decode(self.encode(squares(self).to(next(self.parameters()))))
+            self._decoding = list(in_bytes(self._decoding, extents.steps))
+            self._steps = [given for given, *_ in extents.steps[:-1]]
         return self
+
+    def serves_int8(self, device: torch.device) -> bool:
+        """Whether it can decode with bytes: on CPUs that multiply them.
+
+        How far its numbers reach is seen when it decodes what it has encoded itself.
+        """
+        doubling = set(self.config.decoder_scale) == {2}
+        known = self.encodes and doubling and self.config.blocks > 0
+        return device.type == "cpu" and known and multiplies_bytes()
+
+    @property
+    def int8(self) -> bool:
+        """See :class:`.VideoCodec`: it decodes with bytes."""
+        return bool(self._steps)
 
     @property
     def temporal(self) -> int:
@@ -279,7 +237,7 @@ class TinyCodec(nn.Module):
         """
         batch, memory = frames.shape[0], [] if memory is None else memory
         x = F.pixel_unshuffle(frames.flatten(0, 1), self.config.patch_size)
-        latents = _run(self.encoder, x, batch, memory).unflatten(0, (batch, -1)).transpose(1, 2)
+        latents = run(self.encoder, x, batch, memory).unflatten(0, (batch, -1)).transpose(1, 2)
         normalised: Tensor = (latents - self._mean.like(latents)) / self._std.like(latents)
         return normalised
 
@@ -321,51 +279,22 @@ class TinyCodec(nn.Module):
         batch = latents.shape[0]
         raw = latents * self._std.like(latents) + self._mean.like(latents)
         memory = list(state.memory)
-        x = _run(self._decoding, raw.transpose(1, 2).flatten(0, 1), batch, memory)
+        x = run(self._decoding, raw.transpose(1, 2).flatten(0, 1), batch, memory)
         frames = F.pixel_shuffle(x, self.config.patch_size).clamp(0, 1)
         frames = frames.unflatten(0, (batch, -1))
         trimmed = min(state.trim, frames.shape[1])
         return frames[:, trimmed:], DecoderState(memory, state.trim - trimmed)
 
     def save(self, state: DecoderState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """A state as named tensors and JSON-like values."""
-        memory = {f"memory.{index}": each for index, each in enumerate(state.memory)}
-        return memory, {"trim": state.trim}
+        """A state as named tensors and JSON-like values; bytes as what they stand for."""
+        memory = state.memory
+        if self._steps:
+            memory = [each.values(frame) for each, frame in zip(self._steps, memory, strict=False)]
+        return {f"memory.{index}": each for index, each in enumerate(memory)}, {"trim": state.trim}
 
     def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> DecoderState:
         """The state that :meth:`save` gave."""
         memory = [tensors[f"memory.{index}"] for index in range(len(tensors))]
+        if self._steps:
+            memory = [each.bytes(frame) for each, frame in zip(self._steps, memory, strict=False)]
         return DecoderState(memory, values["trim"])
-
-
-def _fold(decoder: nn.Sequential) -> Iterator[_Layer]:
-    layers = iter(decoder)
-    for layer in layers:
-        if isinstance(layer, nn.Upsample):
-            grow, conv = next(layers), next(layers)
-            scale = layer.scale_factor
-            assert isinstance(scale, float)
-            assert isinstance(grow, _Grow)
-            assert isinstance(conv, nn.Conv2d)
-            yield _Folded(int(scale), grow, conv)
-        else:
-            yield layer
-
-
-def _run(layers: Iterable[_Layer], x: Tensor, batch: int, memory: list[Tensor]) -> Tensor:
-    """Run a stack over frames, [batch * time, ...]; ``memory`` is read and replaced in place."""
-    index = 0
-    for layer in layers:
-        if not isinstance(layer, _MemoryBlock):
-            x = layer(x)
-            continue
-        frames = len(x) // batch
-        # In four dimensions and laid out like `x`, so that channels stay last in memory.
-        past = torch.empty_like(x)
-        past[1:] = x[:-1]
-        past[::frames] = memory[index] if index < len(memory) else 0
-        # A copy, so that the state holds one frame and not the whole chunk behind it.
-        memory[index : index + 1] = [x[frames - 1 :: frames].clone()]
-        x = layer(x, past)
-        index += 1
-    return x

@@ -55,6 +55,7 @@ class WanCodec:
         self.spatial: int = 2 ** (len(config.dim_mult) - 1)
         self.channels: int = config.z_dim
         self.encodes = True
+        self.int8 = False
         self._mean = Constant(tuple(config.latents_mean))
         self._std = Constant(tuple(config.latents_std))
 

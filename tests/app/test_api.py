@@ -346,7 +346,7 @@ def test_all_that_computes_runs_in_one_thread_that_is_not_the_callers(
 
 
 def test_int8_is_said_among_the_conditions_and_nothing_else_is_taken_for_it(tiny_model, model):
-    with longtake.open(tiny_model, quantize="int8", device="cpu") as quantized:
+    with longtake.open(tiny_model, quantize="int8", device="cpu", dtype="fp32") as quantized:
         assert quantized.conditions["quantize"] == "int8"
         assert len(list(quantized.take("a red ball").frames(1))) == 8
     assert "quantize" not in model.conditions

@@ -305,6 +305,14 @@ def test_int8_counts_and_is_told_where_it_makes_a_model_fit(run, free, tiny_mode
     assert f"    {less}\n    fits; " in out
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_decoder_in_int8_is_told_where_the_cpu_multiplies_bytes(run, monkeypatch, there):
+    monkeypatch.setattr("longtake.models.video.tiny_codec.multiplies_bytes", lambda: there)
+    out = run("--quantize", "int8", "--dtype", "fp32")[1]
+    line = next(line for line in out.splitlines() if "valley:" in line)
+    assert line.endswith("transformer in int8" + ", decoder in int8" * there)
+
+
 def test_int8_that_is_not_served_is_a_sentence_as_when_a_model_is_loaded(
     run, tiny_model, monkeypatch
 ):

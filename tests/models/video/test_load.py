@@ -16,12 +16,15 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
+from longtake.kernels import multiplies_bytes
 from longtake.kernels.registry import OPERATIONS
 from longtake.models.folder import read_json, write_json
-from longtake.models.video.load import load_generator, save_generator
+from longtake.models.video.load import int8_linears, load_generator, save_generator
 from longtake.models.video.radial import RadialSettings
+from longtake.models.video.transformer import TransformerConfig
 from longtake.models.video.wan_codec import WanCodec
 from longtake.streaming import StreamError
+from longtake.weights import GENERATOR
 
 
 @pytest.fixture
@@ -136,10 +139,11 @@ def test_int8_keeps_the_stored_weights_and_makes_almost_the_same_film(load, fold
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_model_in_int8_is_saved_and_loaded(dtype, load, folder, run_chunk, tmp_path):
-    first = load(folder, dtype, int8=True)
+    named = {"int8_linear": "cpu"}
+    first = load(folder, dtype, named, int8=True)
     parts = (first.transformer, first.codec, first.text_encoder, first.config)
     save_generator(tmp_path / "again", *parts)
-    second = load(tmp_path / "again", dtype, int8=True)
+    second = load(tmp_path / "again", dtype, named, int8=True)
     stays = {f"blocks.{block}.{layer}.weight" for block in range(2) for layer in INT8}
     before, after = (dict(each.transformer.named_parameters()) for each in (first, second))
     assert before.keys() == after.keys()
@@ -165,6 +169,39 @@ def test_int8_where_nothing_makes_it_fast_is_refused_unless_asked_for_by_name(lo
     assert caught.value.code == "bad_setting"
     every = dict.fromkeys(OPERATIONS, "reference")
     assert load(folder, overrides=every, int8=True).transformer.int8
+
+
+@pytest.mark.parametrize(
+    ("dim", "dtype", "capability", "pays"),
+    [
+        (384, torch.bfloat16, "avx512_bf16", False),
+        (1536, torch.bfloat16, "avx512_bf16", True),
+        (384, torch.float32, "avx512_bf16", True),
+        (384, torch.bfloat16, "avx2", True),
+    ],
+)
+def test_narrow_layers_stay_in_bfloat16_where_a_cpu_multiplies_it(
+    dim, dtype, capability, pays, tiny, monkeypatch
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {capability: True})
+    config = TransformerConfig(
+        dim // 64, 64, ffn_dim=48, num_layers=2, in_channels=4, out_channels=4, text_dim=16
+    )
+    assert int8_linears(config, torch.device("cpu"), dtype) is pays
+
+
+def test_int8_that_would_change_nothing_is_refused(load, folder, monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    with pytest.raises(StreamError, match="nothing of this model is faster in int8") as caught:
+        load(folder, torch.bfloat16, int8=True)
+    assert caught.value.code == "bad_setting"
+
+
+@pytest.mark.skipif(not multiplies_bytes(), reason="this CPU multiplies no bytes")
+def test_the_bundled_model_decodes_with_bytes_where_its_layers_stay(monkeypatch):
+    monkeypatch.setattr("longtake.models.video.load.has_bfloat16", lambda: True)
+    generator = load_generator(GENERATOR, torch.device("cpu"), torch.bfloat16, int8=True)
+    assert (generator.transformer.int8, generator.codec.int8, generator.int8) == (0, 1, 1)
 
 
 def test_config_of_the_text_encoder_holds_what_transformers_needs(folder, load):

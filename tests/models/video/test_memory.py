@@ -53,7 +53,7 @@ def test_weights_cache_and_prompt_are_the_bytes_that_are_loaded(tiny, tiny_model
 @pytest.mark.parametrize("folder", ["tiny", "bundled"])
 def test_an_int8_transformer_is_counted_as_it_is_loaded(tiny, tiny_model, folder, dtype):
     model = GENERATOR if folder == "bundled" else tiny_model
-    need = film_sizes(model, dtype, tiny.device, int8=True).need
+    need = replace(film_sizes(model, dtype, tiny.device), int8=True).need
     generator = load_generator(model, tiny.device, dtype, {"int8_linear": "reference"}, int8=True)
     assert need.parts["transformer"] == nbytes(generator.transformer.parameters())
     whole = film_sizes(model, dtype, tiny.device).need
@@ -194,7 +194,7 @@ def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
 
 @pytest.mark.parametrize("quantizable", [True, False])
 def test_int8_is_told_where_it_would_fit_and_is_served(tiny, tiny_model, monkeypatch, quantizable):
-    monkeypatch.setattr("longtake.models.video.load.serves_int8", lambda *where: quantizable)
+    monkeypatch.setattr("longtake.models.video.load.int8_linears", lambda *where: quantizable)
     sizes = film_sizes(tiny_model, torch.bfloat16, tiny.device, TextSetting("bf16"))
     less = replace(sizes, int8=True).need
     assert less.total < sizes.need.total
