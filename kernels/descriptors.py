@@ -1,19 +1,28 @@
 """Tensors as Triton's descriptors see them: a GPU's own unit (TMA) moves tiles of them.
 
 A program then computes no addresses, and what a tile has beyond the tensor is 0 when it is read
-and dropped when it is written.
+and dropped when it is written. Older GPUs have no such unit: there a kernel makes its descriptors
+itself, of which Triton makes addresses, as it knows the strides then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 _BYTES = 16
 """Rows begin at multiples of so many."""
+_HOPPER = 9
+"""The compute capability of the first GPUs with that unit."""
+
+
+def moves_tiles(device: torch.device) -> bool:
+    """Whether a device has the unit; a CPU's interpreter does as if."""
+    return device.type != "cuda" or torch.cuda.get_device_capability(device)[0] >= _HOPPER
 
 
 def whole_rows(x: Tensor) -> Tensor:
@@ -30,11 +39,13 @@ def whole_rows(x: Tensor) -> Tensor:
     return x.contiguous() if fits else F.pad(x, (0, missing))
 
 
-def descriptor(x: Tensor, tile: Sequence[int]) -> TensorDescriptor:
-    """A descriptor of a tensor as :func:`whole_rows` gives it.
+def described(x: Tensor, tile: Sequence[int]) -> TensorDescriptor | Tensor:
+    """A descriptor of a tensor as :func:`whole_rows` gives it, or itself on older GPUs.
 
     Args:
         x: contiguous.
         tile: what is moved at once, a size for each of its dimensions.
     """
+    if not moves_tiles(x.device):
+        return x
     return TensorDescriptor(x, list(x.shape), list(x.stride()), list(tile))

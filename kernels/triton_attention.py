@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from longtake.kernels.descriptors import descriptor, whole_rows
+from longtake.kernels.descriptors import described, moves_tiles, whole_rows
 from longtake.kernels.reference import BlockMap
 
 # The least side of a tile that tensor cores multiply.
@@ -22,6 +22,26 @@ _LEAST_SIDE = 16
 # The most keys of a block that are multiplied at a time: two programs fit on a unit of an H100, and
 # one multiplies while the other computes its softmax.
 _MOST_KEYS = 64
+
+
+@triton.jit
+def _described(
+    x: tl.tensor,
+    frames: int,
+    heads: int,
+    frame_tokens: int,
+    STEP: tl.constexpr,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+) -> tl.tensor_descriptor:
+    """As the host describes it: [all frames, tokens, all heads' channels]."""
+    every, channels = tl.num_programs(0) // heads * frames, heads * STEP
+    return tl.make_tensor_descriptor(
+        x,
+        [every, frame_tokens, channels],
+        [frame_tokens * channels, channels, 1],
+        [1, ROWS, WIDTH],
+    )
 
 
 @triton.jit
@@ -45,8 +65,13 @@ def _attend(
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     EVEN: tl.constexpr,
+    DESCRIBED: tl.constexpr,
 ) -> None:
     """One block of queries of one head: out = softmax(q @ k.T * softmax_scale) @ v."""
+    if not DESCRIBED:
+        q = _described(q, frames, heads, frame_tokens, STEP, ROWS, WIDTH)
+        k = _described(k, held, heads, frame_tokens, STEP, KEYS, WIDTH)
+        v = _described(v, held, heads, frame_tokens, STEP, KEYS, WIDTH)
     # Heads side by side: they see the same blocks.
     batch, head = tl.program_id(0) // heads, tl.program_id(0) % heads
     block = tl.program_id(1)
@@ -110,8 +135,8 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor
         for each in (q, k, v)
     )
     _attend[(batch * heads, len(blocks.counts))](
-        descriptor(queries, (1, rows, width)),
-        *(descriptor(each, (1, keys, width)) for each in seen),
+        described(queries, (1, rows, width)),
+        *(described(each, (1, keys, width)) for each in seen),
         blocks.keys.contiguous(),
         blocks.counts,
         out,
@@ -129,6 +154,7 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor
         ROWS=rows,
         KEYS=keys,
         EVEN=blocks.size % keys == 0,
+        DESCRIBED=moves_tiles(q.device),
         num_warps=4,
         num_stages=2,
     )

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from longtake.kernels.descriptors import descriptor, whole_rows
+from longtake.kernels.descriptors import described, moves_tiles, whole_rows
 from longtake.kernels.reference import Quantized
 
 # Rows, columns and depth of a tile, warps, stages: what an H100 tries for a shape it first meets. A
@@ -38,6 +38,8 @@ def _configurations() -> list[triton.Config]:
 
 def _cut(arguments: dict[str, Any]) -> None:
     """Into tiles of the sizes that are tried."""
+    if not arguments["DESCRIBED"]:
+        return
     rows, columns, depth = (arguments[name] for name in ("ROWS", "COLUMNS", "DEPTH"))
     arguments["x"].block_shape = [rows, depth]
     arguments["weight"].block_shape = [columns, depth]
@@ -57,12 +59,18 @@ def _linear(
     tokens: int,
     outputs: int,
     INPUTS: tl.constexpr,
+    WIDTH: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
     GROUP: tl.constexpr,
+    DESCRIBED: tl.constexpr,
 ) -> None:
     """out = (x @ weight.T) * x_scale * weight_scale + bias, one tile a program."""
+    if not DESCRIBED:
+        x = tl.make_tensor_descriptor(x, [tokens, INPUTS], [INPUTS, 1], [ROWS, DEPTH])
+        weight = tl.make_tensor_descriptor(weight, [outputs, INPUTS], [INPUTS, 1], [COLUMNS, DEPTH])
+        out = tl.make_tensor_descriptor(out, [tokens, WIDTH], [WIDTH, 1], [ROWS, COLUMNS])
     # Groups of rows go through the columns together, so that both operands stay in the L2 cache.
     tall, wide = tl.cdiv(tokens, ROWS), tl.cdiv(outputs, COLUMNS)
     group = tl.program_id(0) // (GROUP * wide)
@@ -94,15 +102,17 @@ def int8_linear(x: Quantized, weight: Tensor, weight_scale: Tensor, bias: Tensor
 
     _linear[grid](
         # Their tiles are those of the configuration.
-        descriptor(values.flatten(0, -2), (1, 1)),
+        described(values.flatten(0, -2), (1, 1)),
         x.scale.contiguous(),
-        descriptor(rows, (1, 1)),
+        described(rows, (1, 1)),
         weight_scale.contiguous(),
         bias.contiguous(),
-        descriptor(out.flatten(0, -2), (1, 1)),
+        described(out.flatten(0, -2), (1, 1)),
         tokens,
         outputs,
         INPUTS=rows.shape[1],
+        WIDTH=out.shape[-1],
         GROUP=4,
+        DESCRIBED=moves_tiles(out.device),
     )
     return out[..., :outputs].contiguous()

@@ -22,7 +22,7 @@ TYPES |= {"block_keys": "*i32", "counts": "*i32", "softmax_scale": "fp32"}
 TYPES |= {"x_scale": "*fp32", "weight_scale": "*fp32", "weight": "*i8", "slots": "*i64"}
 
 
-def check(kernel, constants, stages=3, **types):
+def check(kernel, constants, stages=3, capability=90, **types):
     names = kernel.arg_names
     signature = {
         name: "constexpr" if name in constants else (TYPES | types).get(name, "i32")
@@ -36,7 +36,7 @@ def check(kernel, constants, stages=3, **types):
     ]
     source = ASTSource(kernel, signature, places, {(i,): [["tt.divisibility", 16]] for i in even})
     options = {"num_stages": stages, "num_warps": 8}
-    result = compiled(source, target=GPUTarget("cuda", 90, 32), options=options)
+    result = compiled(source, target=GPUTarget("cuda", capability, 32), options=options)
     assert result.asm["cubin"]
     return result.asm["ptx"]
 
@@ -49,8 +49,10 @@ check(triton_rope._rope, {"HEAD": 128, "BLOCK": 2048})
 check(triton_rope._norm_rope_write, {"HEAD": 128, "BLOCK": 2048})
 taps = {"CHANNELS": 96, "TAPS": 3, "ADD": True, "BIASED": True, "ROWS": 32, "BLOCK": 128}
 check(triton_taps._norm_silu_write, taps, residual="*bf16", weight="*bf16")
-tile = {"INPUTS": 1536, "ROWS": 128, "COLUMNS": 128, "DEPTH": 128, "GROUP": 4}
+tile = {"INPUTS": 1536, "WIDTH": 1536, "ROWS": 128, "COLUMNS": 128, "DEPTH": 128, "GROUP": 4}
+tile["DESCRIBED"] = True
 shape = {"HEAD": 128, "STEP": 128, "WIDTH": 128, "ROWS": 128, "KEYS": 64, "EVEN": True}
+shape["DESCRIBED"] = True
 keys = "tensordesc<bf16[1, 64, 128]>"
 queries = "tensordesc<bf16[1, 128, 128]>"
 made = check(triton_attention._attend, shape, stages=2, q=queries, k=keys, v=keys)
@@ -61,6 +63,12 @@ made = check(triton_gemm._linear.fn, tile, out="tensordesc<bf16[128, 128]>", **t
 assert "wgmma" in made
 assert ".s32.s8.s8" in made
 assert made.count("cp.async.bulk.tensor") > 1
+# On an A100, which has no unit that moves tiles, loads are still many bytes wide and on their way
+# while others are multiplied.
+made = check(triton_attention._attend, shape | {"DESCRIBED": False}, stages=2, capability=80)
+assert made.count("cp.async.cg") >= 8
+made = check(triton_gemm._linear.fn, tile | {"DESCRIBED": False}, capability=80, x="*i8")
+assert made.count("cp.async.cg") >= 8
 """
 
 

@@ -320,6 +320,16 @@ def test_an_implementation_equals_its_reference(implementation, shape, dtype, de
         check(implementation, make_inputs(implementation.operation, shape, dtype, device))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@cases(operations=["int8_linear", "block_attention"])
+def test_gpus_that_move_no_tiles_get_the_same(implementation, shape, dtype, monkeypatch):
+    if implementation.name != "triton" or say_why_not(implementation, "cpu", dtype):
+        return
+    for module in (implementation.module, "descriptors"):
+        monkeypatch.setattr(f"longtake.kernels.{module}.moves_tiles", lambda device: False)
+    check(implementation, make_inputs(implementation.operation, shape, dtype, "cpu"))
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @cases(1, [op for op in OPERATIONS if op.removesuffix("_int8") in EXACT])
