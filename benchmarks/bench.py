@@ -36,7 +36,7 @@ from longtake.kernels import bind
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.film_state import FilmState
 from longtake.models.video.generator import VideoGenerator
-from longtake.models.video.load import load_generator, serves_int8
+from longtake.models.video.load import film_sizes, load_generator, serves_int8
 from longtake.models.video.radial import RadialSettings
 from longtake.models.video.recorded import describe
 from longtake.models.video.settings import StreamingConfig
@@ -107,8 +107,11 @@ class Subject:
     @property
     def precisions(self) -> dict[str, bool]:
         """Names of what is computed in, and whether that is int8."""
-        fast = {"int8": True} if serves_int8(self.device, self.dtype) else {}
-        return {DTYPE_NAMES[self.dtype]: False} | fast
+        served = serves_int8(self.device, self.dtype)
+        if served and self.folder is not None:
+            sizes = film_sizes(self.folder, self.dtype, self.device, int8=True)
+            served = sizes.int8 or sizes.int8_decoder
+        return {DTYPE_NAMES[self.dtype]: False} | ({"int8": True} if served else {})
 
 
 def bench(options: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,29 +10,17 @@ from torch.utils.hooks import RemovableHandle
 
 from longtake.kernels import Steps
 from longtake.models.video.byte_layers import ByteBlock, ByteEnlarging, LastConv, ToBytes
+from longtake.models.video.codec import VideoCodec
 from longtake.models.video.tiny_layers import Folded, Layer, MemoryBlock
 
 Seen = tuple[Steps, ...]
 """What the bytes of a memory block stand for, as :class:`ByteBlock` takes it; last those that go
 into the last convolution."""
+# Of the pictures that show how far a decoder's numbers reach.
 _CLIPS, _LATENTS, _ROWS, _COLUMNS = 2, 4, 8, 16
 
 
-class Sizes(Protocol):
-    """Of a codec, see :class:`.VideoCodec`."""
-
-    @property
-    def temporal(self) -> int:
-        """Pixel frames a latent frame."""
-        ...
-
-    @property
-    def spatial(self) -> int:
-        """Pixels a latent, along each side."""
-        ...
-
-
-def squares(codec: Sizes) -> Tensor:
+def squares(codec: VideoCodec) -> Tensor:
     """Pictures of squares in the brightest colours, which change: no film reaches much further.
 
     Returns:

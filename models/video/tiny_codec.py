@@ -169,7 +169,7 @@ class TinyCodec(nn.Module):
         # Convolutions over few channels are faster with channels last, on CPU and GPU alike.
         self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if device.type == "cpu":
-            self._decoding = list(fold(self.decoder))
+            self._decoding, self._steps = list(fold(self.decoder)), []
         if int8 and self.serves_int8(device):
             extents = Extents(self.decoder)
             with extents, torch.no_grad():

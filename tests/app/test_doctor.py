@@ -233,6 +233,7 @@ def measured(tmp_path):
         ({"int8": True, "setting": TextSetting(None, "text")}, ["22.0 (bench.json)"]),
         ({"codec": TinyCodec(TinyCodecConfig())}, ["30.0 (bench.json)"]),
         ({"codec": TinyCodec(TinyCodecConfig()), "int8": True}, ["33.0 (bench.json)"]),
+        ({"codec": TinyCodec(TinyCodecConfig()), "int8_decoder": True}, ["33.0 (bench.json)"]),
         ({"dtype": torch.float32}, []),
     ],
     ids=lambda value: "" if isinstance(value, list) else "-".join(value) or "own",

@@ -56,6 +56,17 @@ def test_a_folder_is_measured_with_its_own_decoder(tiny_model, tmp_path):
     assert result["settings"]["model"] == "tiny"
 
 
+@pytest.mark.parametrize(
+    ("capability", "precisions"), [("avx512_bf16", ["bf16"]), ("avx2", ["bf16", "int8"])]
+)
+def test_int8_is_measured_where_something_of_a_folder_is_faster_in_it(
+    capability, precisions, tiny_model, monkeypatch
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {capability: True})
+    subject = bench.Subject(CPU, torch.bfloat16, tiny_model, random_model.toy_shape())
+    assert list(subject.precisions) == precisions
+
+
 def test_what_was_measured_before_it_is_stopped_is_kept(tmp_path, monkeypatch):
     def stopped(*given):
         raise KeyboardInterrupt
