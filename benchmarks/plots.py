@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -47,6 +48,18 @@ STREAMS = {
     "hours_sinkless": "a window without sinks",
 }
 """Parts of the captioner's result that have a course, and what they are called."""
+UNITS = {"TFLOP/s": "the largest product", "GB/s": "the largest copy"}
+"""What operations are told in, and what that is a share of."""
+KEYS = {"TFLOP/s": "tflops", "GB/s": "gbs"}
+"""What results call them."""
+FILMS = {
+    "dit_fps": "transformer_alone",
+    "e2e_fps_tiny_decoder": "with a tiny_decoder",
+    "e2e_fps_wan_vae": "with Wan's_decoder",
+}
+"""The full size's speeds, and what they are called."""
+PUBLISHED = dict(zip(FILMS.values(), (23.9, 34.9, 13.9), strict=True))
+"""LongLive's own code, with cuDNN's attention; FlashDreams; LongLive's again."""
 COURSE = {
     "accuracy": "attributes right",
     "token_ms": "ms a token",
@@ -69,20 +82,82 @@ def line_chart(
     return figure
 
 
-def bars(series: Mapping[str, Mapping[str, float]], y_label: str) -> Figure:
-    """Bars from 0 to 1: a group for each name, in it a bar for each series that has it."""
+def bars(
+    series: Mapping[str, Mapping[str, float]], y_label: str, most: float = 1.0, form: str = "%.2f"
+) -> Figure:
+    """Bars from 0 to `most`: a group for each name, in it a bar for each series that has it."""
     names = list(dict.fromkeys(name for values in series.values() for name in values))
     figure, axes = _figure(9.0, 3.6)
     width = 0.8 / len(series)
     for row, ((label, values), colour) in enumerate(zip(series.items(), COLOURS, strict=False)):
         shown = [names.index(name) + (row + 0.5) * width - 0.4 for name in values]
         drawn = axes.bar(shown, list(values.values()), 0.92 * width, color=colour, label=label)
-        axes.bar_label(drawn, fmt="%.2f", fontsize=6, color=INK)
+        axes.bar_label(drawn, fmt=form, fontsize=6, color=INK)
     axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names])
-    axes.set_ylim(0, 1.08)
+    axes.set_ylim(0, 1.08 * most)
     axes.set_ylabel(y_label)
     axes.legend(frameon=False, ncols=len(series), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
+
+
+def shares(metrics: Mapping[str, float]) -> Figure:
+    """What the best implementation of each operation gets out of the machine, as a bar.
+
+    Args:
+        metrics: of `longtake.benchmarks.kernels`.
+    """
+    best = [_best(metrics, label) for label in dict.fromkeys(_measured(metrics))]
+    figure, axes = _figure(7.2, 0.6 + 0.22 * len(best))
+    for unit, colour in zip(UNITS, COLOURS, strict=False):
+        of_it = {row: each for row, each in enumerate(best) if each.unit == unit}
+        lengths = [each.share for each in of_it.values()]
+        drawn = axes.barh(list(of_it), lengths, 0.7, color=colour, label=f"of {UNITS[unit]}")
+        told = [f"{each.rate:,.0f} {unit}" for each in of_it.values()]
+        axes.bar_label(drawn, told, padding=3, fontsize=6, color=INK)
+    axes.set_yticks(range(len(best)), [each.label for each in best])
+    axes.invert_yaxis()
+    axes.axvline(1.0, color=INK, linewidth=1, linestyle="--")
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("share")
+    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def _measured(metrics: Mapping[str, float]) -> list[str]:
+    return [name.split("/")[0] for name in metrics if name.endswith("_share")]
+
+
+def _best(metrics: Mapping[str, float], label: str) -> _Achieved:
+    """The fastest, of those that are told in units of their own."""
+    found = [
+        _Achieved(f"{label}: {name}", metrics[f"{label}/{name}_share"], unit, rate)
+        for unit in UNITS
+        for key, rate in metrics.items()
+        if key.startswith(f"{label}/") and key.endswith(f"_{KEYS[unit]}")
+        for name in [key.removeprefix(f"{label}/").removesuffix(f"_{KEYS[unit]}")]
+    ]
+    return max(found, key=lambda each: each.share)
+
+
+class _Achieved(NamedTuple):
+    label: str
+    share: float
+    unit: str
+    rate: float
+
+
+def speeds(metrics: Mapping[str, float]) -> Figure:
+    """Frames a second of the full size, beside what others' code made of the same work.
+
+    Args:
+        metrics: of `launch.py bench`.
+    """
+    made = {
+        label: {shown: metrics[f"{name}_{precision}"] for name, shown in FILMS.items()}
+        for precision, label in (("bf16", "bfloat16"), ("int8", "int8"))
+    }
+    most = max(value for values in made.values() for value in values.values())
+    return bars(made | {"others, on an H100": PUBLISHED}, "frames a second", most, "%.1f")
 
 
 def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
@@ -222,6 +297,9 @@ def draw(folder: Path) -> None:
     found = {name: metrics[f"adherence_{name}"] for name in NAMES}
     series = {"held-out scenes, in new words": found | {"mean": metrics["adherence"]}}
     save(bars(series, "right, of what was asked for"), folder / "bundled_attributes.png")
+    for name, chart in {"bench_cuda": speeds, "kernels_cuda": shares}.items():
+        metrics = json.loads((folder / f"{name}.json").read_text())["metrics"]
+        save(chart(metrics), folder / f"{name}.png")
 
 
 def parser() -> argparse.ArgumentParser:

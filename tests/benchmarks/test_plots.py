@@ -30,6 +30,34 @@ def test_bars_stand_where_their_names_are() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["x", "y"]
 
 
+def test_the_fastest_implementation_is_shown_of_its_own_ceiling() -> None:
+    metrics = {
+        "rope/reference_gbs": 1.0,
+        "rope/reference_share": 0.1,
+        "rope/triton_gbs": 5.0,
+        "rope/triton_share": 0.5,
+        "attention/cudnn_tflops": 7.0,
+        "attention/cudnn_share": 0.7,
+    }
+    (axes,) = plots.shares(metrics).axes
+    drawn = {round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in axes.patches}
+    assert drawn == {0: 0.5, 1: 0.7}
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert shown == ["rope: triton", "attention: cudnn"]
+    assert {text.get_text() for text in axes.texts} == {"5 GB/s", "7 TFLOP/s"}
+
+
+def test_speeds_stand_beside_what_others_made() -> None:
+    metrics = {
+        f"{name}_{precision}": 40.0 + step
+        for step, precision in enumerate(("bf16", "int8"))
+        for name in plots.FILMS
+    }
+    (axes,) = plots.speeds(metrics).axes
+    heights = sorted(bar.get_height() for bar in axes.patches)
+    assert heights == sorted([*plots.PUBLISHED.values(), *[40.0] * 3, *[41.0] * 3])
+
+
 def test_films_and_openings_have_curves_of_their_own() -> None:
     lines = [
         {"loss": 1.0 + step, "seconds": float(step), "opening": float(step % 2)}
