@@ -8,7 +8,7 @@ import itertools
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import av
 import pytest
 import torch
 import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -382,24 +380,6 @@ def launch() -> Iterator[Callable[..., Browser]]:
             return browser
 
         yield start
-
-
-@pytest.fixture(scope="session")
-def launch_with_camera(launch, tmp_path_factory) -> Callable[[Sequence[NDArray], int], Browser]:
-    """Start a Chromium whose camera shows some frames, RGB, over and over, so many a second."""
-
-    def start(frames: Sequence[NDArray], rate: int) -> Browser:
-        path = tmp_path_factory.mktemp("camera") / "camera.y4m"
-        height, width, _ = frames[0].shape
-        with path.open("wb") as file:
-            file.write(f"YUV4MPEG2 W{width} H{height} F{rate}:1 Ip A1:1 C420jpeg\n".encode())
-            for pixels in frames:
-                frame = av.VideoFrame.from_ndarray(pixels, "rgb24").to_ndarray(format="yuv420p")
-                file.write(b"FRAME\n" + frame.tobytes())
-        shown = f"--use-file-for-fake-video-capture={path}"
-        return launch("--use-fake-device-for-media-stream", shown)
-
-    return start
 
 
 @pytest.fixture(scope="session")

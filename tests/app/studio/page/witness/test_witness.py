@@ -56,17 +56,10 @@ def browser(launch_with_camera) -> Browser:
 
 
 @pytest.fixture
-def page(open_tab, studio) -> Iterator[Page]:
+def page(open_tab, studio, turn_to_witness) -> Iterator[Page]:
     """The witness's tab, whose camera may be used."""
     with open_tab(studio.url, permissions=["camera"]) as page:
         yield turn_to_witness(page, studio.url)
-
-
-def turn_to_witness(page: Page, url: str) -> Page:
-    page.goto(url)
-    page.wait_for_function("() => document.querySelector('longtake-tabs')?.tabs")
-    page.get_by_role("tab", name="Witness").click()
-    return page
 
 
 def start_camera(page: Page) -> None:
@@ -329,7 +322,9 @@ def test_a_file_that_is_no_video_is_told_of(page, tmp_path):
     expect(page.locator("longtake-witness .lt-told p")).to_contain_text("cannot play notes.mp4")
 
 
-def test_without_a_captioner_the_tab_says_how_to_give_one(served, model, takes, open_tab):
+def test_without_a_captioner_the_tab_says_how_to_give_one(
+    served, model, takes, open_tab, turn_to_witness
+):
     with served(model, takes) as server, open_tab(server.url) as page:
         turn_to_witness(page, server.url)
         notice = page.locator("longtake-witness .lt-told p")
@@ -338,7 +333,7 @@ def test_without_a_captioner_the_tab_says_how_to_give_one(served, model, takes, 
         expect(page.get_by_role("button", name="Start the camera")).to_be_disabled()
 
 
-def test_whoever_waits_for_a_place_reads_so(page, studio, open_tab):
+def test_whoever_waits_for_a_place_reads_so(page, studio, open_tab, turn_to_witness):
     page.wait_for_function("() => document.querySelector('longtake-stage').session.open")
     with open_tab(studio.url, permissions=["camera"]) as second:
         turn_to_witness(second, studio.url)
@@ -351,7 +346,7 @@ def test_whoever_waits_for_a_place_reads_so(page, studio, open_tab):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_tab_is_accessible(open_tab, studio, scheme):
+def test_the_tab_is_accessible(open_tab, studio, scheme, turn_to_witness):
     with open_tab(studio.url, permissions=["camera"], color_scheme=scheme) as page:
         turn_to_witness(page, studio.url)
         start_camera(page)

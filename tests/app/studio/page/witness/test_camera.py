@@ -29,16 +29,13 @@ def browser(launch_with_camera) -> Browser:
 
 
 @pytest.fixture
-def page(open_tab, served, model, takes) -> Iterator[Page]:
+def page(open_tab, served, model, takes, turn_to_witness) -> Iterator[Page]:
     """The studio, whose camera may be used."""
     with (
         served(model, takes, watched=CAPTIONER, words=64) as server,
         open_tab(server.url, permissions=["camera"]) as page,
     ):
-        page.goto(server.url)
-        page.wait_for_function("() => document.querySelector('longtake-tabs')?.tabs")
-        page.get_by_role("tab", name="Witness").click()
-        yield page
+        yield turn_to_witness(page, server.url)
 
 
 def test_captions_and_answers_name_what_the_camera_shows(page):
