@@ -8,6 +8,7 @@ itself, of which Triton makes addresses, as it knows the strides then.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ _HOPPER = 9
 """The compute capability of the first GPUs with that unit."""
 
 
+@cache  # asked before each of a thousand products of a film's first chunk
 def moves_tiles(device: torch.device) -> bool:
     """Whether a device has the unit; a CPU's interpreter does as if."""
     return device.type != "cuda" or torch.cuda.get_device_capability(device)[0] >= _HOPPER
