@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,13 @@ def bench(options: argparse.Namespace) -> int:
     with torch.inference_mode():
         write_parts(parts(), out, "launch.py", device, settings=settings, counted=COUNTED)
     print(f"written to {out}")
+    if find_spec("matplotlib") is None:
+        print("charts of it need matplotlib: pip install -e '.[benchmarks]'")
+        return 0
+    from longtake.benchmarks.plots import draw_speed  # noqa: PLC0415 (it may be missing)
+
+    for picture in draw_speed(out):
+        print(f"drawn in {picture}")
     return 0
 
 

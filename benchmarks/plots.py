@@ -58,6 +58,8 @@ FILMS = {
     "e2e_fps_wan_vae": "with Wan's_decoder",
 }
 """The full size's speeds, and what they are called."""
+PRECISIONS = {"bf16": "bfloat16", "int8": "int8"}
+"""What they are measured in, and what that is called."""
 PUBLISHED = dict(zip(FILMS.values(), (23.9, 34.9, 13.9), strict=True))
 """LongLive's own code, with cuDNN's attention; FlashDreams; LongLive's again."""
 COURSE = {
@@ -154,7 +156,7 @@ def speeds(metrics: Mapping[str, float]) -> Figure:
     """
     made = {
         label: {shown: metrics[f"{name}_{precision}"] for name, shown in FILMS.items()}
-        for precision, label in (("bf16", "bfloat16"), ("int8", "int8"))
+        for precision, label in PRECISIONS.items()
     }
     most = max(value for values in made.values() for value in values.values())
     return bars(made | {"others, on an H100": PUBLISHED}, "frames a second", most, "%.1f")
@@ -262,6 +264,25 @@ def _obeyed(path: Path) -> dict[str, float]:
     }
 
 
+def draw_speed(path: Path) -> list[Path]:
+    """Draw beside a result what it has: speeds of both precisions with both decoders, kernels.
+
+    Args:
+        path: of `launch.py bench` or of `longtake.benchmarks.kernels`.
+
+    Returns:
+        The pictures.
+    """
+    metrics = json.loads(path.read_text())["metrics"]
+    whole = {f"{name}_{precision}" for name in FILMS for precision in PRECISIONS}
+    charts = [speeds(metrics)] if whole <= metrics.keys() else []
+    charts += [shares(metrics)] if _measured(metrics) else []
+    drawn = [path.with_name(f"{path.stem}{end}.png") for end in ("", "_kernels")][: len(charts)]
+    for figure, picture in zip(charts, drawn, strict=True):
+        save(figure, picture)
+    return drawn
+
+
 def draw(folder: Path) -> None:
     """Draw the charts of a results folder beside its JSON files."""
     training = folder / "training"
@@ -297,9 +318,8 @@ def draw(folder: Path) -> None:
     found = {name: metrics[f"adherence_{name}"] for name in NAMES}
     series = {"held-out scenes, in new words": found | {"mean": metrics["adherence"]}}
     save(bars(series, "right, of what was asked for"), folder / "bundled_attributes.png")
-    for name, chart in {"bench_cuda": speeds, "kernels_cuda": shares}.items():
-        metrics = json.loads((folder / f"{name}.json").read_text())["metrics"]
-        save(chart(metrics), folder / f"{name}.png")
+    for name in ("bench_cuda", "kernels_cuda"):
+        draw_speed(folder / f"{name}.json")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -37,6 +37,7 @@ def test_the_toy_is_measured_whole_and_part_by_part(tmp_path):
     wanted |= {f"radial{frames}_over_dense6" for frames in (42, 84, 168)}
     assert wanted <= metrics.keys()
     assert all(value > 0 for name, value in metrics.items() if "_fps" in name or "_ms" in name)
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
     settings = result["settings"]
     assert settings["kernels"] == dict(bind(CPU, torch.float32).names)
     assert settings["streaming"]["chunk"] == 2

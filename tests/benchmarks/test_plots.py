@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from longtake.app.cli import main
 from longtake.benchmarks import plots
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -56,6 +57,32 @@ def test_speeds_stand_beside_what_others_made() -> None:
     (axes,) = plots.speeds(metrics).axes
     heights = sorted(bar.get_height() for bar in axes.patches)
     assert heights == sorted([*plots.PUBLISHED.values(), *[40.0] * 3, *[41.0] * 3])
+
+
+def test_a_bench_has_a_chart_for_what_it_measured(tmp_path) -> None:
+    speeds = dict.fromkeys(
+        (f"{name}_{precision}" for name in plots.FILMS for precision in plots.PRECISIONS), 9.0
+    )
+    kernels = {"rope/triton_gbs": 5.0, "rope/triton_share": 0.5}
+    path = tmp_path / "bench.json"
+    for metrics, names in (
+        (speeds | kernels, ["bench.png", "bench_kernels.png"]),
+        (kernels, ["bench.png"]),
+        ({"dit_fps_fp32": 1.0}, []),
+    ):
+        path.write_text(json.dumps({"metrics": metrics}))
+        drawn = plots.draw_speed(path)
+        assert [picture.name for picture in drawn] == names
+        assert all(picture.stat().st_size for picture in drawn)
+
+
+def test_without_matplotlib_a_bench_says_how_to_get_charts(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("longtake.benchmarks.bench.find_spec", lambda name: None)
+    out = tmp_path / "bench.json"
+    more = ["--device", "cpu", "--dtype", "fp32", "--seconds", "0.1", "--kernels", "0"]
+    assert main(["bench", "--toy", *more, "--out", str(out)]) == 0
+    assert "pip install -e '.[benchmarks]'" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]
 
 
 def test_films_and_openings_have_curves_of_their_own() -> None:
