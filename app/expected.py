@@ -68,7 +68,7 @@ def _is_of(settings: Mapping[str, Any], sizes: FilmSizes) -> bool:
 def _metrics_of(sizes: FilmSizes) -> Iterator[str]:
     """What the benchmarks call the speed of films with these settings."""
     tiny = isinstance(sizes.codec, TinyCodec)
-    precision = "int8" if sizes.int8 or sizes.int8_decoder else DTYPE_NAMES[sizes.dtype]
+    precision = "int8" if sizes.any_int8 else DTYPE_NAMES[sizes.dtype]
     # `bench` has a prompt in force all the time, and so nothing for a text encoder to do.
     yield f"e2e_fps_{'tiny_decoder' if tiny else 'wan_vae'}_{precision}"
     if not tiny:  # `full_size` films with Wan's codec

@@ -108,10 +108,10 @@ class Subject:
     @property
     def precisions(self) -> dict[str, bool]:
         """Names of what is computed in, and whether that is int8."""
-        served = serves_int8(self.device, self.dtype)
-        if served and self.folder is not None:
-            sizes = film_sizes(self.folder, self.dtype, self.device, int8=True)
-            served = sizes.int8 or sizes.int8_decoder
+        if self.folder is None:
+            served = serves_int8(self.device, self.dtype)
+        else:
+            served = film_sizes(self.folder, self.dtype, self.device, int8=True).any_int8
         return {DTYPE_NAMES[self.dtype]: False} | ({"int8": True} if served else {})
 
 

@@ -48,10 +48,8 @@ STREAMS = {
     "hours_sinkless": "a window without sinks",
 }
 """Parts of the captioner's result that have a course, and what they are called."""
-UNITS = {"TFLOP/s": "the largest product", "GB/s": "the largest copy"}
-"""What operations are told in, and what that is a share of."""
-KEYS = {"TFLOP/s": "tflops", "GB/s": "gbs"}
-"""What results call them."""
+UNITS = {"tflops": ("TFLOP/s", "the largest product"), "gbs": ("GB/s", "the largest copy")}
+"""What operations are told in, by what results call it, and what that is a share of."""
 FILMS = {
     "dit_fps": "transformer_alone",
     "e2e_fps_tiny_decoder": "with a tiny_decoder",
@@ -108,12 +106,12 @@ def shares(metrics: Mapping[str, float]) -> Figure:
     Args:
         metrics: of `longtake.benchmarks.kernels`.
     """
-    best = [_best(metrics, label) for label in dict.fromkeys(_measured(metrics))]
+    best = _best(metrics)
     figure, axes = _figure(7.2, 0.6 + 0.22 * len(best))
-    for unit, colour in zip(UNITS, COLOURS, strict=False):
-        of_it = {row: each for row, each in enumerate(best) if each.unit == unit}
+    for (key, (unit, ceiling)), colour in zip(UNITS.items(), COLOURS, strict=False):
+        of_it = {row: each for row, each in enumerate(best) if each.key == key}
         lengths = [each.share for each in of_it.values()]
-        drawn = axes.barh(list(of_it), lengths, 0.7, color=colour, label=f"of {UNITS[unit]}")
+        drawn = axes.barh(list(of_it), lengths, 0.7, color=colour, label=f"of {ceiling}")
         told = [f"{each.rate:,.0f} {unit}" for each in of_it.values()]
         axes.bar_label(drawn, told, padding=3, fontsize=6, color=INK)
     axes.set_yticks(range(len(best)), [each.label for each in best])
@@ -125,27 +123,23 @@ def shares(metrics: Mapping[str, float]) -> Figure:
     return figure
 
 
-def _measured(metrics: Mapping[str, float]) -> list[str]:
-    return [name.split("/")[0] for name in metrics if name.endswith("_share")]
-
-
-def _best(metrics: Mapping[str, float], label: str) -> _Achieved:
-    """The fastest, of those that are told in units of their own."""
-    found = [
-        _Achieved(f"{label}: {name}", metrics[f"{label}/{name}_share"], unit, rate)
-        for unit in UNITS
-        for key, rate in metrics.items()
-        if key.startswith(f"{label}/") and key.endswith(f"_{KEYS[unit]}")
-        for name in [key.removeprefix(f"{label}/").removesuffix(f"_{KEYS[unit]}")]
-    ]
-    return max(found, key=lambda each: each.share)
-
-
 class _Achieved(NamedTuple):
     label: str
     share: float
-    unit: str
     rate: float
+    key: str
+
+
+def _best(metrics: Mapping[str, float]) -> list[_Achieved]:
+    """The fastest implementation of each operation that was measured."""
+    best: dict[str, _Achieved] = {}
+    for name in (each.removesuffix("_share") for each in metrics if each.endswith("_share")):
+        key = next(key for key in UNITS if f"{name}_{key}" in metrics)
+        share, rate = metrics[f"{name}_share"], metrics[f"{name}_{key}"]
+        operation, implementation = name.split("/")
+        if operation not in best or share > best[operation].share:
+            best[operation] = _Achieved(f"{operation}: {implementation}", share, rate, key)
+    return list(best.values())
 
 
 def speeds(metrics: Mapping[str, float]) -> Figure:
@@ -276,7 +270,7 @@ def draw_speed(path: Path) -> list[Path]:
     metrics = json.loads(path.read_text())["metrics"]
     whole = {f"{name}_{precision}" for name in FILMS for precision in PRECISIONS}
     charts = [speeds(metrics)] if whole <= metrics.keys() else []
-    charts += [shares(metrics)] if _measured(metrics) else []
+    charts += [shares(metrics)] if _best(metrics) else []
     drawn = [path.with_name(f"{path.stem}{end}.png") for end in ("", "_kernels")][: len(charts)]
     for figure, picture in zip(charts, drawn, strict=True):
         save(figure, picture)

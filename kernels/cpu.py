@@ -167,12 +167,14 @@ def norm_rope_write(
 
 
 def quantize(x: Tensor) -> Quantized:
-    """In place where it can be: new memory costs more than the arithmetic.
+    """In place where it can be; see :func:`reference.quantize`."""
+    return _quantized(x, x.abs())
 
-    See :func:`reference.quantize`.
-    """
-    scale = x.abs().amax(-1, keepdim=True).float().clamp_min_(SMALLEST).div_(127)
-    return Quantized(torch.div(x, scale).round_().to(torch.int8), scale)
+
+def _quantized(x: Tensor, magnitudes: Tensor, out: Tensor | None = None) -> Quantized:
+    """In memory that is at hand, `out`, if any is: new one costs more than the arithmetic."""
+    scale = magnitudes.amax(-1, keepdim=True).float().clamp_min_(SMALLEST).div_(127)
+    return Quantized(torch.div(x, scale, out=out).round_().to(torch.int8), scale)
 
 
 def modulate_int8(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Quantized:
@@ -201,10 +203,8 @@ def gelu_int8(x: Tensor) -> Quantized:
     wide = x.float()
     slope = wide.square().mul_(GELU_SLOPE * GELU_CUBIC).add_(GELU_SLOPE)
     active = slope.mul_(wide).sigmoid_().mul_(wide)
-    # Into memory that is at hand, as new one costs more than the arithmetic.
-    spare = None if wide is x else wide
-    scale = torch.abs(active, out=spare).amax(-1, keepdim=True).clamp_min_(SMALLEST).div_(127)
-    return Quantized(active.div_(scale).round_().to(torch.int8), scale)
+    magnitudes = torch.abs(active, out=None if wide is x else wide)
+    return _quantized(active, magnitudes, out=active)
 
 
 def int8_linear(x: Quantized, weight: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:

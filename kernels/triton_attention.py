@@ -1,8 +1,8 @@
 """A Triton kernel for attention over a cache, block by block.
 
-Its tile is the map's block, so that a block that is not seen is never read. Softmax goes on the
-way (FlashAttention, algorithm 1), in powers of two. Tiles and warps are fixed and not tuned where
-it runs: others would add up in another order, and a film has to repeat.
+Its tiles are of the map's blocks, so that a block that is not seen is never read. Softmax goes on
+the way (FlashAttention, algorithm 1), in powers of two. Tiles and warps are fixed and not tuned
+where it runs: others would add up in another order, and a film has to repeat.
 """
 
 from __future__ import annotations

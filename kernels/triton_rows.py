@@ -17,6 +17,18 @@ _GELU_SLOPE, _GELU_CUBIC = tl.constexpr(GELU_SLOPE), tl.constexpr(GELU_CUBIC)
 
 
 @triton.jit
+def _scale(largest: tl.tensor) -> tl.tensor:
+    """Of a token, whose largest magnitude becomes 127."""
+    return tl.maximum(largest, _SMALLEST) / 127.0
+
+
+@triton.jit
+def _steps(wide: tl.tensor, scale: tl.tensor) -> tl.tensor:
+    """The nearest int8."""
+    return tl.floor(wide / scale + 0.5).to(tl.int8)
+
+
+@triton.jit
 def _store(
     out: tl.tensor,
     scales: tl.tensor,
@@ -28,11 +40,11 @@ def _store(
 ) -> None:
     """Write a token: in int8 and its scale, or rounded to the dtype of `out`."""
     if QUANTIZE:
-        largest = tl.max(tl.where(inside, tl.abs(wide), 0.0), 0)
-        scale = tl.maximum(largest, _SMALLEST) / 127.0
+        scale = _scale(tl.max(tl.where(inside, tl.abs(wide), 0.0), 0))
         tl.store(scales + row, scale)
-        wide = tl.floor(wide / scale + 0.5)
-    tl.store(out + at, wide.to(out.dtype.element_ty), inside)
+        tl.store(out + at, _steps(wide, scale), inside)
+    else:
+        tl.store(out + at, wide.to(out.dtype.element_ty), inside)
 
 
 @triton.jit
@@ -110,10 +122,10 @@ def _activate(
     first = _activated(x + head, head >= 0, GELU)
     last = _activated(x + tail, inside, GELU)
     largest = tl.maximum(tl.max(tl.abs(first), 0), tl.max(tl.abs(last), 0))
-    scale = tl.maximum(largest, _SMALLEST) / 127.0
+    scale = _scale(largest)
     tl.store(scales + row, scale)
-    tl.store(out + head, tl.floor(first / scale + 0.5).to(tl.int8))
-    tl.store(out + tail, tl.floor(last / scale + 0.5).to(tl.int8), inside)
+    tl.store(out + head, _steps(first, scale))
+    tl.store(out + tail, _steps(last, scale), inside)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -206,6 +218,7 @@ def _run_norm(
     # What a kernel does not touch still has to be a pointer.
     values, scales = out if isinstance(out, Quantized) else (out, out)
     channels = x.shape[-1]
+    block = triton.next_power_of_2(channels)
     _norm[(x.numel() // channels,)](
         x,
         x if y is None else y.contiguous(),
@@ -222,7 +235,8 @@ def _run_norm(
         GATED=gate is not None,
         MODULATE=factor.ndim > 1,
         QUANTIZE=isinstance(out, Quantized),
-        **_sizes(channels),
+        BLOCK=block,
+        num_warps=_warps(block),
     )
     return total
 
@@ -232,9 +246,8 @@ def _run_activation(x: Tensor, *, gelu: bool) -> Quantized:
     out, channels = _like_in_int8(x), x.shape[-1]
     head = triton.next_power_of_2(channels + 1) // 2
     tail = triton.next_power_of_2(max(channels - head, 1))
-    warps = min(max(head // 512, 1), 16)
     grid = (x.numel() // channels,)
-    _activate[grid](x, *out, channels, GELU=gelu, HEAD=head, TAIL=tail, num_warps=warps)
+    _activate[grid](x, *out, channels, GELU=gelu, HEAD=head, TAIL=tail, num_warps=_warps(head))
     return out
 
 
@@ -249,6 +262,5 @@ def _by_frame(vector: Tensor) -> tuple[Tensor, int]:
     return vector, vector.stride(1)
 
 
-def _sizes(channels: int) -> dict[str, int]:
-    block = triton.next_power_of_2(channels)
-    return {"BLOCK": block, "num_warps": min(max(block // 512, 1), 16)}
+def _warps(block: int) -> int:
+    return min(max(block // 512, 1), 16)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from longtake.kernels import Steps
-from longtake.models.video.byte_layers import ByteBlock, ByteEnlarging, LastConv, ToBytes
+from longtake.models.video.byte_layers import ByteBlock, ByteEnlarging, last_conv
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.tiny_layers import Folded, Layer, MemoryBlock
 
@@ -102,7 +102,7 @@ def in_bytes(layers: Sequence[Layer], seen: Sequence[Seen]) -> Iterator[Layer]:
     for layer in body:
         if isinstance(layer, MemoryBlock):
             if not done:
-                yield ToBytes(seen[0][0])
+                yield seen[0][0].bytes
             yield ByteBlock(
                 [each for each in layer.conv if isinstance(each, nn.Conv2d)], seen[done]
             )
@@ -115,4 +115,4 @@ def in_bytes(layers: Sequence[Layer], seen: Sequence[Seen]) -> Iterator[Layer]:
             yield layer
     assert isinstance(relu, nn.ReLU)
     assert isinstance(last, nn.Conv2d)
-    yield LastConv(last, seen[-1][0])
+    yield last_conv(last, seen[-1][0])

@@ -4,27 +4,13 @@ height, width], channels last in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from longtake.kernels import ByteConv, Steps, byte_conv, byte_conv_add, pack_byte_conv
-
-
-class ToBytes:
-    """Numbers to the nearest bytes.
-
-    Args:
-        steps: what those stand for.
-    """
-
-    def __init__(self, steps: Steps) -> None:
-        self.steps = steps
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """In float to uint8."""
-        return self.steps.bytes(x)
 
 
 class ByteBlock:
@@ -88,20 +74,9 @@ class ByteEnlarging:
         return out.flatten(4, 5).flatten(2, 3).flatten(0, 1).permute(0, 3, 1, 2)
 
 
-class LastConv:
-    """A convolution to numbers.
-
-    Args:
-        conv: with padding 1.
-        given: what the bytes stand for.
-    """
-
-    def __init__(self, conv: nn.Conv2d, given: Steps) -> None:
-        self.conv, self.dtype = _packed(conv, given), conv.weight.dtype
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """In uint8 to the weights' dtype."""
-        return byte_conv(x, self.conv, self.dtype)
+def last_conv(conv: nn.Conv2d, given: Steps) -> Callable[[Tensor], Tensor]:
+    """A convolution with padding 1, from bytes, which stand for so much, to its weights' dtype."""
+    return partial(byte_conv, conv=_packed(conv, given), out=conv.weight.dtype)
 
 
 def _packed(conv: nn.Conv2d, given: Steps) -> ByteConv:

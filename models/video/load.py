@@ -168,7 +168,7 @@ def _check_gain(sizes: FilmSizes) -> None:
     Raises:
         StreamError: ``bad_setting``.
     """
-    if not (sizes.int8 or sizes.int8_decoder):
+    if not sizes.any_int8:
         problem = "nothing of this model is faster in int8 on this CPU"
         raise StreamError("bad_setting", problem, "leave --quantize out")
 

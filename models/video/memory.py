@@ -54,6 +54,11 @@ class FilmSizes:
     quantizable: bool = False
 
     @property
+    def any_int8(self) -> bool:
+        """Whether any of it is in int8."""
+        return self.int8 or self.int8_decoder
+
+    @property
     def need(self) -> Need:
         """Of the weights and one film."""
         text = self._text.need.parts if self._text and not self.beside else {}

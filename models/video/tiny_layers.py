@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longtake.models.video.byte_layers import ByteBlock, ByteEnlarging, LastConv, ToBytes
+from longtake.models.video.byte_layers import ByteBlock
 from longtake.models.video.enlarging import enlarging_kernel
 
 
@@ -99,7 +99,7 @@ def conv(inputs: int, outputs: int, stride: int = 1, *, bias: bool = True) -> nn
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=bias)
 
 
-Layer = nn.Module | Folded | ToBytes | ByteBlock | ByteEnlarging | LastConv
+Layer = ByteBlock | Callable[..., Tensor]
 
 
 def fold(decoder: nn.Sequential) -> Iterator[Layer]:
