@@ -151,9 +151,9 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernels",
         type=int,
-        default=200,
+        default=20,
         metavar="N",
-        help="calls that each kernel is the median of; 0 leaves kernels out (default: 200)",
+        help="calls that each kernel is the median of; 0 leaves kernels out (default: 20)",
     )
     parser.add_argument(
         "--out",

@@ -113,7 +113,8 @@ def shares(metrics: Mapping[str, float]) -> Figure:
         lengths = [each.share for each in of_it.values()]
         drawn = axes.barh(list(of_it), lengths, 0.7, color=colour, label=f"of {ceiling}")
         told = [f"{each.rate:,.0f} {unit}" for each in of_it.values()]
-        axes.bar_label(drawn, told, padding=3, fontsize=6, color=INK)
+        for label in axes.bar_label(drawn, told, padding=3, fontsize=6, color=INK):
+            label.set_bbox({"color": "white", "pad": 1})
     axes.set_yticks(range(len(best)), [each.label for each in best])
     axes.invert_yaxis()
     axes.axvline(1.0, color=INK, linewidth=1, linestyle="--")
@@ -312,8 +313,7 @@ def draw(folder: Path) -> None:
     found = {name: metrics[f"adherence_{name}"] for name in NAMES}
     series = {"held-out scenes, in new words": found | {"mean": metrics["adherence"]}}
     save(bars(series, "right, of what was asked for"), folder / "bundled_attributes.png")
-    for name in ("bench_cuda", "kernels_cuda"):
-        draw_speed(folder / f"{name}.json")
+    draw_speed(folder / "bench_cuda.json")
 
 
 def parser() -> argparse.ArgumentParser:
