@@ -135,6 +135,8 @@ def cases(shapes: Shapes, device: torch.device, dtype: torch.dtype) -> Iterator[
     gated, added = (x, x.clone(), row, *norm), (x, x.clone(), *fused)
     yield "gated_layer_norm", Case("gated_layer_norm", gated, moved=4 * one)
     yield "added_modulate", Case("added_modulate", added, moved=4 * one)
+    both = (x, x.clone(), row, *fused)
+    yield "gated_modulate", Case("gated_modulate", both, moved=4 * one)
     taps = draw(1, frames, shapes.frame_tokens, 3 * dim)
     joined = (x, x.clone(), head, head, EPS, taps)
     yield "norm_silu_write", Case("norm_silu_write", joined, moved=6 * one)
@@ -142,6 +144,7 @@ def cases(shapes: Shapes, device: torch.device, dtype: torch.dtype) -> Iterator[
     yield "modulate_int8", Case("modulate_int8", (x, *fused), moved=one + int8)
     yield "gated_layer_norm_int8", Case("gated_layer_norm_int8", gated, moved=3 * one + int8)
     yield "added_modulate_int8", Case("added_modulate_int8", added, moved=3 * one + int8)
+    yield "gated_modulate_int8", Case("gated_modulate_int8", both, moved=3 * one + int8)
     yield "gelu_int8", Case("gelu_int8", (hidden,), moved=hidden.nbytes + hidden.numel())
     for inputs, outputs in shapes.linears:
         weight, scale = quantize(draw(outputs, inputs))

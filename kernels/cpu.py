@@ -144,6 +144,14 @@ def added_modulate(
     return total, modulate(total, shift, scale, eps)
 
 
+def gated_modulate(
+    x: Tensor, y: Tensor, gate: Tensor, shift: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Three fused calls; see :func:`reference.gated_modulate`."""
+    total = gated_add(x, y, gate)
+    return total, modulate(total, shift, scale, eps)
+
+
 def norm_rope_write(
     q: Tensor,
     k: Tensor,
@@ -195,6 +203,14 @@ def added_modulate_int8(
 ) -> tuple[Tensor, Quantized]:
     """Rounds to x's dtype between; see :func:`reference.added_modulate_int8`."""
     total, normed = added_modulate(x, y, shift, scale, eps)
+    return total, quantize(normed)
+
+
+def gated_modulate_int8(
+    x: Tensor, y: Tensor, gate: Tensor, shift: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Quantized]:
+    """Rounds to x's dtype between; see :func:`reference.gated_modulate_int8`."""
+    total, normed = gated_modulate(x, y, gate, shift, scale, eps)
     return total, quantize(normed)
 
 

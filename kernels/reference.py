@@ -226,6 +226,18 @@ def added_modulate(
     return total, modulate(total, shift, scale, eps)
 
 
+def gated_modulate(
+    x: Tensor, y: Tensor, gate: Tensor, shift: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """:func:`gated_add`, and :func:`modulate` of the sum as it is rounded.
+
+    Returns:
+        The sum and its modulated norm, both as ``x``.
+    """
+    total = gated_add(x, y, gate)
+    return total, modulate(total, shift, scale, eps)
+
+
 def norm_rope_write(
     q: Tensor,
     k: Tensor,
@@ -336,6 +348,14 @@ def added_modulate_int8(
 ) -> tuple[Tensor, Quantized]:
     """:func:`added_modulate`, its norm through :func:`quantize` with no rounding between."""
     total = x + y
+    return total, modulate_int8(total, shift, scale, eps)
+
+
+def gated_modulate_int8(
+    x: Tensor, y: Tensor, gate: Tensor, shift: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Quantized]:
+    """:func:`gated_modulate`, its norm through :func:`quantize` with no rounding between."""
+    total = gated_add(x, y, gate)
     return total, modulate_int8(total, shift, scale, eps)
 
 

@@ -35,6 +35,7 @@ class Kernels:
         [Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]
     ]
     added_modulate: Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    gated_modulate: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
     norm_rope_write: Callable[
         [Tensor, Tensor, Tensor, Tensor, Tensor, float, Tensor, Tensor, Tensor, Tensor], Tensor
     ]
@@ -45,6 +46,9 @@ class Kernels:
         [Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Quantized]
     ]
     added_modulate_int8: Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Quantized]]
+    gated_modulate_int8: Callable[
+        [Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Quantized]
+    ]
     gelu_int8: Callable[[Tensor], Quantized]
     int8_linear: Callable[[Quantized, Tensor, Tensor, Tensor], Tensor]
     names: Mapping[str, str]
@@ -104,12 +108,14 @@ _TRITON = {
     "modulate": "triton_rows",
     "gated_layer_norm": "triton_rows",
     "added_modulate": "triton_rows",
+    "gated_modulate": "triton_rows",
     "norm_rope_write": "triton_rope",
     "norm_silu_write": "triton_taps",
     "quantize": "triton_rows",
     "modulate_int8": "triton_rows",
     "gated_layer_norm_int8": "triton_rows",
     "added_modulate_int8": "triton_rows",
+    "gated_modulate_int8": "triton_rows",
     "gelu_int8": "triton_rows",
     "int8_linear": "triton_gemm",
 }

@@ -181,6 +181,22 @@ def added_modulate_int8(
     return _run_norm(x, shift, scale, eps, out, y), out
 
 
+def gated_modulate(
+    x: Tensor, y: Tensor, gate: Tensor, shift: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """See :func:`reference.gated_modulate`."""
+    out = _like(x)
+    return _run_norm(x, shift, scale, eps, out, y, gate), out
+
+
+def gated_modulate_int8(
+    x: Tensor, y: Tensor, gate: Tensor, shift: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Quantized]:
+    """See :func:`reference.gated_modulate_int8`."""
+    out = _like_in_int8(x)
+    return _run_norm(x, shift, scale, eps, out, y, gate), out
+
+
 def quantize(x: Tensor) -> Quantized:
     """See :func:`reference.quantize`."""
     return _run_activation(x, gelu=False)

@@ -11,7 +11,7 @@ from longtake.kernels.reference import seen_tokens
 from longtake.kernels.registry import OPERATIONS
 from longtake.models.video.radial import RadialSettings, radial_map
 from longtake.models.video.rope import RotaryEmbedding
-from longtake.models.video.transformer import Norms
+from longtake.models.video.self_attention import Norms
 
 
 def training_kernels(device: torch.device) -> Kernels:
@@ -67,7 +67,7 @@ class ChunkCausalAttention:
                 self.masks.append(seen_tokens(blocks, end, size).to(device))
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:  # noqa: ARG002
-        """See `longtake.models.video.transformer.SelfAttention`."""
+        """See `longtake.models.video.self_attention.SelfAttention`."""
         return self.attend(*self.rotate(q, k, norms, 0), v, 0)
 
     def rotate(self, q: Tensor, k: Tensor, norms: Norms, start: int) -> tuple[Tensor, Tensor]:
@@ -115,7 +115,7 @@ class RememberingAttention:
         self.memory: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:  # noqa: ARG002
-        """See `longtake.models.video.transformer.SelfAttention`."""
+        """See `longtake.models.video.self_attention.SelfAttention`."""
         attended: Tensor = self._remember(q, k, v, norms)
         return attended
 

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from transformers import UMT5EncoderModel
 
 from longtake.models.folder import stored_parameters
+from longtake.models.video.self_attention import SelfAttention
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text import encode_tokens
-from longtake.models.video.transformer import SelfAttention, TransformerConfig, WanTransformer
+from longtake.models.video.transformer import TransformerConfig, WanTransformer
 from longtake.training.attention import ChunkCausalAttention, training_kernels
 from longtake.training.loop import load_parameters
 from longtake.training.prompts import build_text_encoder, build_tokenizer

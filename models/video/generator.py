@@ -20,10 +20,11 @@ from longtake.models.video.film_state import FilmState
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.recorded import Forward, RecordedForwards, recorder_for
+from longtake.models.video.self_attention import SelfAttention
 from longtake.models.video.settings import Settings, StreamingConfig, check_event
 from longtake.models.video.text import PromptEncoder, add_prompt
 from longtake.models.video.transfer import Outlet, to_device
-from longtake.models.video.transformer import SelfAttention, WanTransformer
+from longtake.models.video.transformer import WanTransformer
 from longtake.models.video.transition import Transition
 from longtake.streaming import Event, InputFrame, Spec, Step, StreamError, Tensors
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from longtake.kernels import BlockMap, Kernels
 from longtake.models.video.radial import RadialSettings, radial_map
 from longtake.models.video.rope import RotaryEmbedding
+from longtake.models.video.self_attention import Norms, SelfAttention
 from longtake.models.video.transfer import to_device
-from longtake.models.video.transformer import Norms, SelfAttention, TransformerConfig
+from longtake.models.video.transformer import TransformerConfig
 from longtake.streaming import Budget, Rule, Span
 
 Positions = Literal["relative", "absolute"]
@@ -59,7 +60,7 @@ class CacheSettings:
 
 
 class KVCache:
-    """One film's cache, and the :class:`~.transformer.SelfAttention` of its forwards.
+    """One film's cache, and the :class:`.SelfAttention` of its forwards.
 
     ``stage`` frames, run forwards over them as often as needed (each overwrites the same slots),
     then ``commit`` the last one or ``roll back``. What was committed before stays untouched.

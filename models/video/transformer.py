@@ -2,7 +2,7 @@
 
 Parameter names and the config's fields are those of diffusers' ``WanTransformer3DModel``, so its
 files load as they are. What differs is who owns self-attention's keys: ``forward`` hands queries,
-keys and values to a :class:`SelfAttention` (a cache, a training mask), which rotates, keeps and
+keys and values to a :class:`.SelfAttention` (a cache, a training mask), which rotates, keeps and
 attends.
 """
 
@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from longtake.kernels import Kernels, Quantized
 from longtake.models.packing import pack_linears, packed
 from longtake.models.quantization import Int8Linear
 from longtake.models.video.conditions import Conditions, Modulation, timestep_sinusoid
+from longtake.models.video.self_attention import Memory, Norms, SelfAttention
 
 TextKV = Sequence[tuple[Tensor, Tensor]]
 """For each layer the prompt's keys and values, both [batch, text_tokens, heads, head_dim]."""
@@ -85,50 +86,22 @@ class LinearCount(NamedTuple):
     outputs: int
 
 
-class Norms(NamedTuple):
-    """The RMS norms of queries and keys, over all heads.
-
-    Attributes:
-        q: weight, [heads * head_dim].
-        k: as ``q``.
-        eps: of both.
-    """
-
-    q: Tensor
-    k: Tensor
-    eps: float
-
-
-class SelfAttention(Protocol):
-    """Whoever owns the keys and values of self-attention during one forward."""
-
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
-        """Norm, rotate, keep what is to be kept, attend.
-
-        Args:
-            layer: the block's index.
-            q: queries as projected, [batch, tokens, heads, head_dim].
-            k: keys, as ``q``.
-            v: values, as ``q``.
-            norms: of queries and keys.
-
-        Returns:
-            [batch, tokens, heads, head_dim].
-        """
-        ...
-
-
-class Memory(SelfAttention, Protocol):
-    """One that keeps keys and values from forward to forward."""
-
-    def write(self, layer: int, k: Tensor, v: Tensor, norms: Norms) -> None:
-        """Norm, rotate and keep, without attending; the arguments are those of a call."""
-        ...
-
-
 def _heads(x: Tensor, heads: int) -> Tensor:
     """[..., heads * head_dim] -> [..., heads, head_dim]."""
     return x.view(*x.shape[:-1], heads, -1)
+
+
+class _Stream(NamedTuple):
+    """The residual stream between blocks.
+
+    Attributes:
+        x: [batch, frames, tokens of a frame, dim].
+        left: what the block before leaves to be added, as the next norm does it in the same pass:
+            a tensor like ``x``, and its gate, [batch, frames, 1, dim].
+    """
+
+    x: Tensor
+    left: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +116,9 @@ class _Precision:
     added_modulate: Callable[
         [Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor | Quantized]
     ]
+    gated_modulate: Callable[
+        [Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor | Quantized]
+    ]
     # Of the kind of layer that `linear` makes, and what it takes.
     linear_gelu: Callable[[Any, Any], Tensor | Quantized]
 
@@ -154,6 +130,7 @@ class _Precision:
                 ops.modulate_int8,
                 ops.gated_layer_norm_int8,
                 ops.added_modulate_int8,
+                ops.gated_modulate_int8,
                 lambda linear, x: ops.gelu_int8(linear(x)),
             )
         return _Precision(
@@ -161,8 +138,18 @@ class _Precision:
             ops.modulate,
             ops.gated_layer_norm,
             ops.added_modulate,
+            ops.gated_modulate,
             lambda linear, x: ops.linear_gelu(x, linear.weight, linear.bias),
         )
+
+
+def _modulate(
+    ops: Kernels | _Precision, stream: _Stream, shift: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Tensor | Quantized]:
+    """The stream, summed, and its modulated norm."""
+    if stream.left is None:
+        return stream.x, ops.modulate(stream.x, shift, scale, eps)
+    return ops.gated_modulate(stream.x, *stream.left, shift, scale, eps)
 
 
 class _Attention(nn.Module):
@@ -250,16 +237,16 @@ class _Block(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
+        stream: _Stream,
         modulation: Tensor,
         text_kv: tuple[Tensor, Tensor],
         layer: int,
         attention: SelfAttention,
-    ) -> Tensor:
+    ) -> _Stream:
         """One block.
 
         Args:
-            x: [batch, frames, tokens of a frame, dim].
+            stream: as the block before left it.
             modulation: this block's, [batch, frames, 6, dim].
             text_kv: this layer's keys and values of the prompt.
             layer: this block's index.
@@ -267,9 +254,9 @@ class _Block(nn.Module):
         """
         ops, feeding, own, cross = self.kernels, self.precision, self.attn1, self.attn2
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = modulation.unsqueeze(-2).unbind(2)
-        frames = x.shape[1:3]
+        frames = stream.x.shape[1:3]
 
-        h = feeding.modulate(x, shift, scale, self.eps)
+        x, h = _modulate(feeding, stream, shift, scale, self.eps)
         attended = attention(layer, *own.project(h), own.norms)
         y = own.output(attended).unflatten(1, frames)
 
@@ -282,12 +269,12 @@ class _Block(nn.Module):
         y = cross.output(attended).unflatten(1, frames)
 
         x, h = feeding.added_modulate(x, y, ffn_shift, ffn_scale, self.eps)
-        return ops.gated_add(x, self.ffn(h), ffn_gate)
+        return _Stream(x, (self.ffn(h), ffn_gate))
 
-    def write(self, x: Tensor, modulation: Tensor, layer: int, memory: Memory) -> None:
+    def write(self, stream: _Stream, modulation: Tensor, layer: int, memory: Memory) -> None:
         """As a forward, up to where keys and values are kept."""
         shift, scale, *_ = modulation.unsqueeze(-2).unbind(2)
-        h = self.precision.modulate(x, shift, scale, self.eps)
+        _, h = _modulate(self.precision, stream, shift, scale, self.eps)
         k, v = (
             _heads(linear(h).flatten(1, 2), self.attn1.heads)
             for linear in (self.attn1.to_k, self.attn1.to_v)
@@ -380,21 +367,23 @@ class WanTransformer(nn.Module):
     ) -> Tensor:
         """:meth:`forward` where the modulation is at hand."""
         x, rows, columns = self._tokens(latents)
+        stream = _Stream(x)
         for layer, block in enumerate(self.blocks):
-            x = block(x, modulation.blocks[layer], text[layer], layer, attention)
+            stream = block(stream, modulation.blocks[layer], text[layer], layer, attention)
         shift, scale = modulation.head.unsqueeze(-2).unbind(2)
-        out = self.proj_out(self.kernels.modulate(x, shift, scale, self.config.eps))
+        _, normed = _modulate(self.kernels, stream, shift, scale, self.config.eps)
+        out = self.proj_out(normed)
         return _unpatchify(out, rows, columns, self.config)
 
     def remember(
         self, latents: Tensor, modulation: Modulation, text: TextKV, memory: Memory
     ) -> None:
         """A forward for what the memory keeps of it: nothing after the last layer's keys is run."""
-        x, _, _ = self._tokens(latents)
+        stream = _Stream(self._tokens(latents)[0])
         last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks[:last]):
-            x = block(x, modulation.blocks[layer], text[layer], layer, memory)
-        self.blocks[last].write(x, modulation.blocks[last], last, memory)
+            stream = block(stream, modulation.blocks[layer], text[layer], layer, memory)
+        self.blocks[last].write(stream, modulation.blocks[last], last, memory)
 
     def _tokens(self, latents: Tensor) -> tuple[Tensor, int, int]:
         """[batch, frames, rows * columns, dim], and the rows and columns."""

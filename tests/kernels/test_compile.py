@@ -49,8 +49,7 @@ check(triton_rope._rope, {"HEAD": 128, "BLOCK": 2048})
 check(triton_rope._norm_rope_write, {"HEAD": 128, "BLOCK": 2048})
 taps = {"CHANNELS": 96, "TAPS": 3, "ADD": True, "BIASED": True, "ROWS": 32, "BLOCK": 128}
 check(triton_taps._norm_silu_write, taps, residual="*bf16", weight="*bf16")
-tile = {"INPUTS": 1536, "WIDTH": 1536, "ROWS": 128, "COLUMNS": 128, "DEPTH": 128, "GROUP": 4}
-tile["DESCRIBED"] = True
+tile = {"INPUTS": 1536, "WIDTH": 1536, "SIDE": 128, "GROUP": 4, "DESCRIBED": True}
 shape = {"HEAD": 128, "STEP": 128, "WIDTH": 128, "ROWS": 128, "KEYS": 64, "EVEN": True}
 shape["DESCRIBED"] = True
 keys = "tensordesc<bf16[1, 64, 128]>"
@@ -59,7 +58,7 @@ made = check(triton_attention._attend, shape, stages=2, q=queries, k=keys, v=key
 assert ".f32.bf16.bf16" in made
 assert "cp.async.bulk.tensor" in made
 tiles = dict.fromkeys(("x", "weight"), "tensordesc<i8[128, 128]>")
-made = check(triton_gemm._linear.fn, tile, out="tensordesc<bf16[128, 128]>", **tiles)
+made = check(triton_gemm._linear, tile, out="tensordesc<bf16[128, 128]>", **tiles)
 assert "wgmma" in made
 assert ".s32.s8.s8" in made
 assert made.count("cp.async.bulk.tensor") > 1
@@ -67,7 +66,7 @@ assert made.count("cp.async.bulk.tensor") > 1
 # while others are multiplied.
 made = check(triton_attention._attend, shape | {"DESCRIBED": False}, stages=2, capability=80)
 assert made.count("cp.async.cg") >= 8
-made = check(triton_gemm._linear.fn, tile | {"DESCRIBED": False}, capability=80, x="*i8")
+made = check(triton_gemm._linear, tile | {"DESCRIBED": False}, capability=80, x="*i8")
 assert made.count("cp.async.cg") >= 8
 """
 

@@ -99,6 +99,11 @@ def added_modulate(random, *shape):
     return x, random(*shape), shift, scale, eps
 
 
+def gated_modulate(random, *shape):
+    _, *modulation = modulate(random, *shape)
+    return *gated_add(random, *shape), *modulation
+
+
 def norm_rope_write(random, batch, frames, heads, head_dim):
     tokens, dim = frames * FRAME_TOKENS, heads * head_dim
     q, k, v = (random(batch, tokens, heads, head_dim) for _ in range(3))
@@ -157,14 +162,16 @@ INPUTS = {
     "linear_gelu": (linear_gelu, ((1, 2, 3), (2, 3, 5, 16), (1, 9, 33, 24))),
     "gated_layer_norm": (gated_layer_norm, FRAMES),
     "added_modulate": (added_modulate, FRAMES),
+    "gated_modulate": (gated_modulate, FRAMES),
     "norm_rope_write": (norm_rope_write, ((1, 1, 1, 2), (2, 5, 3, 6), (1, 3, 2, 32))),
     "norm_silu_write": (norm_silu_write, TAPS),
     "quantize": (quantize, ROWS),
     "modulate_int8": (modulate, FRAMES),
     "gated_layer_norm_int8": (gated_layer_norm, FRAMES),
     "added_modulate_int8": (added_modulate, FRAMES),
+    "gated_modulate_int8": (gated_modulate, FRAMES),
     "gelu_int8": (gelu, ROWS),
-    "int8_linear": (int8_linear, ((1, 1, 1), (20, 32, 32), (35, 70, 41), (9, 131, 33))),
+    "int8_linear": (int8_linear, ((1, 1, 1), (20, 32, 32), (35, 70, 41), (300, 131, 260))),
 }
 
 
@@ -213,6 +220,7 @@ def gelu64(x):
 EXACT = {
     "gated_layer_norm": norm64,
     "added_modulate": lambda total, shift, scale: norm64(total, 1 + scale, shift),
+    "gated_modulate": lambda total, shift, scale: norm64(total, 1 + scale, shift),
     "modulate": lambda x, shift, scale, eps: norm64(x, 1 + scale, shift),
     "gelu": gelu64,
     "linear_gelu": lambda x, weight, bias: gelu64(x @ weight.T + bias),
@@ -340,7 +348,7 @@ def test_a_fused_implementation_is_what_float64_gives(implementation, shape, dty
     wide = tuple(each.double() if isinstance(each, torch.Tensor) else each for each in inputs)
     out = implementation.run(*inputs)
     name = implementation.operation.removesuffix("_int8")
-    if name == "gated_layer_norm":
+    if name in {"gated_layer_norm", "gated_modulate"}:
         compare(out[0], (wide[0] + wide[1] * wide[2]).to(dtype), dtype)
         wide, out = (out[0].double(), *wide[3:5]), out[1]
     if name == "added_modulate":

@@ -19,9 +19,10 @@ from longtake.models.video.film_state import FilmState
 from longtake.models.video.generator import StreamingConfig, VideoGenerator
 from longtake.models.video.kv_cache import CacheSettings, KVCache
 from longtake.models.video.radial import radial_map
+from longtake.models.video.self_attention import Norms
 from longtake.models.video.text import TextEncoder
 from longtake.models.video.tiny_codec import TinyCodec, TinyCodecConfig
-from longtake.models.video.transformer import Norms, TransformerConfig, WanTransformer
+from longtake.models.video.transformer import TransformerConfig, WanTransformer
 
 CPU = torch.device("cpu")
 GRID = (2, 3)
