@@ -185,11 +185,6 @@ def _quantized(x: Tensor, magnitudes: Tensor, out: Tensor | None = None) -> Quan
     return Quantized(torch.div(x, scale, out=out).round_().to(torch.int8), scale)
 
 
-def modulate_int8(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Quantized:
-    """Rounds to x's dtype between; see :func:`reference.modulate_int8`."""
-    return quantize(modulate(x, shift, scale, eps))
-
-
 def gated_layer_norm_int8(
     x: Tensor, y: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Quantized]:

@@ -27,8 +27,6 @@ class Kernels:
     block_attention: Callable[[Tensor, Tensor, Tensor, BlockMap], Tensor]
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     rope: Callable[[Tensor, Tensor], Tensor]
-    layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
-    modulate: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     gated_add: Callable[[Tensor, Tensor, Tensor], Tensor]
     linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor]
     gated_layer_norm: Callable[
@@ -41,7 +39,6 @@ class Kernels:
     ]
     norm_silu_write: Callable[[Tensor, Tensor | None, Tensor | None, Tensor, float, Tensor], Tensor]
     quantize: Callable[[Tensor], Quantized]
-    modulate_int8: Callable[[Tensor, Tensor, Tensor, float], Quantized]
     gated_layer_norm_int8: Callable[
         [Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Quantized]
     ]
@@ -104,15 +101,12 @@ _ONE_CALL = ("rms_norm", "gated_add", "linear_gelu")
 _TRITON = {
     "block_attention": "triton_attention",
     "rope": "triton_rope",
-    "layer_norm": "triton_rows",
-    "modulate": "triton_rows",
     "gated_layer_norm": "triton_rows",
     "added_modulate": "triton_rows",
     "gated_modulate": "triton_rows",
     "norm_rope_write": "triton_rope",
     "norm_silu_write": "triton_taps",
     "quantize": "triton_rows",
-    "modulate_int8": "triton_rows",
     "gated_layer_norm_int8": "triton_rows",
     "added_modulate_int8": "triton_rows",
     "gated_modulate_int8": "triton_rows",

@@ -63,26 +63,24 @@ def _norm(
     channels: int,
     frame_tokens: int,
     eps: float,
-    ADD: tl.constexpr,
     GATED: tl.constexpr,
     MODULATE: tl.constexpr,
     QUANTIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """total = x + y * gate; out = norm(total) * factor + shift, or (1 + factor) to modulate."""
+    """total = x + y * gate, or y; out = norm(total) * factor + shift, 1 + factor to modulate."""
     row = tl.program_id(0).to(tl.int64)
     frame = row // frame_tokens
     channel = tl.arange(0, BLOCK)
     inside = channel < channels
     at = row * channels + channel
     wide = tl.load(x + at, inside, 0.0).to(tl.float32)
-    if ADD:
-        more = tl.load(y + at, inside, 0.0).to(tl.float32)
-        if GATED:
-            more *= tl.load(gate + frame * gate_stride + channel, inside, 0.0).to(tl.float32)
-        rounded = (wide + more).to(total.dtype.element_ty)
-        tl.store(total + at, rounded, inside)
-        wide = rounded.to(tl.float32)
+    more = tl.load(y + at, inside, 0.0).to(tl.float32)
+    if GATED:
+        more *= tl.load(gate + frame * gate_stride + channel, inside, 0.0).to(tl.float32)
+    rounded = (wide + more).to(total.dtype.element_ty)
+    tl.store(total + at, rounded, inside)
+    wide = rounded.to(tl.float32)
     centred = tl.where(inside, wide - tl.sum(wide, 0) / channels, 0.0)
     normed = centred * tl.rsqrt(tl.sum(centred * centred, 0) / channels + eps)
     scale = tl.load(factor + frame * factor_stride + channel, inside, 0.0).to(tl.float32)
@@ -128,19 +126,12 @@ def _activate(
     tl.store(out + tail, _steps(last, scale), inside)
 
 
-def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """See :func:`reference.layer_norm`."""
-    out = _like(x)
-    _run_norm(x, bias, weight, eps, out)
-    return out
-
-
 def gated_layer_norm(
     x: Tensor, y: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
     """See :func:`reference.gated_layer_norm`."""
     out = _like(x)
-    return _run_norm(x, bias, weight, eps, out, y, gate), out
+    return _run_norm(x, y, gate, bias, weight, eps, out), out
 
 
 def gated_layer_norm_int8(
@@ -148,21 +139,7 @@ def gated_layer_norm_int8(
 ) -> tuple[Tensor, Quantized]:
     """See :func:`reference.gated_layer_norm_int8`."""
     out = _like_in_int8(x)
-    return _run_norm(x, bias, weight, eps, out, y, gate), out
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """See :func:`reference.modulate`."""
-    out = _like(x)
-    _run_norm(x, shift, scale, eps, out)
-    return out
-
-
-def modulate_int8(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Quantized:
-    """See :func:`reference.modulate_int8`."""
-    out = _like_in_int8(x)
-    _run_norm(x, shift, scale, eps, out)
-    return out
+    return _run_norm(x, y, gate, bias, weight, eps, out), out
 
 
 def added_modulate(
@@ -170,7 +147,7 @@ def added_modulate(
 ) -> tuple[Tensor, Tensor]:
     """See :func:`reference.added_modulate`."""
     out = _like(x)
-    return _run_norm(x, shift, scale, eps, out, y), out
+    return _run_norm(x, y, None, shift, scale, eps, out), out
 
 
 def added_modulate_int8(
@@ -178,7 +155,7 @@ def added_modulate_int8(
 ) -> tuple[Tensor, Quantized]:
     """See :func:`reference.added_modulate_int8`."""
     out = _like_in_int8(x)
-    return _run_norm(x, shift, scale, eps, out, y), out
+    return _run_norm(x, y, None, shift, scale, eps, out), out
 
 
 def gated_modulate(
@@ -186,7 +163,7 @@ def gated_modulate(
 ) -> tuple[Tensor, Tensor]:
     """See :func:`reference.gated_modulate`."""
     out = _like(x)
-    return _run_norm(x, shift, scale, eps, out, y, gate), out
+    return _run_norm(x, y, gate, shift, scale, eps, out), out
 
 
 def gated_modulate_int8(
@@ -194,7 +171,7 @@ def gated_modulate_int8(
 ) -> tuple[Tensor, Quantized]:
     """See :func:`reference.gated_modulate_int8`."""
     out = _like_in_int8(x)
-    return _run_norm(x, shift, scale, eps, out, y, gate), out
+    return _run_norm(x, y, gate, shift, scale, eps, out), out
 
 
 def quantize(x: Tensor) -> Quantized:
@@ -218,26 +195,25 @@ def _like_in_int8(x: Tensor) -> Quantized:
 
 def _run_norm(
     x: Tensor,
+    y: Tensor,
+    gate: Tensor | None,
     shift: Tensor,
     factor: Tensor,
     eps: float,
     out: Tensor | Quantized,
-    y: Tensor | None = None,
-    gate: Tensor | None = None,
 ) -> Tensor:
-    """Fill `out`; gives x, or the sum where there is something to add.
+    """Fill `out`; gives the sum.
 
     A factor for each frame modulates, one for all is a weight.
     """
-    x = x.contiguous()
-    total = x if y is None else _like(x)
+    total = _like(x)
     # What a kernel does not touch still has to be a pointer.
     values, scales = out if isinstance(out, Quantized) else (out, out)
     channels = x.shape[-1]
     block = triton.next_power_of_2(channels)
     _norm[(x.numel() // channels,)](
-        x,
-        x if y is None else y.contiguous(),
+        x.contiguous(),
+        y.contiguous(),
         *_by_frame(shift if gate is None else gate),
         *_by_frame(shift),
         *_by_frame(factor),
@@ -247,7 +223,6 @@ def _run_norm(
         channels,
         x.shape[-2],
         eps,
-        ADD=y is not None,
         GATED=gate is not None,
         MODULATE=factor.ndim > 1,
         QUANTIZE=isinstance(out, Quantized),

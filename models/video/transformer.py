@@ -92,16 +92,17 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 
 class _Stream(NamedTuple):
-    """The residual stream between blocks.
+    """The residual stream between blocks, and what is left to be added: the next norm does both.
 
     Attributes:
         x: [batch, frames, tokens of a frame, dim].
-        left: what the block before leaves to be added, as the next norm does it in the same pass:
-            a tensor like ``x``, and its gate, [batch, frames, 1, dim].
+        y: to be added, as ``x``.
+        gate: of ``y``, [batch, frames, 1, dim].
     """
 
     x: Tensor
-    left: tuple[Tensor, Tensor] | None = None
+    y: Tensor
+    gate: Tensor
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,6 @@ class _Precision:
     """The blocks' linear layers, and the operations that feed them."""
 
     linear: Callable[[int, int], nn.Module]
-    modulate: Callable[[Tensor, Tensor, Tensor, float], Tensor | Quantized]
     gated_layer_norm: Callable[
         [Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor | Quantized]
     ]
@@ -127,7 +127,6 @@ class _Precision:
         if int8:
             return _Precision(
                 partial(Int8Linear, kernels=ops),
-                ops.modulate_int8,
                 ops.gated_layer_norm_int8,
                 ops.added_modulate_int8,
                 ops.gated_modulate_int8,
@@ -135,21 +134,11 @@ class _Precision:
             )
         return _Precision(
             nn.Linear,
-            ops.modulate,
             ops.gated_layer_norm,
             ops.added_modulate,
             ops.gated_modulate,
             lambda linear, x: ops.linear_gelu(x, linear.weight, linear.bias),
         )
-
-
-def _modulate(
-    ops: Kernels | _Precision, stream: _Stream, shift: Tensor, scale: Tensor, eps: float
-) -> tuple[Tensor, Tensor | Quantized]:
-    """The stream, summed, and its modulated norm."""
-    if stream.left is None:
-        return stream.x, ops.modulate(stream.x, shift, scale, eps)
-    return ops.gated_modulate(stream.x, *stream.left, shift, scale, eps)
 
 
 class _Attention(nn.Module):
@@ -256,7 +245,7 @@ class _Block(nn.Module):
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = modulation.unsqueeze(-2).unbind(2)
         frames = stream.x.shape[1:3]
 
-        x, h = _modulate(feeding, stream, shift, scale, self.eps)
+        x, h = feeding.gated_modulate(*stream, shift, scale, self.eps)
         attended = attention(layer, *own.project(h), own.norms)
         y = own.output(attended).unflatten(1, frames)
 
@@ -269,12 +258,12 @@ class _Block(nn.Module):
         y = cross.output(attended).unflatten(1, frames)
 
         x, h = feeding.added_modulate(x, y, ffn_shift, ffn_scale, self.eps)
-        return _Stream(x, (self.ffn(h), ffn_gate))
+        return _Stream(x, self.ffn(h), ffn_gate)
 
     def write(self, stream: _Stream, modulation: Tensor, layer: int, memory: Memory) -> None:
         """As a forward, up to where keys and values are kept."""
         shift, scale, *_ = modulation.unsqueeze(-2).unbind(2)
-        _, h = _modulate(self.precision, stream, shift, scale, self.eps)
+        _, h = self.precision.gated_modulate(*stream, shift, scale, self.eps)
         k, v = (
             _heads(linear(h).flatten(1, 2), self.attn1.heads)
             for linear in (self.attn1.to_k, self.attn1.to_v)
@@ -366,12 +355,11 @@ class WanTransformer(nn.Module):
         self, latents: Tensor, modulation: Modulation, text: TextKV, attention: SelfAttention
     ) -> Tensor:
         """:meth:`forward` where the modulation is at hand."""
-        x, rows, columns = self._tokens(latents)
-        stream = _Stream(x)
+        stream, rows, columns = self._begin(latents, modulation)
         for layer, block in enumerate(self.blocks):
             stream = block(stream, modulation.blocks[layer], text[layer], layer, attention)
         shift, scale = modulation.head.unsqueeze(-2).unbind(2)
-        _, normed = _modulate(self.kernels, stream, shift, scale, self.config.eps)
+        _, normed = self.kernels.gated_modulate(*stream, shift, scale, self.config.eps)
         out = self.proj_out(normed)
         return _unpatchify(out, rows, columns, self.config)
 
@@ -379,18 +367,22 @@ class WanTransformer(nn.Module):
         self, latents: Tensor, modulation: Modulation, text: TextKV, memory: Memory
     ) -> None:
         """A forward for what the memory keeps of it: nothing after the last layer's keys is run."""
-        stream = _Stream(self._tokens(latents)[0])
+        stream, _, _ = self._begin(latents, modulation)
         last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks[:last]):
             stream = block(stream, modulation.blocks[layer], text[layer], layer, memory)
         self.blocks[last].write(stream, modulation.blocks[last], last, memory)
 
-    def _tokens(self, latents: Tensor) -> tuple[Tensor, int, int]:
-        """[batch, frames, rows * columns, dim], and the rows and columns."""
+    def _begin(self, latents: Tensor, modulation: Modulation) -> tuple[_Stream, int, int]:
+        """The stream before the first block, and the rows and columns of tokens in a frame."""
         # In training under autocast the residual stream stays as precise as the latents.
         x = self.patch_embedding(latents).to(latents.dtype)
         rows, columns = x.shape[-2:]
-        return x.flatten(3).permute(0, 2, 3, 1), rows, columns
+        tokens = x.flatten(3).permute(0, 2, 3, 1).contiguous()
+        # Added to nothing, by a gate that lies as others do: so the first block does what all do,
+        # and where blocks are compiled it is the same as they are.
+        gate = torch.ones_like(modulation.blocks[0])[:, :, -1:]
+        return _Stream(torch.zeros_like(tokens), tokens, gate), rows, columns
 
 
 def _unpatchify(x: Tensor, rows: int, columns: int, config: TransformerConfig) -> Tensor:

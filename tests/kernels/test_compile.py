@@ -42,7 +42,7 @@ def check(kernel, constants, stages=3, capability=90, **types):
 
 
 for quantize in (False, True):
-    flags = {"ADD": True, "GATED": True, "MODULATE": True, "QUANTIZE": quantize, "BLOCK": 2048}
+    flags = {"GATED": True, "MODULATE": True, "QUANTIZE": quantize, "BLOCK": 2048}
     check(triton_rows._norm, flags, out="*i8" if quantize else "*bf16")
 check(triton_rows._activate, {"GELU": True, "HEAD": 8192, "TAIL": 1024}, out="*i8")
 check(triton_rope._rope, {"HEAD": 128, "BLOCK": 2048})

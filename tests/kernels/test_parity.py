@@ -60,10 +60,6 @@ def rms_norm(random, *shape):
     return random(*shape), random(shape[-1]), EPS
 
 
-def layer_norm(random, *shape):
-    return random(*shape), random(shape[-1]), random(shape[-1]), EPS
-
-
 def rope(random, batch, tokens, heads, head_dim):
     angles = random(tokens, head_dim // 2).float() * 10
     rotation = torch.stack((angles.cos(), angles.sin()), -1)
@@ -156,8 +152,6 @@ INPUTS = {
     "block_attention": (block_attention, BLOCKS),
     "rms_norm": (rms_norm, ROWS),
     "rope": (rope, ((1, 1, 1, 2), (2, 5, 3, 6), (1, 67, 1, 10), (3, 2, 7, 32))),
-    "layer_norm": (layer_norm, ROWS),
-    "modulate": (modulate, FRAMES),
     "gated_add": (gated_add, FRAMES),
     "linear_gelu": (linear_gelu, ((1, 2, 3), (2, 3, 5, 16), (1, 9, 33, 24))),
     "gated_layer_norm": (gated_layer_norm, FRAMES),
@@ -166,7 +160,6 @@ INPUTS = {
     "norm_rope_write": (norm_rope_write, ((1, 1, 1, 2), (2, 5, 3, 6), (1, 3, 2, 32))),
     "norm_silu_write": (norm_silu_write, TAPS),
     "quantize": (quantize, ROWS),
-    "modulate_int8": (modulate, FRAMES),
     "gated_layer_norm_int8": (gated_layer_norm, FRAMES),
     "added_modulate_int8": (added_modulate, FRAMES),
     "gated_modulate_int8": (gated_modulate, FRAMES),
@@ -221,7 +214,6 @@ EXACT = {
     "gated_layer_norm": norm64,
     "added_modulate": lambda total, shift, scale: norm64(total, 1 + scale, shift),
     "gated_modulate": lambda total, shift, scale: norm64(total, 1 + scale, shift),
-    "modulate": lambda x, shift, scale, eps: norm64(x, 1 + scale, shift),
     "gelu": gelu64,
     "linear_gelu": lambda x, weight, bias: gelu64(x @ weight.T + bias),
     "quantize": lambda x: x,
