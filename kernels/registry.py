@@ -63,6 +63,7 @@ class Implementation:
         devices: the device types it runs on; empty means any.
         dtypes: the dtypes of activations it runs on; empty means any.
         library: that has to be installed, if any.
+        capability: the least compute capability of an NVIDIA GPU that it runs on, its first number.
     """
 
     operation: str
@@ -72,6 +73,7 @@ class Implementation:
     devices: tuple[str, ...] = ()
     dtypes: tuple[torch.dtype, ...] = ()
     library: str | None = None
+    capability: int = 0
 
     @property
     def run(self) -> Callable[..., Any]:
@@ -88,6 +90,12 @@ class Implementation:
             return f"takes {' or '.join(map(str, self.dtypes))}, not {dtype}"
         if self.library and find_spec(self.library) is None:
             return f"needs {self.library}, which is not installed"
+        if self.capability and device.type == "cuda" and torch.cuda.is_available():
+            major, minor = torch.cuda.get_device_capability(device)
+            if major < self.capability:
+                return (
+                    f"needs compute capability {self.capability}.0, and the GPU has {major}.{minor}"
+                )
         return None
 
 
@@ -113,6 +121,8 @@ _TRITON = {
     "gelu_int8": "triton_rows",
     "int8_linear": "triton_gemm",
 }
+# Before Ampere Triton multiplies no int8.
+_CAPABILITIES = {"int8_linear": 8}
 _HALVES = (torch.bfloat16, torch.float16)
 # Later entries win where they can run; the reference always can.
 _IMPLEMENTATIONS = (
@@ -133,7 +143,12 @@ _IMPLEMENTATIONS = (
     *(Implementation(op, "one_call", "cpu", devices=("cuda",)) for op in _ONE_CALL),
     Implementation("linear_gelu", "cublas", "cublas", devices=("cuda",), dtypes=_HALVES),
     *(
-        Implementation(op, "triton", module, devices=("cuda",), library="triton")
+        Implementation(
+            *(op, "triton", module),
+            devices=("cuda",),
+            library="triton",
+            capability=_CAPABILITIES.get(op, 0),
+        )
         for op, module in _TRITON.items()
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,9 @@ FILE = "rewriter.json"
 _BEFORE, _AFTER = {"add", "beside", "remove"}, {"behind", "appear", "gone"}
 _OF_NOBODY = {"it", "time", "weather", "change", "become", "adverb"}
 _MOVES = {"motion", "move"}
+_NOUNS = {"shape", "it", "other"}
+_WAYS = {"motion", "move", "speed", "adverb"}
+_SHARED = {"colour", "size"}
 _ASKED = {"change", "become", "replace", "colour", "size"}
 
 Role = Literal["thing", "companion"]
@@ -89,20 +92,26 @@ class PromptRewriter:
 class _Reader:
     """Reads one prompt, clause by clause, into the state of a film.
 
-    `named`: who was told of in the prompt; `subject`: of the clause.
+    `named`: who was told of in the prompt; `subject`: of the clause; `before`: of the one before,
+    where that named one only; `bare`: whether that said nothing of it, as in "the tree and the ball
+    turn green".
     """
 
     state: State
     lexicon: Lexicon
     named: set[Role] = field(default_factory=set)
     subject: Role | None = None
+    before: Role | None = None
+    bare: bool = False
 
     def read(self, clause: list[Item], *, first: bool) -> None:
         """Take what a clause says; `first`: of the prompt."""
         joined = bool(clause) and clause[0].kind == "and"
-        clause = _in_order(clause[joined:])
+        clause = _without_directions(_in_order(clause[joined:]))
         kinds = [item.kind for item in clause]
-        self.subject, changing = None, "replace" in kinds
+        before = self.before if joined else None
+        self.subject = before if _NOUNS.isdisjoint(kinds) else None
+        changing = "replace" in kinds
         for place, item in enumerate(clause):
             kind, near = item.kind, self._near(place, clause)
             if kind in {"shape", "other"} and near & {"remove", "gone"}:
@@ -122,10 +131,17 @@ class _Reader:
                 changing = True
                 if kind == "become":
                     self.subject = self.subject or "thing"
-            elif kind == "move" and self._asks_for_speed(kinds):
+            elif kind in _WAYS and self._stands(clause, joined=joined):
                 continue
-            elif _is_of_thing(place, kinds, first=first):
+            elif _is_of_thing(place, kinds, first=first) and not self._asks_for_speed(kind, kinds):
                 self._tell(item)
+        alone = kinds.count("shape") == 1 and _BEFORE.isdisjoint(kinds)
+        self.before, self.subject = self.subject if alone else None, before
+        shared = clause if before and self.bare else []
+        for item in shared:
+            if item.kind in _SHARED:
+                self._tell(item)
+        self.bare = set(kinds) <= {"shape", "change"}
 
     def _tell(self, item: Item) -> None:
         """Take what is no noun."""
@@ -135,6 +151,18 @@ class _Reader:
             self.state.update(item.sets)
         if self.state.get("companion") == "none":
             self.state.pop("companion_colour", None)
+
+    def _stands(self, clause: list[Item], *, joined: bool) -> bool:
+        """Whether a way of moving is told of the companion, which has none.
+
+        Of "the tree moves" or "it moves", but neither of "a ball and the tree move" nor of "a ball
+        with a tree moves".
+        """
+        nouns = [item for item in clause if item.kind in {"shape", "it"}]
+        marks = _BEFORE | _AFTER
+        alone = len(nouns) == 1 and marks.isdisjoint(item.kind for item in clause)
+        meant = alone and (nouns[0].kind == "it" or (nouns[0].article == "the" and not joined))
+        return meant and self.subject == "companion"
 
     def _near(self, place: int, clause: list[Item]) -> set[str]:
         """Kinds of what belongs to a noun, which lies between the nouns beside it."""
@@ -149,11 +177,12 @@ class _Reader:
             near.add("behind")  # "a tree stands behind the ball"
         return near
 
-    def _asks_for_speed(self, kinds: list[str]) -> bool:
-        """Whether "it moves faster" is said of what moves already, in a way of its own."""
+    def _asks_for_speed(self, kind: str, kinds: list[str]) -> bool:
+        """Whether it is the "moves" of "it moves faster", of what does already, in its own way."""
         motion = self.state.get("motion")
         still = self.lexicon.hidden.get("speed") == ("motion", motion)
-        return not {"adverb", "speed"}.isdisjoint(kinds) and bool(motion) and not still
+        asked = kind == "move" and not {"adverb", "speed"}.isdisjoint(kinds)
+        return asked and bool(motion) and not still
 
     def _it(self) -> Role:
         """Who "it" is: the thing, but where the prompt has told of the companion alone."""
@@ -182,7 +211,8 @@ class _Reader:
         else:
             # What is asked of a thing that is not the known one is asked of the other.
             asked = not _ASKED.isdisjoint(kinds) and noun.article != "a"
-            again = "replace" in kinds and shape == self.state.get("companion")
+            meant = "replace" in kinds or (noun.article == "the" and kinds.count("shape") == 1)
+            again = meant and shape == self.state.get("companion")
             role = "companion" if known and (asked or again) else "thing"
             marked = False
         if role == "companion" and shape not in self.lexicon.attributes["companion"]:
@@ -216,6 +246,18 @@ def _in_order(clause: list[Item]) -> list[Item]:
     old, rest = clause[place + 1], clause[:place] + clause[place + 2 :]
     # Of what is no noun nothing remains.
     return [old, Item("become"), *rest] if old.kind in {"shape", "other"} else rest
+
+
+def _without_directions(clause: list[Item]) -> list[Item]:
+    """ "the ball rolls to the right" without "to the right": which way is not the camera's, there.
+
+    There is no such thing as the direction of a motion.
+    """
+    kinds = [item.kind for item in clause]
+    if {"shape", "it"}.isdisjoint(kinds):
+        return clause
+    ways = [kind == "camera" and before in _MOVES for before, kind in pairwise(["", *kinds])]
+    return [item for item, way in zip(clause, ways, strict=True) if not way]
 
 
 def _is_of_thing(place: int, kinds: list[str], *, first: bool) -> bool:

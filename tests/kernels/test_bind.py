@@ -80,6 +80,26 @@ def test_a_missing_library_is_named():
     assert needy.refusal(CPU, torch.float32) == "needs abacus, which is not installed"
 
 
+@pytest.mark.parametrize(
+    ("capability", "bound", "refusal"),
+    [
+        ((7, 5), "reference", "needs compute capability 8.0, and the GPU has 7.5"),
+        ((8, 0), "triton", None),
+        ((12, 1), "triton", None),
+    ],
+)
+def test_int8_products_are_not_for_gpus_on_which_they_cannot_be_compiled(
+    monkeypatch, capability, bound, refusal
+):
+    pytest.importorskip("triton")
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    names = bind(cuda, torch.float16).names
+    assert (names["int8_linear"], names["rope"]) == (bound, "triton")
+    assert implementations("int8_linear")[-1].refusal(cuda, torch.float16) == refusal
+
+
 def test_a_numbered_device_is_of_its_type():
     assert bind(torch.device("cuda:1"), torch.float32).names == (
         bind(torch.device("cuda"), torch.float32).names

@@ -119,6 +119,26 @@ def rewriter():
         ([BALL, "add a star and make it yellow"], SEEN.replace("blue tree", "yellow star")),
         ([BALL, "remove the tree", "add a house"],
          "a small red ball bounces on the grass with a house in the background"),
+        # What has no motion is not told of as if it had, nor taken for what has.
+        ([BALL, "the tree moves"], SEEN),
+        ([BALL, "the tree rolls fast"], SEEN),
+        ([BALL, "add a house and make it roll"], SEEN.replace("tree", "house")),
+        ([BALL, "paint the tree pink and roll"],
+         SEEN.replace("blue", "pink").replace("bounces", "rolls")),
+        # Of two at once, and of one twice.
+        ([BALL, "the tree and the ball turn green"],
+         SEEN.replace("blue", "green").replace("red", "green")),
+        ([BALL, "make the ball and the tree pink"],
+         SEEN.replace("red", "pink").replace("blue", "pink")),
+        ([BALL, "the tree and the ball roll"], SEEN.replace("bounces", "rolls")),
+        ([BALL, "the tree grows and turns pink"], SEEN.replace("blue", "pink")),
+        ([BALL, "the tree turns pink and it snows"],
+         f"{SEEN.replace('blue', 'pink')}, while it snows"),
+        # Which way a thing goes is not the camera's.
+        ([BALL, "the ball rolls to the right"], SEEN.replace("bounces", "rolls")),
+        ([BALL, "it moves to the left and the camera pans right"],
+         f"{SEEN.replace('bounces', 'rolls')}, the camera pans right"),
+        ([BALL, "move to the left"], f"{SEEN}, the camera pans left"),
         # Two of a kind, and what pronouns are for.
         ([DUCKS, "the other duck turns blue"], "a duck with a blue duck in the background"),
         ([DUCKS, "make the duck blue"], "a blue duck with a red duck in the background"),
