@@ -31,7 +31,7 @@ from longtake.benchmarks.random_model import (
     wan_shape,
     with_decoder,
 )
-from longtake.benchmarks.report import write_parts
+from longtake.benchmarks.report import result_path, write_parts
 from longtake.benchmarks.timing import synchronise
 from longtake.kernels import bind
 from longtake.models.video.codec import VideoCodec
@@ -130,7 +130,7 @@ def bench(options: argparse.Namespace) -> int:
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     subject = Subject(device, dtype, options.model, toy_shape() if options.toy else wan_shape())
-    out = options.out or Path(f"docs/results/bench_{device.type}.json")
+    out = result_path(options.out, "bench", device)
     settings: dict[str, Any] = {}
 
     def parts() -> Iterator[dict[str, float]]:

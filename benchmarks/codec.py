@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
 from longtake.benchmarks.codec_operations import operations
-from longtake.benchmarks.report import show, write_result
+from longtake.benchmarks.report import result_path, show, write_result
 from longtake.benchmarks.timing import synchronise
 from longtake.kernels import implementations, reference
 from longtake.models.video.recorded import recorder_for
@@ -368,7 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
-    out = options.out or Path(f"docs/results/codec_{device.type}.json")
+    out = result_path(options.out, "codec", device)
     settings = {
         "dtype": str(dtype),
         "cudnn": torch.backends.cudnn.version(),

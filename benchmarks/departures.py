@@ -31,7 +31,7 @@ from longtake.app.devices import choose_device, choose_dtype
 from longtake.benchmarks.camera import StreamCamera
 from longtake.benchmarks.int8 import chunk_seconds
 from longtake.benchmarks.pictures import save_sheet, sheet
-from longtake.benchmarks.report import show, write_result
+from longtake.benchmarks.report import result_path, show, write_result
 from longtake.models.video.load import load_generator
 from longtake.training.departures import (
     AT_HOME,
@@ -149,7 +149,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
     """Measure the models, and true renders beside them; each is written as it is measured."""
     models: dict[str, Path] = dict(options.model)
     device = choose_device(options.device)
-    out: Path = options.out or Path(f"docs/results/departures_{device.type}.json")
+    out = result_path(options.out, "departures", device)
     judge = load_judge(options.judge, device)
     metrics: dict[str, float] = {}
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
-from longtake.benchmarks.report import show, write_result
+from longtake.benchmarks.report import result_path, show, write_result
 from longtake.models.video.film_state import FilmState
 from longtake.models.video.generator import VideoGenerator
 from longtake.models.video.load import load_generator
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     metrics = measure(options.model, device, dtype, options.chunks, options.seed)
-    out = options.out or Path(f"docs/results/int8_{device.type}.json")
+    out = result_path(options.out, "int8", device)
     write_result(out, "-m longtake.benchmarks.int8", device, metrics)
     show(metrics)
 

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
-from longtake.benchmarks.report import write_parts
+from longtake.benchmarks.report import result_path, write_parts
 from longtake.kernels import BlockMap, Quantized, implementations, pack, packed_linear
 from longtake.kernels.cpu import fused_attention
 from longtake.kernels.reference import quantize
@@ -338,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dtype = choose_dtype(options.dtype, device)
     name = options.shapes or ("wan" if device.type == "cuda" else "bundled")
     side = 64 if name == "toy" else 8192 if device.type == "cuda" else 1024
-    out = options.out or Path(f"docs/results/kernels_{device.type}.json")
+    out = result_path(options.out, "kernels", device)
     with torch.inference_mode():
         parts = measure(SHAPES[name], device, dtype, options.repeats, side)
         write_parts(parts, out, "-m longtake.benchmarks.kernels", device, shapes=name)

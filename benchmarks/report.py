@@ -14,13 +14,24 @@ import torch
 
 from longtake.app.devices import hardware
 
+RESULTS = Path("docs/results")
+
+
+def result_path(out: Path | None, name: str, device: torch.device) -> Path:
+    """Where a result goes: to ``out``, or among the others, by the type of device it is of."""
+    return out or RESULTS / f"{name}_{device.type}.json"
+
 
 def origin(program: str, device: torch.device) -> dict[str, Any]:
-    """What made a result: ``hardware``, ``versions``, ``command``; see :func:`write_result`."""
+    """What made a result: ``hardware``, ``versions``, ``command``; see :func:`write_result`.
+
+    Where the command names a place of this machine, it has the last name of that alone.
+    """
+    told = [Path(each).name if Path(each).is_absolute() else each for each in sys.argv[1:]]
     return {
         "hardware": hardware(device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "command": shlex.join(["python", *program.split(), *sys.argv[1:]]),
+        "command": shlex.join(["python", *program.split(), *told]),
     }
 
 

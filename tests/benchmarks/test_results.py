@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+
+from longtake.benchmarks.report import origin
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -19,6 +22,13 @@ def commands(told: object) -> Iterator[str]:
             yield told["command"]
         for each in told.values():
             yield from commands(each)
+
+
+def test_a_result_that_goes_elsewhere_does_not_say_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["run", "--model", "/home/me/work/valley", "--out", "/tmp/it.json", "--films", "3"]
+    monkeypatch.setattr("sys.argv", given)
+    command = origin("-m longtake.benchmarks.x", torch.device("cpu"))["command"]
+    assert command == "python -m longtake.benchmarks.x --model valley --out it.json --films 3"
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
