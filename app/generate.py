@@ -150,6 +150,8 @@ def _report(
     if options.verbose:
         for at, whole in take.reads.items():
             print(f"from {at:g} s on the prompt was read as: {whole}")
+        if take.scene is not None:
+            print(f"with what it leaves open, drawn by the seed, that is: {take.scene}")
     if options.json:
         summary = {
             "frames": progress.frames,

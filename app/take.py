@@ -65,19 +65,35 @@ class Take:
 
     @property
     def reads(self) -> dict[float, str]:
-        """The whole prompt that the model was given, by the time from which on it was.
+        """What the film's prompts were rewritten to, by the time from which on they were.
 
-        It is what the film's prompts were rewritten to; empty for a model that reads them as they
-        are.
+        Empty for a model that reads them as they are. What they leave open is in :attr:`scene`.
         """
-        told = [(0.0, str(self._about["prompt"]))]
-        told += [(each.time, each.event.value) for each in self.log if each.event.field == "prompt"]
+        told = self._told
         read: dict[float, str] = {}
         for count, (time, _) in enumerate(told, 1):
             whole = self.model.generator.reads([text for _, text in told[:count]])
             if whole is not None:
                 read[time] = whole
         return read
+
+    @property
+    def scene(self) -> str | None:
+        """The whole prompt that the newest frames were made from.
+
+        That is what :attr:`reads` says last, and what the seed drew of all that no prompt tells of.
+        None for a model that reads prompts as they are, and once the take is closed.
+        """
+        state = self._session.state
+        if state is None:
+            return None
+        return self.model.generator.reads([text for _, text in self._told], state.draws)
+
+    @property
+    def _told(self) -> list[tuple[float, str]]:
+        first = (0.0, str(self._about["prompt"]))
+        applied = [each for each in self.log if each.event.field == "prompt"]
+        return [first, *((each.time, str(each.event.value)) for each in applied)]
 
     def prompt(self, text: str, *, at: float = 0.0, transition: int = 0) -> None:
         """Change the prompt, from the next chunk on or from the first one at or after ``at``.

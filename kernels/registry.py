@@ -122,7 +122,7 @@ _TRITON = {
     "int8_linear": "triton_gemm",
 }
 # Before Ampere Triton multiplies no int8.
-_CAPABILITIES = {"int8_linear": 8}
+_AMPERE, _SINCE_AMPERE = 8, {"int8_linear"}
 _HALVES = (torch.bfloat16, torch.float16)
 # Later entries win where they can run; the reference always can.
 _IMPLEMENTATIONS = (
@@ -147,7 +147,7 @@ _IMPLEMENTATIONS = (
             *(op, "triton", module),
             devices=("cuda",),
             library="triton",
-            capability=_CAPABILITIES.get(op, 0),
+            capability=_AMPERE if op in _SINCE_AMPERE else 0,
         )
         for op, module in _TRITON.items()
     ),

@@ -13,6 +13,8 @@ ORDER = w.ORDERS[2]
 """Of the trained ones: thing and companion together, and the rest between commas."""
 SAY_GROUND = {"grass": "the grass"}
 """Where the first phrase names a colour, which is another attribute's word."""
+USUAL = {"time": "day", "weather": "clear", "camera": "still", "companion": "none"}
+"""What people expect of a scene of which they do not say it; the rest has no usual value."""
 MORE: dict[tuple[str, str], w.Phrases] = {
     ("time", "day"): (
         *("day", "daytime", "daylight", "morning", "gets light", "sunrise", "sun rises", "noon"),
@@ -269,6 +271,7 @@ def lexicon() -> Lexicon:
         HIDDEN,
         w.COMPANIONS[1],
         ORDER,
+        USUAL,
     )
 
 

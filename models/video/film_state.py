@@ -23,6 +23,8 @@ class FilmState:
 
     Attributes:
         seed: of its noise.
+        draws: the seed by which is drawn what no prompt tells of; None where its first frames show
+            that, and in films that were saved before anything was drawn.
         settings: in force.
         prompts: that are read together, oldest first; the last is in force, or taking over.
         embeddings: in force: the prompts', or on the way to them, [1, text_tokens, text_dim].
@@ -44,6 +46,7 @@ class FilmState:
     """
 
     seed: int
+    draws: int | None
     settings: Settings
     prompts: tuple[str, ...]
     embeddings: Tensor
@@ -86,6 +89,7 @@ class FilmState:
         }
         values = {
             "seed": self.seed,
+            "draws": self.draws,
             "settings": asdict(self.settings),
             "prompts": list(self.prompts),
             "cache": numbers,

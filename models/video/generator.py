@@ -92,13 +92,17 @@ class VideoGenerator:
         self.check(Event("prompt", prompt))
         settings = self.defaults
         cache = self._new_cache(settings)
-        embeddings = self._read([prompt])
+        embeddings = self._read([prompt], seed)
         text = self.transformer.encode_text(embeddings)
         parts = (embeddings, text, cache, self.codec.start(), RecordedForwards(self.recorder()))
-        return FilmState(seed, settings, (prompt,), *parts)
+        return FilmState(seed, seed, settings, (prompt,), *parts)
 
-    def reads(self, prompts: Sequence[str]) -> str | None:
-        """The one prompt that is read in place of all that a film was given, oldest first.
+    def reads(self, prompts: Sequence[str], draws: int | None = None) -> str | None:
+        """The one prompt that is read in place of all that a film was given.
+
+        Args:
+            prompts: oldest first.
+            draws: of a film, see :class:`.FilmState`; without, what they tell of alone.
 
         Returns:
             None where the model has no rewriter: it reads them as they are.
@@ -108,8 +112,8 @@ class VideoGenerator:
             return None
         kept = tuple(prompts[:1])
         for prompt in prompts[1:]:
-            kept = add_prompt(kept, prompt, self.config.prompts)
-        return rewriter(kept)
+            kept = add_prompt(kept, prompt, self.config.prompts, rewriter)
+        return rewriter(kept, draws)
 
     def start_frames(self, chunks: int) -> int:
         """Pictures that fill a film's first chunks, ``chunks`` of them."""
@@ -121,7 +125,8 @@ class VideoGenerator:
         """Give a film its first frames, before its first chunk is made.
 
         They are encoded here; each chunk of them is then decoded and committed as clean context,
-        as a chunk is that was made (Self-Forcing's image to video).
+        as a chunk is that was made (Self-Forcing's image to video). What no prompt tells of is
+        theirs to show, and drawn no more.
 
         Args:
             state: as it was opened.
@@ -136,6 +141,9 @@ class VideoGenerator:
             raise StreamError("bad_start", problem, "leave the start out, or give it a whole codec")
         pictures = frames.to(self.device, self.dtype).div(255).permute(0, 3, 1, 2)
         state.start = self.codec.encode_clip(pictures[None]).float()
+        state.draws = None
+        state.embeddings = self._read(state.prompts, None)
+        state.text = self.transformer.encode_text(state.embeddings)
 
     def check(self, event: Event) -> None:
         """Refuse an unknown field or an unfit value; see :func:`.check_event`."""
@@ -158,13 +166,14 @@ class VideoGenerator:
             if event.field != "prompt":
                 self._set(state, event)
             elif event.value != state.prompts[-1] or state.transition or newest:
-                state.prompts = add_prompt(state.prompts, event.value, self.config.prompts)
+                most, rewriter = self.config.prompts, self.text_encoder.rewriter
+                state.prompts = add_prompt(state.prompts, event.value, most, rewriter)
                 newest = event
                 if state.settings.switch == "flush":
                     state.pending = "flush"
                 self._ask_recache(state)
         if newest:
-            target = self._read(state.prompts)
+            target = self._read(state.prompts, state.draws)
             # Before the first chunk there is nothing that it could take over from.
             chunks = newest.transition if state.chunk else 0
             state.transition = Transition(state.embeddings, target, state.chunk, chunks)
@@ -213,7 +222,8 @@ class VideoGenerator:
         cache = self._new_cache(replace(settings, **values["cache_sizes"]))
         cache.load(group("cache"), values["cache"])
         history = {int(frame): latent for frame, latent in group("history").items()}
-        embeddings, transition = self._read(values["prompts"]), None
+        draws: int | None = values.get("draws")
+        embeddings, transition = self._read(values["prompts"], draws), None
         if values["transition"]:
             start = group("transition")["start"]
             transition = Transition(start, embeddings, **values["transition"])
@@ -221,6 +231,7 @@ class VideoGenerator:
             embeddings = transition.at(max(transition.began, values["chunk"] - 1))
         return FilmState(
             seed=values["seed"],
+            draws=draws,
             settings=settings,
             prompts=tuple(values["prompts"]),
             embeddings=embeddings,
@@ -363,9 +374,9 @@ class VideoGenerator:
         assert flow is not None
         return flow.float()
 
-    def _read(self, prompts: Sequence[str]) -> Tensor:
+    def _read(self, prompts: Sequence[str], draws: int | None) -> Tensor:
         """Embeddings, wherever and in whatever precision the text encoder is."""
-        return self.text_encoder(prompts).to(self.device, self.dtype)
+        return self.text_encoder(prompts, draws).to(self.device, self.dtype)
 
     def _write_keys(self, state: FilmState, latents: Tensor) -> None:
         """Make clean latents the staged frames of the cache, under the prompt in force."""

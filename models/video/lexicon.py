@@ -51,6 +51,8 @@ class Lexicon:
             follows ``add`` or ``beside``, or comes before ``behind`` or ``appear``; it leaves after
             ``remove`` or before ``gone``; ``move`` leaves open which motion it is; ``adverb`` are
             speeds that may be of something else, as in "slowly night falls".
+        usual: attribute -> the value of most scenes, for drawing what no prompt tells of; where
+            there is none at all, nothing is drawn, and it is left to the model.
         hidden: attribute -> the other one and its value with which it does not show.
         beside: says a companion, with ``{new}``.
         order: of a whole prompt, with ``PLACES`` in braces.
@@ -62,6 +64,7 @@ class Lexicon:
     hidden: dict[str, tuple[str, str]]
     beside: str
     order: str
+    usual: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, names, known in (
@@ -71,6 +74,7 @@ class Lexicon:
             if set(names) != set(known):
                 raise ValueError(f"{what} has to hold {', '.join(known)}")
         told = [*self.together.items(), ("hidden", dict(self.hidden.values()))]
+        told += [("usual", self.usual)]
         told += [("colour", {"companion_colour": colour}) for colour in self.attributes["colour"]]
         told += [("companion", {"companion": "none"})]
         for what, values in told:

@@ -1,11 +1,13 @@
 """A film's prompts, scenes and changes, to one prompt for the whole scene.
 
 Wan's inference has a language model rewrite prompts (its "prompt extension"), and LongLive's are
-whole scenes each. Here it is a lexicon of a closed world and a few rules, so a film repeats.
+whole scenes each. Here it is a lexicon of a closed world and a few rules, so a film repeats. What
+no prompt tells of is drawn by the film's seed: a model that is told all of a scene keeps to it.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
@@ -16,6 +18,8 @@ from longtake.models.folder import read_config
 from longtake.models.video.lexicon import Item, Lexicon, Phrases, with_article
 
 FILE = "rewriter.json"
+_OFTEN = 0.4
+"""How often a usual value is drawn; otherwise it is any."""
 _BEFORE, _AFTER = {"add", "beside", "remove"}, {"behind", "appear", "gone"}
 _OF_NOBODY = {"it", "time", "weather", "change", "become", "adverb"}
 _MOVES = {"motion", "move"}
@@ -39,9 +43,27 @@ class PromptRewriter:
         self.lexicon = lexicon
         self._phrases = Phrases(lexicon)
 
-    def __call__(self, prompts: Sequence[str]) -> str:
-        """One prompt for a film's, oldest first; the newest as it is where none is understood."""
-        return self.say(self.fold(prompts)) or prompts[-1]
+    def __call__(self, prompts: Sequence[str], seed: int | None = None) -> str:
+        """One prompt for a film's.
+
+        Args:
+            prompts: of the film, oldest first.
+            seed: by which is drawn what they do not tell of; None leaves it out.
+
+        Returns:
+            The newest one as it is where none is understood and nothing is drawn.
+        """
+        drawn = {} if seed is None else self.draw(seed)
+        return self.say(self._shown(drawn | self.fold(prompts))) or prompts[-1]
+
+    def draw(self, seed: int) -> State:
+        """Attribute -> value of a whole scene; each is drawn by itself, whatever the others are."""
+        usual, drawn = self.lexicon.usual, {}
+        for name, values in self.lexicon.attributes.items() if usual else ():
+            by = random.Random(f"{name} {seed}")
+            often = usual.get(name) if by.random() < _OFTEN else None
+            drawn[name] = often or by.choice(sorted(values))
+        return drawn
 
     def fold(self, prompts: Sequence[str]) -> State:
         """Attribute -> value, of what was told and shows."""
@@ -55,6 +77,9 @@ class PromptRewriter:
             state["shape"] = state.pop("companion")
             if "companion_colour" in state:
                 state["colour"] = state.pop("companion_colour")
+        return self._shown(state)
+
+    def _shown(self, state: State) -> State:
         hidden = self.lexicon.hidden
         return {
             name: value

@@ -13,7 +13,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from longtake.models.video.prompt_cache import PromptCache
 
-Rewriter = Callable[[Sequence[str]], str]
+Rewriter = Callable[[Sequence[str], int | None], str]
 
 
 class PromptEncoder(ABC):
@@ -42,10 +42,14 @@ class PromptEncoder(ABC):
         """The encoder's."""
 
     @abstractmethod
-    def __call__(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings of one film's prompts, at least one, oldest first.
+    def __call__(self, prompts: Sequence[str], seed: int | None = None) -> Tensor:
+        """Embeddings of one film's prompts.
 
         They are rewritten to one, or read together; see :func:`join_tokens`.
+
+        Args:
+            prompts: at least one, oldest first.
+            seed: by which a rewriter draws what they do not tell of, if it is to.
 
         Returns:
             [1, length, d_model], wherever the encoder is and in its dtype.
@@ -56,8 +60,8 @@ class PromptEncoder(ABC):
         ids: list[int] = self.tokenizer.encode(" ".join(prompt.split())).ids
         return ids
 
-    def _row(self, prompts: Sequence[str]) -> list[int]:
-        read = [self.rewriter(prompts)] if self.rewriter else prompts
+    def _row(self, prompts: Sequence[str], seed: int | None) -> list[int]:
+        read = [self.rewriter(prompts, seed)] if self.rewriter else prompts
         return join_tokens([self.tokens(prompt) for prompt in read], self.length)
 
 
@@ -87,9 +91,9 @@ class TextEncoder(PromptEncoder):
         config: UMT5Config = self.model.config
         return config
 
-    def __call__(self, prompts: Sequence[str]) -> Tensor:
+    def __call__(self, prompts: Sequence[str], seed: int | None = None) -> Tensor:
         """See :class:`PromptEncoder`."""
-        row = self._row(prompts)
+        row = self._row(prompts, seed)
         ids = torch.zeros(1, self.length, dtype=torch.long)
         mask = torch.zeros_like(ids)
         ids[0, : len(row)] = torch.tensor(row, dtype=torch.long)
@@ -135,9 +139,9 @@ class OffloadedEncoder(PromptEncoder):
         """The encoder's."""
         return self._config
 
-    def __call__(self, prompts: Sequence[str]) -> Tensor:
+    def __call__(self, prompts: Sequence[str], seed: int | None = None) -> Tensor:
         """See :class:`PromptEncoder`."""
-        row = self._row(prompts)
+        row = self._row(prompts, seed)
         embeddings = self._cache.get(row) if self._cache else None
         if embeddings is None:
             embeddings = self._encode(row)
@@ -153,15 +157,21 @@ class OffloadedEncoder(PromptEncoder):
         return encode_tokens(model, ids, torch.ones_like(ids))[0]
 
 
-def add_prompt(prompts: tuple[str, ...], new: str, most: int) -> tuple[str, ...]:
+def add_prompt(
+    prompts: tuple[str, ...], new: str, most: int, rewriter: Rewriter | None = None
+) -> tuple[str, ...]:
     """The prompts of a film, oldest first, when a new one comes; the ``most`` newest are kept.
 
+    Or, with a rewriter, the oldest two become what they say together, so that nothing is forgotten.
     One that goes on from the newest, or takes back its end, is still the same being typed: it
     takes its place.
     """
     if new.startswith(prompts[-1]) or prompts[-1].startswith(new):
         prompts = prompts[:-1]
-    return (*prompts, new)[-most:]
+    prompts = (*prompts, new)
+    if rewriter and len(prompts) > most:
+        prompts = (rewriter(prompts[:2], None), *prompts[2:])
+    return prompts[-most:]
 
 
 def join_tokens(rows: Sequence[list[int]], length: int) -> list[int]:

@@ -47,12 +47,14 @@ def test_a_take_tells_how_its_prompts_were_read(rewriting_model, model):
         assert take.reads == told
         rewriter = rewrites.generator.text_encoder.rewriter
         assert take.reads[3.0] == rewriter(take._session.state.prompts)
+        assert take.scene == rewriter(take._session.state.prompts, 0) != take.reads[3.0]
         # What it replaces is known, whatever the text encoder's words are.
         assert rewrites.unknown_words("a boat on the ocean, a zebra") == {"zebra": None}
     plain = model.take("a red ball")
     plain.prompt("night falls")
     list(plain.frames(1))
     assert plain.reads == {}
+    assert plain.scene is None
 
 
 def test_frames_come_with_their_number_time_and_prompt(model):

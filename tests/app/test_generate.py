@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -120,13 +121,15 @@ def test_asked_to_it_says_how_the_prompts_were_read(capsys, options, rewriting_m
     code, lines, _ = run(capsys, "--model", rewriting_model, *out, *prompts)
     told = [line for line in lines if "read as" in line]
     assert code == 0
+    (scene,) = [line for line in lines if "by the seed" in line]
+    assert re.search(r"that is: a \w+ red boat .*, at night while it snows, the camera", scene)
     assert told == [
         "from 0 s on the prompt was read as: a red boat",
         "from 1 s on the prompt was read as: a red boat, at night while it snows",
     ]
     code, lines, _ = run(capsys, *options, "--prompt", "a red ball", "--seconds", "1", "--verbose")
     assert code == 0
-    assert not any("read as" in line for line in lines)
+    assert not any("read as" in line or "by the seed" in line for line in lines)
 
 
 def test_a_model_that_reads_one_prompt_says_which_of_one_time_it_is(capsys, options):

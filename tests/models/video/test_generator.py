@@ -416,10 +416,11 @@ def test_prompts_that_come_together_take_over_as_one(
         before = state.embeddings
         read, real = [], generator.text_encoder.__call__
 
-        def encoder(prompts, real=real, read=read):
+        def encoder(prompts, draws, real=real, read=read):
             read.append(tuple(prompts))
-            return real(prompts)
+            return real(prompts, draws)
 
+        encoder.rewriter = None
         monkeypatch.setattr(generator, "text_encoder", encoder)
         generator.apply(state, *events)
         told = ("a b", *(event.value for event in events))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -246,13 +247,76 @@ def test_a_film_keeps_prompts_as_typed_and_goes_on_from_what_was_saved(folder):
     state = generator.open("A red ball, on grass!", 3)
     for prompt in ("make it blue", "it snows", "night falls"):
         generator.apply(state, Event("prompt", prompt))
-    # Only so many are folded as the folder says.
-    assert state.prompts == ("make it blue", "it snows", "night falls")
+    # Only so many are kept as the folder says, and what the oldest two say together.
+    assert state.prompts == ("a blue ball on the grass", "it snows", "night falls")
     again = load(folder).load(*generator.save(state))
     assert again.prompts == state.prompts
-    whole = load(folder).open("blue, night, it snows", 3)
+    whole = load(folder).open("a blue ball on grass, night, it snows", 3)
     assert torch.equal(state.embeddings, whole.embeddings)
     assert torch.equal(again.embeddings, whole.embeddings)
+
+
+@pytest.fixture
+def drawn(rewriter):
+    """What is read of a ball on grass with some seeds, as states."""
+
+    def fold(*prompts):
+        told = ["a ball on grass", *prompts]
+        return [rewriter.fold([rewriter(told, seed)]) for seed in range(99)]
+
+    return fold
+
+
+def test_what_no_prompt_tells_of_is_drawn_by_the_seed(drawn, rewriter):
+    states = drawn()
+    assert states == drawn()
+    for state in states:
+        assert (state["shape"], state["ground"]) == ("ball", "grass")
+        hidden = {name for name, (other, value) in HIDDEN.items() if state[other] == value}
+        assert state.keys() == LEXICON.attributes.keys() - hidden
+    for name, values in LEXICON.attributes.items():
+        shares = Counter(state.get(name) for state in states)
+        if name not in {"shape", "ground"}:
+            assert values.keys() <= shares.keys()
+        if name in LEXICON.usual:
+            assert shares[LEXICON.usual[name]] > 40
+    # Nothing else, where nothing is understood; and nothing at all where a folder does not say so.
+    assert rewriter(["quite, Else "], 5) == rewriter.say(rewriter.draw(5))
+    silent = PromptRewriter(replace(LEXICON, usual={}))
+    assert silent(["a ball"], 5) == "a ball"
+
+
+def test_what_is_drawn_stays_whatever_is_told(drawn):
+    for before, after in zip(drawn(), drawn("a red star", "night falls"), strict=True):
+        told = {"shape": "star", "colour": "red", "time": "night"}
+        assert after == before | told
+
+
+def test_a_film_is_read_with_what_its_seed_draws_unless_pictures_begin_it(folder):
+    generator = load(folder)
+    rewriter, encoder = generator.text_encoder.rewriter, generator.text_encoder
+
+    def text(prompts, draws):
+        assert generator.reads(prompts, draws) == rewriter(prompts, draws)
+        return encoder([rewriter(prompts, draws)])
+
+    for seed in (1, 2):
+        state = generator.open("a ball", seed)
+        torch.testing.assert_close(state.embeddings, text(["a ball"], seed))
+        generator.apply(state, Event("prompt", "it snows"))
+        torch.testing.assert_close(state.embeddings, text(["a ball", "it snows"], seed))
+        tensors, values = generator.save(state)
+        torch.testing.assert_close(load(folder).load(tensors, values).embeddings, state.embeddings)
+        # One that was saved when nothing was drawn goes on as it was.
+        del values["draws"]
+        told = text(["a ball", "it snows"], None)
+        torch.testing.assert_close(load(folder).load(tensors, values).embeddings, told)
+    frames = generator.start_frames(1)
+    size = (generator.config.height, generator.config.width, 3)
+    state = generator.open("a ball", 1)
+    generator.begin_with(state, torch.zeros(frames, *size, dtype=torch.uint8))
+    torch.testing.assert_close(state.embeddings, text(["a ball"], None))
+    torch.testing.assert_close(state.text, generator.transformer.encode_text(state.embeddings))
 
 
 def without(data, *keys):
@@ -275,6 +339,7 @@ def without(data, *keys):
         (lambda data: without(data, "attributes", "time", "day"), "time is never day"),
         (lambda data: without(data, "attributes", "companion", "none"), "companion is never none"),
         (lambda data: without(data, "attributes", "companion_colour", "red"), "is never red"),
+        (lambda data: data["usual"].update(time="noon"), "usual: time is never noon"),
     ],
 )
 def test_a_broken_file_is_refused_in_one_sentence(spoil, said, folder):

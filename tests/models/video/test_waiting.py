@@ -84,9 +84,10 @@ def make_silent(make_generator) -> Callable[..., VideoGenerator]:
         if isinstance(there.codec, torch.nn.Module):
             there.codec.to(META)
 
-        def text(prompts):
+        def text(prompts, draws):
             return torch.empty(1, there.config.text_length, 16, device=META)
 
+        text.rewriter = None
         parts = (transformer, there.codec, text, there.config, kernels, META, torch.float32)
         generator = VideoGenerator(*parts)
         generator.outlet = NothingArrives()
