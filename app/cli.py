@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ from longtake.streaming import StreamError
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
 COMMANDS = {
     "serve": ("longtake.app.serve", "serve"),
     "caption": ("longtake.app.caption", "caption"),
@@ -28,7 +30,10 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C.
+    """Run one command.
+
+    Returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C, and 141 where what reads
+    the output reads no more, as `head` does.
 
     Without a command it is ``serve``.
     """
@@ -40,7 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A polite kill ends a film as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _run(options, began)
+        code = _run(options, began)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Nothing more can be said, not even what is still to be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_UNREAD
     except StreamError as error:
         print(f"longtake: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

@@ -17,7 +17,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from longtake.benchmarks.pictures import save_sheet, sheet
 from longtake.benchmarks.plots import line_chart, save
 from longtake.benchmarks.report import origin, show, write_result
 from longtake.benchmarks.table import page
+from longtake.models.video.rewriter import PromptRewriter
 from longtake.models.video.settings import SWITCHES, StreamingConfig
 from longtake.models.video.tiny_codec import TinyCodec
 from longtake.training import codec
@@ -45,6 +46,7 @@ from longtake.training.metrics import (
     Album,
     Script,
     Span,
+    chunks_in,
     draw_changes,
     draw_rows,
     drift,
@@ -60,10 +62,12 @@ from longtake.training.pool import renders
 from longtake.training.realism import realism_auc
 from longtake.training.valley.world import (
     COLOUR,
+    NAMES,
     RATE,
     SHAPE,
     Scenes,
     in_held_out_pair,
+    is_meaningful,
     sample_layout,
 )
 from longtake.weights import GENERATOR, JUDGE
@@ -76,6 +80,7 @@ SHARES = {
     "switch": 0.24,
     "long": 0.05,
     "diversity": 0.04,
+    "open": 0.12,
     "ablation": 0.1,
 }
 """Films of each other part for one with a held-out pair: as many as fit into an hour on two cores.
@@ -87,6 +92,9 @@ films of two minutes, which cost as much as all those, are read 33 times each.
 SEEDS = 12
 """Films of each prompt of the diversity part."""
 OPEN_SECONDS = 3.0
+NAMED = ("shape", "colour", "motion", "ground")
+"""What prompts name that leave all else open."""
+KEPT_SECONDS = 24.0
 LONG_SECONDS = 122.0
 SPEED_SECONDS, SPEED_RUNS = 60.0, 3
 CHUNKS = (1, 2, 3)
@@ -237,6 +245,35 @@ def measure_diversity(bench: Bench) -> dict[str, float]:
     return {"diversity_ratio": spreads[0] / spreads[1]}
 
 
+def measure_open(bench: Bench) -> dict[str, float]:
+    """Films of prompts that name few attributes, with the others drawn by the seed and without.
+
+    `_told`: those that are named are right at the end; `_kept`: the others are at the end what they
+    were after `PLAIN_SECONDS`.
+    """
+    rows = draw_rows(bench.share("open"), bench.seed, moving=True)
+    scripts = plain_scripts(rows, bench.seed, mention=NAMED, new_wording=True)
+    named = torch.tensor([name in NAMED for name in NAMES])
+    camera, window = StreamCamera(bench.model), bench.judge.config.window
+    encoder = bench.model.generator.text_encoder
+    drawing = encoder.rewriter
+    ways = {"open": drawing}
+    if isinstance(drawing, PromptRewriter):
+        ways["open_undrawn"] = PromptRewriter(replace(drawing.lexicon, usual={}))
+    metrics = {}
+    for name, encoder.rewriter in ways.items():
+        films = camera.shoot(scripts, chunks_in(camera, KEPT_SECONDS), bench.seed)
+        spans = (slice(round(PLAIN_SECONDS * RATE)), slice(None))
+        clips = [[film[:, span][:, -window:].clone() for span in spans] for film in films]
+        early, late = (bench.judge.read(torch.cat(each)).cpu() for each in zip(*clips, strict=True))
+        told = is_meaningful(rows) & named
+        others = is_meaningful(early) & is_meaningful(late) & ~named
+        metrics[f"{name}_told"] = float((late == rows)[told].float().mean())
+        metrics[f"{name}_kept"] = float((late == early)[others].float().mean())
+    encoder.rewriter = drawing
+    return metrics
+
+
 def measure_speed(bench: Bench) -> dict[str, float]:
     """Frames a second of `generate`, decoded and encoded, each in a process of its own."""
     return _speeds(bench, {"cpu_fps": ()})
@@ -300,6 +337,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "switch": measure_switch,
     "long": measure_long,
     "diversity": measure_diversity,
+    "open": measure_open,
     "speed": measure_speed,
     "chunks": measure_chunks,
     "ablation": measure_ablation,

@@ -63,6 +63,7 @@ def spoken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
     monkeypatch.setattr(bundled, "generate", generate)
     monkeypatch.setattr(bundled, "LONG_SECONDS", 8.0)
+    monkeypatch.setattr(bundled, "KEPT_SECONDS", 6.0)
     monkeypatch.setattr(bundled, "SEEDS", 2)
     return options
 
@@ -83,6 +84,7 @@ def test_a_packaged_model_is_measured_through_the_application(
     assert table.TARGETS.keys() <= metrics.keys()
     more = {"adherence_colour", "adherence_training_pairs", "persistence_renders"}
     more |= {"adherence_after_switch_renders", "ablation_recache_second_-1", "int8_adherence_delta"}
+    more |= {f"open{way}_{what}" for way in ("", "_undrawn") for what in ("told", "kept")}
     assert more <= metrics.keys()
     for row in ("recache", "keep", "flush", "sink0", "window10"):
         assert {f"ablation_{row}_{column}" for column in table.COLUMNS} <= metrics.keys()
