@@ -148,9 +148,10 @@ def _report(
     if 0 < fps < model.rate:
         print("this machine makes frames more slowly than they play; --steps 2, or auto, is faster")
     if options.verbose:
+        whole = None
         for at, whole in take.reads.items():
             print(f"from {at:g} s on the prompt was read as: {whole}")
-        if take.scene is not None:
+        if take.scene != whole:
             print(f"with what it leaves open, drawn by the seed, that is: {take.scene}")
     if options.json:
         summary = {

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import longtake
@@ -127,6 +128,13 @@ def test_asked_to_it_says_how_the_prompts_were_read(capsys, options, rewriting_m
         "from 0 s on the prompt was read as: a red boat",
         "from 1 s on the prompt was read as: a red boat, at night while it snows",
     ]
+    # Pictures that it begins with show what is left open.
+    Image.new("RGB", (24, 16)).save(tmp_path / "start.png")
+    begun = [*out[:4], "--start", tmp_path / "start.png", *prompts, "--seconds", "2", "--verbose"]
+    code, lines, _ = run(capsys, "--model", rewriting_model, *begun)
+    assert code == 0
+    assert [line for line in lines if "read as" in line] == told
+    assert not any("by the seed" in line for line in lines)
     code, lines, _ = run(capsys, *options, "--prompt", "a red ball", "--seconds", "1", "--verbose")
     assert code == 0
     assert not any("read as" in line or "by the seed" in line for line in lines)
