@@ -151,18 +151,18 @@ def test_the_cpu_allocator_is_understood():
 
 def test_a_film_that_runs_out_of_memory_ends_and_the_others_go_on(make_generator, monkeypatch):
     generator = make_generator()
+    forward = type(generator)._flow
+
+    def flow(self, state, latents, sigma, attention):
+        if state.prompts == ("one",) and state.chunk == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, state, latents, sigma, attention)
+
+    # Before there is a film, whose first chunks may be made at once.
+    monkeypatch.setattr(type(generator), "_flow", flow)
     with Engine() as engine:
         failing = engine.open(generator, "one", 0, horizon=100.0)
         other = engine.open(generator, "two", 0, horizon=100.0)
-        forward, states = type(generator)._flow, []
-
-        def flow(self, state, latents, sigma, attention):
-            states.append(state)
-            if state.prompts == ("one",) and state.chunk == 1:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return forward(self, state, latents, sigma, attention)
-
-        monkeypatch.setattr(type(generator), "_flow", flow)
         with pytest.raises(StreamError) as caught:
             for _ in failing:
                 pass
