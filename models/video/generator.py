@@ -112,7 +112,7 @@ class VideoGenerator:
             return None
         kept = tuple(prompts[:1])
         for prompt in prompts[1:]:
-            kept = add_prompt(kept, prompt, self.config.prompts, rewriter)
+            kept = self._with(kept, prompt)
         return rewriter(kept, draws)
 
     def start_frames(self, chunks: int) -> int:
@@ -142,8 +142,9 @@ class VideoGenerator:
         pictures = frames.to(self.device, self.dtype).div(255).permute(0, 3, 1, 2)
         state.start = self.codec.encode_clip(pictures[None]).float()
         state.draws = None
-        state.embeddings = self._read(state.prompts, None)
-        state.text = self.transformer.encode_text(state.embeddings)
+        if self.text_encoder.rewriter:  # or they were read without what is drawn already
+            state.embeddings = self._read(state.prompts, None)
+            state.text = self.transformer.encode_text(state.embeddings)
 
     def check(self, event: Event) -> None:
         """Refuse an unknown field or an unfit value; see :func:`.check_event`."""
@@ -166,8 +167,7 @@ class VideoGenerator:
             if event.field != "prompt":
                 self._set(state, event)
             elif event.value != state.prompts[-1] or state.transition or newest:
-                most, rewriter = self.config.prompts, self.text_encoder.rewriter
-                state.prompts = add_prompt(state.prompts, event.value, most, rewriter)
+                state.prompts = self._with(state.prompts, event.value)
                 newest = event
                 if state.settings.switch == "flush":
                     state.pending = "flush"
@@ -373,6 +373,10 @@ class VideoGenerator:
         flow = self._forward(state, name, forward, latents, sigma)
         assert flow is not None
         return flow.float()
+
+    def _with(self, prompts: tuple[str, ...], new: str) -> tuple[str, ...]:
+        """A film's prompts, and one more."""
+        return add_prompt(prompts, new, self.config.prompts, self.text_encoder.rewriter)
 
     def _read(self, prompts: Sequence[str], draws: int | None) -> Tensor:
         """Embeddings, wherever and in whatever precision the text encoder is."""

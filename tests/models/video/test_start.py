@@ -39,6 +39,16 @@ def test_the_first_chunks_are_the_pictures_coded_and_decoded(make_generator, run
     assert (state.chunk, state.frame) == (2, 6)
 
 
+def test_a_prompt_that_nothing_rewrites_is_read_once(make_generator, monkeypatch, pictures):
+    """An encoder that is offloaded may have to be loaded for it each time."""
+    generator, read = make_generator(), []
+    real = generator._read
+    monkeypatch.setattr(generator, "_read", lambda *told: read.append(told) or real(*told))
+    state = generator.open("one", 1)
+    generator.begin_with(state, pictures(generator.start_frames(1)))
+    assert read == [(["one"], 1)]
+
+
 def test_what_follows_is_made_with_the_pictures_as_clean_context(
     make_generator, run_chunk, pictures, naive
 ):
