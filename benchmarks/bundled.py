@@ -30,7 +30,7 @@ from longtake.benchmarks.camera import StreamCamera
 from longtake.benchmarks.film import generate
 from longtake.benchmarks.pictures import save_sheet, sheet
 from longtake.benchmarks.plots import line_chart, save
-from longtake.benchmarks.report import origin, show, write_result
+from longtake.benchmarks.report import RESULTS, origin, show, write_result
 from longtake.benchmarks.table import page
 from longtake.models.video.rewriter import PromptRewriter
 from longtake.models.video.settings import SWITCHES, StreamingConfig
@@ -46,11 +46,11 @@ from longtake.training.metrics import (
     Album,
     Script,
     Span,
-    chunks_in,
     draw_changes,
     draw_rows,
     drift,
     ends,
+    kept,
     motion,
     plain_scripts,
     sharpness,
@@ -62,12 +62,10 @@ from longtake.training.pool import renders
 from longtake.training.realism import realism_auc
 from longtake.training.valley.world import (
     COLOUR,
-    NAMES,
     RATE,
     SHAPE,
     Scenes,
     in_held_out_pair,
-    is_meaningful,
     sample_layout,
 )
 from longtake.weights import GENERATOR, JUDGE
@@ -246,31 +244,22 @@ def measure_diversity(bench: Bench) -> dict[str, float]:
 
 
 def measure_open(bench: Bench) -> dict[str, float]:
-    """Films of prompts that name few attributes, with the others drawn by the seed and without.
-
-    `_told`: those that are named are right at the end; `_kept`: the others are at the end what they
-    were after `PLAIN_SECONDS`.
-    """
+    """Films of prompts that name few attributes, with the others drawn by the seed and without."""
     rows = draw_rows(bench.share("open"), bench.seed, moving=True)
-    scripts = plain_scripts(rows, bench.seed, mention=NAMED, new_wording=True)
-    named = torch.tensor([name in NAMED for name in NAMES])
-    camera, window = StreamCamera(bench.model), bench.judge.config.window
     encoder = bench.model.generator.text_encoder
     drawing = encoder.rewriter
     ways = {"open": drawing}
     if isinstance(drawing, PromptRewriter):
         ways["open_undrawn"] = PromptRewriter(replace(drawing.lexicon, usual={}))
-    metrics = {}
-    for name, encoder.rewriter in ways.items():
-        films = camera.shoot(scripts, chunks_in(camera, KEPT_SECONDS), bench.seed)
-        spans = (slice(round(PLAIN_SECONDS * RATE)), slice(None))
-        clips = [[film[:, span][:, -window:].clone() for span in spans] for film in films]
-        early, late = (bench.judge.read(torch.cat(each)).cpu() for each in zip(*clips, strict=True))
-        told = is_meaningful(rows) & named
-        others = is_meaningful(early) & is_meaningful(late) & ~named
-        metrics[f"{name}_told"] = float((late == rows)[told].float().mean())
-        metrics[f"{name}_kept"] = float((late == early)[others].float().mean())
-    encoder.rewriter = drawing
+    asked = (rows, NAMED, KEPT_SECONDS, bench.seed)
+    metrics: dict[str, float] = {}
+    try:
+        for name, way in ways.items():
+            encoder.rewriter = way
+            found = kept(StreamCamera(bench.model), bench.judge, *asked, new_wording=True)
+            metrics |= {f"{name}_{what}": value for what, value in found.items()}
+    finally:
+        encoder.rewriter = drawing
     return metrics
 
 
@@ -378,7 +367,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__)
     result.add_argument("--model", type=Path, default=GENERATOR, help="default: the bundled model")
     result.add_argument("--judge", type=Path, default=JUDGE, help="default: the bundled judge")
-    result.add_argument("--out", type=Path, default=Path("docs/results/bundled.json"))
+    result.add_argument("--out", type=Path, default=RESULTS / "bundled.json")
     shares = ", ".join(f"{part} {round(share * FILMS)}" for part, share in SHARES.items())
     result.add_argument(
         "--films",

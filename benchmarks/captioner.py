@@ -29,7 +29,7 @@ from longtake.benchmarks.beside import film_beside
 from longtake.benchmarks.camera import StreamCamera
 from longtake.benchmarks.hours import MEGABYTE, STREAMS
 from longtake.benchmarks.photos import sample_photos
-from longtake.benchmarks.report import origin, show, write_result
+from longtake.benchmarks.report import RESULTS, origin, show, write_result
 from longtake.models.folder import folder_digest
 from longtake.models.vlm.captioner import Captioner
 from longtake.models.vlm.load import load_captioner
@@ -205,7 +205,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(description=__doc__)
     result.add_argument("--model", type=Path, default=CAPTIONER, help="default: the bundled one")
-    result.add_argument("--out", type=Path, default=Path("docs/results/captioner.json"))
+    result.add_argument("--out", type=Path, default=RESULTS / "captioner.json")
     result.add_argument("--clips", type=int, default=60, help="clips in each part")
     result.add_argument("--hours", type=float, default=2, help="length of the long streams")
     result.add_argument(

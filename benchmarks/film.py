@@ -23,7 +23,7 @@ import torch
 
 from longtake.app.api import open_model
 from longtake.app.resident import resident_bytes
-from longtake.benchmarks.report import show, write_result
+from longtake.benchmarks.report import RESULTS, show, write_result
 
 PROMPTS = (
     "a red ball bounces on green grass on a sunny day",
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="length of each film")
     parser.add_argument("--repeats", type=int, default=3, help="films of each kind; the median")
     parser.add_argument("--minutes", type=int, default=10, help="length of the memory test")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/film_cpu.json"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "film_cpu.json")
     options = parser.parse_args()
     metrics: dict[str, float] = {}
     for name, extra in (("", ()), ("steps2_", ("--steps", "2")), ("fp32_", ("--dtype", "fp32"))):

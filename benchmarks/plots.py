@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from longtake.benchmarks.report import RESULTS
 from longtake.training.valley.world import NAMES
 
 Point = tuple[float, float]
@@ -319,7 +320,7 @@ def draw(folder: Path) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--results", type=Path, default=Path("docs/results"))
+    result.add_argument("--results", type=Path, default=RESULTS)
     return result
 
 

@@ -18,7 +18,7 @@ import torch
 from playwright.sync_api import Page, sync_playwright
 
 from longtake.benchmarks.film import command_line
-from longtake.benchmarks.report import show, write_result
+from longtake.benchmarks.report import RESULTS, show, write_result
 
 CHANGES = ("night falls", "it starts to snow", "the sun comes up", "the sky clears", "it rains")
 PATIENCE_MS = 120_000
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=50, help="prompts typed, at least two")
     parser.add_argument("--minutes", type=float, default=10, help="of film after them")
     parser.add_argument("--browser", default="/usr/bin/chromium")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/studio_cpu.json"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "studio_cpu.json")
     options = parser.parse_args()
     if options.changes < 2:
         parser.error("--changes has to be at least 2: there is a 95th percentile of them")

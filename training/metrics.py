@@ -275,6 +275,38 @@ def drift(
     return {"early": early, "late": late, "drift": late - early, "identity": float(identity)}
 
 
+def kept(
+    camera: Camera,
+    judge: Judge,
+    rows: Tensor,
+    named: Collection[str],
+    seconds: float,
+    seed: int,
+    *,
+    new_wording: bool = False,
+) -> dict[str, float]:
+    """How long films stay what they are where their prompts leave that open.
+
+    Of films of the rows [B, 11], each `seconds` long, whose prompts name the attributes `named`:
+    how many of those are right in the last clip (`told`), and how many of the others are there what
+    they were after `PLAIN_SECONDS` (`kept`).
+    """
+    scripts = plain_scripts(rows, seed, mention=named, new_wording=new_wording)
+    window, ends_of = judge.config.window, (round(PLAIN_SECONDS * RATE), round(seconds * RATE))
+    read = [
+        _read_clips(judge, torch.cat([films[:, end - window : end] for end in ends_of], 1), window)
+        for films in camera.shoot(scripts, chunks_in(camera, seconds), seed)
+    ]
+    early, late = torch.cat(read).unbind(1)
+    asked = torch.tensor([name in named for name in NAMES])
+    told = is_meaningful(rows) & asked
+    others = is_meaningful(early) & is_meaningful(late) & ~asked
+    return {
+        "told": float((late == rows)[told].float().mean()),
+        "kept": float((late == early)[others].float().mean()),
+    }
+
+
 def _read_clips(judge: Judge, films: Tensor, window: int) -> Tensor:
     """What is read in clip after clip of films [B, clips * window, ...]: int64 [B, clips, 11]."""
     clips = films.unflatten(1, (-1, window))

@@ -58,8 +58,11 @@ class PromptRewriter:
 
     def draw(self, seed: int) -> State:
         """Attribute -> value of a whole scene; each is drawn by itself, whatever the others are."""
-        usual, drawn = self.lexicon.usual, {}
-        for name, values in self.lexicon.attributes.items() if usual else ():
+        usual = self.lexicon.usual
+        if not usual:
+            return {}
+        drawn = {}
+        for name, values in self.lexicon.attributes.items():
             by = random.Random(f"{name} {seed}")
             often = usual.get(name) if by.random() < _OFTEN else None
             drawn[name] = often or by.choice(sorted(values))
@@ -80,6 +83,7 @@ class PromptRewriter:
         return self._shown(state)
 
     def _shown(self, state: State) -> State:
+        """Without what its other attributes hide."""
         hidden = self.lexicon.hidden
         return {
             name: value
@@ -161,11 +165,10 @@ class _Reader:
             elif _is_of_thing(place, kinds, first=first) and not self._asks_for_speed(kind, kinds):
                 self._tell(item)
         alone = kinds.count("shape") == 1 and _BEFORE.isdisjoint(kinds)
-        self.before, self.subject = self.subject if alone else None, before
-        shared = clause if before and self.bare else []
-        for item in shared:
-            if item.kind in _SHARED:
-                self._tell(item)
+        self.before = self.subject if alone else None
+        if before and self.bare:
+            self.subject = before
+            self._share(clause)
         self.bare = set(kinds) <= {"shape", "change"}
 
     def _tell(self, item: Item) -> None:
@@ -176,6 +179,12 @@ class _Reader:
             self.state.update(item.sets)
         if self.state.get("companion") == "none":
             self.state.pop("companion_colour", None)
+
+    def _share(self, clause: list[Item]) -> None:
+        """Take of a clause what can be of two."""
+        for item in clause:
+            if item.kind in _SHARED:
+                self._tell(item)
 
     def _stands(self, clause: list[Item], *, joined: bool) -> bool:
         """Whether a way of moving is told of the companion, which has none.
@@ -274,7 +283,7 @@ def _in_order(clause: list[Item]) -> list[Item]:
 
 
 def _without_directions(clause: list[Item]) -> list[Item]:
-    """ "the ball rolls to the right" without "to the right": which way is not the camera's, there.
+    """Without the "to the right" of "the ball rolls to the right", which is not the camera's.
 
     There is no such thing as the direction of a motion.
     """

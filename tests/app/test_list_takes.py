@@ -150,19 +150,3 @@ def test_takes_are_listed_without_loading_torch(takes):
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "False"
-
-
-def test_whoever_reads_no_further_is_left_in_peace(tmp_path):
-    command = [
-        sys.executable,
-        "-P",
-        "-c",
-        "from longtake.app.cli import main; raise SystemExit(main())",
-    ]
-    environment = os.environ | {"LONGTAKE_TAKES": str(tmp_path), "LONGTAKE_MODELS": str(tmp_path)}
-    process = subprocess.Popen(
-        [*command, "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    )
-    process.stdout.close()
-    assert (process.stderr.read(), process.wait()) == (b"", 141)
-    process.stderr.close()
