@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 import av
@@ -18,7 +19,7 @@ from longtake.app.sizes import changes_of, sizes_in, sizes_of_known
 from longtake.kernels import bind, implementations
 from longtake.kernels.registry import OPERATIONS
 from longtake.models.memory import Sizes, advice, in_words, memory_of
-from longtake.models.video.load import check_int8
+from longtake.models.video.load import check_fp8, check_int8
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.text_setting import TextSetting
 from longtake.models.vlm.memory import WatchSizes
@@ -30,7 +31,7 @@ _OPTIONAL = ("bitsandbytes", "accelerate")
 _WRITTEN = ("libx264",)
 _READ = ("h264", "hevc", "vp9", "av1", "mjpeg")
 # Options that make a model another than the one that was measured under its name.
-_CHANGES = ("quantize", "size", "chunk", "window", "sink", "text_encoder", "offload")
+_CHANGES = ("quantize", "kv_cache", "size", "chunk", "window", "sink", "text_encoder", "offload")
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -51,6 +52,8 @@ def doctor(options: argparse.Namespace) -> int:
     dtype = choose_dtype(options.dtype, device)
     if options.quantize:
         check_int8(device, dtype)
+    if options.kv_cache:
+        check_fp8(device, dtype)
     for title, lines in (
         ("machine", _machine(device, dtype)),
         ("kernels", _kernels(device, dtype)),
@@ -148,7 +151,7 @@ def _changed(sizes: Sizes, options: argparse.Namespace) -> Sizes:
     if not isinstance(sizes, FilmSizes):
         return sizes
     shape = {name: getattr(options, name) for name in ("size", "chunk", "window", "sink")}
-    return sizes.changed(changes_of(**shape))
+    return replace(sizes.changed(changes_of(**shape)), fp8_cache=options.kv_cache == "fp8")
 
 
 def _settings(sizes: Sizes) -> str:
@@ -158,6 +161,7 @@ def _settings(sizes: Sizes) -> str:
         setting = sizes.setting
         text = ", transformer in int8" if sizes.int8 else ""
         text += ", decoder in int8" if sizes.int8_decoder else ""
+        text += ", keys and values in fp8" if sizes.fp8_cache else ""
         text += f", text encoder in {setting.precision}" if setting.precision else ""
         text += ", text encoder offloaded" if setting.offload else ""
         return f"{picture}, {_name(sizes.dtype)}{text}"

@@ -69,10 +69,12 @@ def _metrics_of(sizes: FilmSizes) -> Iterator[str]:
     """What the benchmarks call the speed of films with these settings."""
     tiny = isinstance(sizes.codec, TinyCodec)
     precision = "int8" if sizes.any_int8 else DTYPE_NAMES[sizes.dtype]
+    precision += "_fp8" if sizes.fp8_cache else ""
     # `bench` has a prompt in force all the time, and so nothing for a text encoder to do.
     yield f"e2e_fps_{'tiny_decoder' if tiny else 'wan_vae'}_{precision}"
     if not tiny:  # `full_size` films with Wan's codec
         offload = sizes.setting.offload
         changed = ["offload_" + offload.replace("-", "_")] if offload else []
         changed += ["int8"] if sizes.int8 else []
+        changed += ["fp8"] if sizes.fp8_cache else []
         yield "_".join([*changed, "fps"])

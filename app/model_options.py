@@ -32,6 +32,12 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         help="multiply in 8 bits what is faster so; on a GPU the transformer, in half the memory; "
         "films differ a little",
     )
+    parser.add_argument(
+        "--kv-cache",
+        choices=["fp8"],
+        help="keep keys and values in 8-bit floating point: half the memory of what a film looks "
+        "back on, and faster, on NVIDIA GPUs from Hopper on; films differ a little",
+    )
     _add_shape(parser)
     _add_text(parser)
 
@@ -82,6 +88,7 @@ def model_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "lora": options.lora,
         "lora_scale": options.lora_scale,
         "quantize": options.quantize,
+        "kv_cache": options.kv_cache,
         "size": options.size,
         "chunk": options.chunk,
         "window": options.window,

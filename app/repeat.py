@@ -77,7 +77,7 @@ def _conditions(take: StoredTake) -> tuple[list[str], list[str]]:
         remarks.append(f"it was made on {device}, which generate does not offer")
     if conditions.get("dtype") in _DTYPES:
         words += ["--dtype", _DTYPES[conditions["dtype"]]]
-    for field in ("quantize", "text_encoder", "offload"):
+    for field in ("quantize", "kv_cache", "text_encoder", "offload"):
         if value := conditions.get(field):
             words += [f"--{field.replace('_', '-')}", value]
     return words, remarks

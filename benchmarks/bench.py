@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from longtake.app.devices import DTYPE_NAMES, choose_device, choose_dtype
-from longtake.benchmarks.int8 import weights_bytes
+from longtake.benchmarks.int8 import Precision, precisions, weights_bytes
 from longtake.benchmarks.kernels import Shapes
 from longtake.benchmarks.kernels import measure as measure_kernels
 from longtake.benchmarks.random_model import (
@@ -63,6 +63,7 @@ COUNTED = {
     "included; in no other number",
     "text encoder": "umT5-xxl is not counted: random models have a stand-in of one layer, which "
     "runs once a prompt",
+    "int8_fp8": "linear layers in int8, keys and values in 8-bit floating point",
     "int8_memory_ratio": "the transformer's parameters, of which embeddings and head stay as they "
     "are",
     "radial84_over_dense12": "dit_chunk_ms with 84 latent frames held and radial attention in all "
@@ -88,12 +89,13 @@ class Subject:
     folder: Path | None
     shape: Shape
 
-    def generator(self, *, int8: bool) -> VideoGenerator:
+    def generator(self, precision: Precision) -> VideoGenerator:
         """With the folder's own decoder, or with none."""
+        where, (int8, fp8) = (self.device, self.dtype), precision
         if self.folder is not None:
-            return load_generator(self.folder, self.device, self.dtype, int8=int8)
-        kernels = bind(self.device, self.dtype, self.shape.measured(self.device, self.dtype))
-        return random_generator(self.shape, kernels, self.device, self.dtype, int8=int8)
+            return load_generator(self.folder, *where, int8=int8, fp8_cache=fp8)
+        kernels = bind(*where, self.shape.measured(*where, fp8=fp8))
+        return random_generator(self.shape, kernels, *where, int8=int8, fp8_cache=fp8)
 
     def decoders(self, generator: VideoGenerator) -> dict[str, VideoCodec]:
         """By name: the folder's own, or both kinds."""
@@ -106,13 +108,14 @@ class Subject:
         }
 
     @property
-    def precisions(self) -> dict[str, bool]:
-        """Names of what is computed in, and whether that is int8."""
+    def precisions(self) -> dict[str, Precision]:
+        """What is computed in, by name."""
         if self.folder is None:
             served = serves_int8(self.device, self.dtype)
         else:
             served = film_sizes(self.folder, self.dtype, self.device, int8=True).any_int8
-        return {DTYPE_NAMES[self.dtype]: False} | ({"int8": True} if served else {})
+        found = {DTYPE_NAMES[self.dtype]: Precision()}
+        return found | (precisions(self.device, self.dtype) if served else {})
 
 
 def bench(options: argparse.Namespace) -> int:
@@ -144,7 +147,7 @@ def bench(options: argparse.Namespace) -> int:
             side = 64 if options.toy else 8192 if device.type == "cuda" else 1024
             yield from measure_kernels(shapes, device, dtype, options.kernels, side)
         # Last, for it takes the most memory, and where there is too little nothing comes after it.
-        yield memory_metrics(subject.generator(int8=False), shapes, options.seconds)
+        yield memory_metrics(subject.generator(Precision()), shapes, options.seconds)
 
     with torch.inference_mode():
         write_parts(parts(), out, "launch.py", device, settings=settings, counted=COUNTED)
@@ -170,16 +173,16 @@ def measure(
         settings: to be filled with what it is measured with, before the first part is.
     """
     weights: list[int] = []
-    for label, int8 in subject.precisions.items():
+    for label, precision in subject.precisions.items():
         began = time.perf_counter()
-        generator = subject.generator(int8=int8)
+        generator = subject.generator(precision)
         cold = time.perf_counter() - began
         settings |= described(generator, subject, seconds)
         weights.append(weights_bytes(generator))
         yield {f"cold_weights_s_{label}": cold, f"weights_mb_{label}": weights[-1] / 1e6}
         yield transformer_metrics(generator, label, seconds)
         for name, codec in subject.decoders(generator).items():
-            if not int8:
+            if precision == Precision():
                 yield decoder_metrics(generator, name, codec, seconds)
             yield film_metrics(with_decoder(generator, codec), f"{name}_{label}", seconds)
         # Before the next one is made: two may not fit.

@@ -32,6 +32,7 @@ from longtake.benchmarks.pictures import save_sheet, sheet
 from longtake.benchmarks.plots import line_chart, save
 from longtake.benchmarks.report import RESULTS, origin, show, write_result
 from longtake.benchmarks.table import page
+from longtake.models.video.load import serves_fp8
 from longtake.models.video.rewriter import PromptRewriter
 from longtake.models.video.settings import SWITCHES, StreamingConfig
 from longtake.models.video.tiny_codec import TinyCodec
@@ -185,9 +186,16 @@ def measure_int8(bench: Bench) -> dict[str, float]:
         clips = ends(StreamCamera(model), scripts, bench.judge.config.window, bench.seed)
         return accuracy(bench.judge.read(clips), rows)["mean"]
 
-    folder, dtype = bench.model.folder, DTYPE_NAMES[bench.model.generator.dtype]
-    with open_model(folder, device=bench.device.type, dtype=dtype, quantize="int8") as int8:
-        return {"int8_adherence_delta": adherence(int8) - adherence(bench.model)}
+    generator, plain = bench.model.generator, adherence(bench.model)
+    kinds: dict[str, dict[str, Any]] = {"int8": {}}
+    if serves_fp8(bench.device, generator.dtype):
+        kinds["int8_fp8"] = {"kv_cache": "fp8"}
+    metrics = {}
+    for name, kind in kinds.items():
+        asked = kind | {"device": bench.device.type, "dtype": DTYPE_NAMES[generator.dtype]}
+        with open_model(bench.model.folder, quantize="int8", **asked) as model:
+            metrics[f"{name}_adherence_delta"] = adherence(model) - plain
+    return metrics
 
 
 def measure_training(bench: Bench) -> dict[str, float]:

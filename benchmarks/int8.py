@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from longtake.app.devices import DTYPES, choose_device, choose_dtype
 from longtake.benchmarks.report import result_path, show, write_result
 from longtake.models.video.film_state import FilmState
 from longtake.models.video.generator import VideoGenerator
-from longtake.models.video.load import load_generator
+from longtake.models.video.load import load_generator, serves_fp8
 from longtake.weights import GENERATOR
 
 PROMPT = "a red ball bounces on green grass on a sunny day"
@@ -67,10 +68,25 @@ def weights_bytes(generator: VideoGenerator) -> int:
     return sum(parameter.nbytes for parameter in generator.transformer.parameters())
 
 
+class Precision(NamedTuple):
+    """What of a model is in 8 bits; see :func:`.load_generator`."""
+
+    int8: bool = False
+    fp8_cache: bool = False
+
+
+def precisions(device: torch.device, dtype: torch.dtype) -> dict[str, Precision]:
+    """What is in 8 bits at all, by name."""
+    found = {"int8": Precision(int8=True)}
+    if serves_fp8(device, dtype):
+        found["int8_fp8"] = Precision(int8=True, fp8_cache=True)
+    return found
+
+
 def measure(
     folder: Path, device: torch.device, dtype: torch.dtype, chunks: int, seed: int
 ) -> dict[str, float]:
-    """Make a film with and without int8, chunk by chunk in turns.
+    """Make a film with and without int8, and with a cache in fp8 where it is served, in turns.
 
     Args:
         folder: of the model.
@@ -79,18 +95,23 @@ def measure(
         chunks: timed ones; those that fill the cache come before.
         seed: of both films.
     """
-    generators = [load_generator(folder, device, dtype, int8=int8) for int8 in (False, True)]
+    told = precisions(device, dtype)
+    generators = [
+        load_generator(folder, device, dtype, int8=each.int8, fp8_cache=each.fp8_cache)
+        for each in (Precision(), *told.values())
+    ]
     films = [(generator, generator.open(PROMPT, seed)) for generator in generators]
-    first = [next_chunk(*film)[0] for film in films]
-    plain, int8 = chunk_seconds(films, chunks)
-    whole, small = (weights_bytes(generator) for generator in generators)
-    return {
-        "chunk_s": plain,
-        "int8_chunk_s": int8,
-        f"{device.type}_int8_speedup": plain / int8,
-        "int8_psnr": psnr(*first),
-        "int8_memory_ratio": small / whole,
-    }
+    exact, *first = (next_chunk(*film)[0] for film in films)
+    plain, *smaller = chunk_seconds(films, chunks)
+    whole, weights, *_ = (weights_bytes(generator) for generator in generators)
+    metrics = {"chunk_s": plain, "int8_memory_ratio": weights / whole}
+    for name, seconds, frames in zip(told, smaller, first, strict=True):
+        metrics |= {
+            f"{name}_chunk_s": seconds,
+            f"{device.type}_{name}_speedup": plain / seconds,
+            f"{name}_psnr": psnr(frames, exact),
+        }
+    return metrics
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from longtake.app.devices import DTYPES, choose_device, choose_dtype
 from longtake.benchmarks.report import result_path, write_parts
-from longtake.kernels import BlockMap, Quantized, implementations, pack, packed_linear
+from longtake.kernels import FP8, BlockMap, Quantized, implementations, pack, packed_linear
 from longtake.kernels.cpu import fused_attention
 from longtake.kernels.reference import quantize
 from longtake.models.video.radial import RadialSettings, radial_map
@@ -121,6 +121,8 @@ def cases(shapes: Shapes, device: torch.device, dtype: torch.dtype) -> Iterator[
     one, int8 = x.nbytes, x.numel()
     products = 4.0 * tokens * keys.shape[1] * dim
     yield "attention", Case("attention", (q, keys, keys), products)
+    narrow = tuple(each.to(FP8) for each in (q, keys, keys))
+    yield "attention_fp8", Case("attention_fp8", narrow, products)
     yield from block_cases(shapes, draw)
     yield "rms_norm", Case("rms_norm", (x, head, EPS), moved=2 * one)
     yield "rope", Case("rope", (q, rotation), moved=2 * one + rotation.nbytes)

@@ -44,10 +44,12 @@ class Shape:
     tiny_decoder: TinyCodecConfig
     wan_vae: dict[str, Any] = field(default_factory=dict)
 
-    def measured(self, device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    def measured(
+        self, device: torch.device, dtype: torch.dtype, *, fp8: bool = False
+    ) -> dict[str, str]:
         """The attention that the loader would choose."""
         sizes = FilmSizes(self.transformer, NoDecoder(), self.streaming, dtype)
-        return fastest_attention(sizes.attention_shape, device, dtype)
+        return fastest_attention(sizes.attention_shape, device, dtype, fp8=fp8)
 
 
 def wan_shape() -> Shape:
@@ -128,6 +130,7 @@ def random_generator(
     dtype: torch.dtype,
     *,
     int8: bool,
+    fp8_cache: bool = False,
     seed: int = 0,
 ) -> VideoGenerator:
     """A generator without a decoder; see :func:`with_decoder`.
@@ -140,6 +143,7 @@ def random_generator(
         device: for the weights.
         dtype: for the weights.
         int8: whether the transformer's blocks compute in int8.
+        fp8_cache: whether films keep keys and values in 8-bit floating point.
         seed: of the weights.
     """
     torch.manual_seed(seed)
@@ -150,7 +154,8 @@ def random_generator(
     encoder = UMT5EncoderModel(small_text(shape)).eval().requires_grad_(requires_grad=False)
     length = shape.streaming.text_length
     text = TextEncoder(encoder.to(device, dtype), word_tokenizer(), length)
-    return VideoGenerator(transformer, NoDecoder(), text, shape.streaming, kernels, device, dtype)
+    parts = (transformer, NoDecoder(), text, shape.streaming, kernels)
+    return VideoGenerator(*parts, device, dtype, fp8_cache=fp8_cache)
 
 
 def small_text(shape: Shape) -> UMT5Config:
@@ -189,7 +194,8 @@ def with_decoder(
     """A generator that shares all but the decoder, and how it streams where `config` is given."""
     parts = (generator.text_encoder, config or generator.config, generator.kernels)
     where = (generator.device, generator.dtype)
-    return VideoGenerator(generator.transformer, codec, *parts, *where)
+    kept = generator.sizes.fp8_cache
+    return VideoGenerator(generator.transformer, codec, *parts, *where, fp8_cache=kept)
 
 
 def random_weight(name: str, shape: torch.Size, device: torch.device) -> Tensor:

@@ -12,10 +12,11 @@ from longtake.kernels.byte_conv import (
 )
 from longtake.kernels.choice import AttentionShape, fastest_attention
 from longtake.kernels.cpu import has_bfloat16, pack, packed_linear
-from longtake.kernels.reference import BlockMap, Quantized
+from longtake.kernels.reference import FP8, BlockMap, Quantized, as_kept
 from longtake.kernels.registry import Implementation, Kernels, bind, implementations
 
 __all__ = [
+    "FP8",
     "AttentionShape",
     "BlockMap",
     "ByteConv",
@@ -23,6 +24,7 @@ __all__ = [
     "Kernels",
     "Quantized",
     "Steps",
+    "as_kept",
     "bind",
     "byte_conv",
     "byte_conv_add",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from longtake.kernels.reference import FP8
 from longtake.kernels.registry import Implementation, implementations
 
 WARM_UP, REPEATS = 3, 7
@@ -34,27 +35,34 @@ class AttentionShape(NamedTuple):
 
 
 def fastest_attention(
-    shape: AttentionShape, device: torch.device, dtype: torch.dtype
+    shape: AttentionShape, device: torch.device, dtype: torch.dtype, *, fp8: bool = False
 ) -> dict[str, str]:
-    """An override for :func:`.bind`; none where there is nothing to choose between, as on a CPU.
+    """Overrides for :func:`.bind`; none where there is nothing to choose between, as on a CPU.
 
     Args:
         shape: of the calls.
         device: measured on.
         dtype: of queries, keys and values.
+        fp8: whether some are made in 8-bit floating point too.
     """
-    candidates = [
-        each
-        for each in implementations("attention")
-        if each.name != "reference" and each.refusal(device, dtype) is None
-    ]
-    if len(candidates) < 2:
-        return {}
-    size = (1, shape.queries, shape.heads, shape.head_dim)
-    q = torch.randn(size, device=device, dtype=dtype)
-    k, v = (torch.randn(1, shape.keys, *size[2:], device=device, dtype=dtype) for _ in range(2))
-    with torch.inference_mode():
-        return {"attention": fastest(candidates, (q, k, v), seconds_on_gpu)}
+    kinds = {"attention": dtype} | ({"attention_fp8": FP8} if fp8 else {})
+    chosen = {}
+    for operation, kept in kinds.items():
+        candidates = [
+            each
+            for each in implementations(operation)
+            if each.name != "reference" and each.refusal(device, dtype) is None
+        ]
+        if len(candidates) < 2:
+            continue
+        q, k, v = (
+            torch.randn(1, tokens, shape.heads, shape.head_dim, device=device, dtype=dtype)
+            for tokens in (shape.queries, shape.keys, shape.keys)
+        )
+        with torch.inference_mode():
+            inputs = tuple(each.to(kept) for each in (q, k, v))
+            chosen[operation] = fastest(candidates, inputs, seconds_on_gpu)
+    return chosen
 
 
 def fastest(

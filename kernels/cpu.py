@@ -14,6 +14,8 @@ from longtake.kernels.reference import (
     SMALLEST,
     BlockMap,
     Quantized,
+    as_kept,
+    result_dtype,
     tokens_of,
 )
 
@@ -83,14 +85,16 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor
     """Over the keys of each block, gathered; see :func:`reference.block_attention`."""
     frame_tokens, size = k.shape[2], blocks.size
     in_frame = math.ceil(frame_tokens / size)
-    keys, values = k.flatten(1, 2), v.flatten(1, 2)
-    out = torch.empty_like(q)
+    dtype = result_dtype(q.dtype)
+    queries, keys, values = q.to(dtype), k.flatten(1, 2), v.flatten(1, 2)
+    out = torch.empty_like(queries)
     for block, (row, count) in enumerate(zip(blocks.keys, blocks.counts.tolist(), strict=True)):
         asking = tokens_of(block, frame_tokens, size)
         seen = row[:count, None]
         within = seen % in_frame * size + torch.arange(size, device=q.device)
         told = (seen // in_frame * frame_tokens + within)[within < frame_tokens]
-        out[:, asking] = attention(q[:, asking], keys[:, told], values[:, told])
+        seen_by = (each[:, told].to(dtype) for each in (keys, values))
+        out[:, asking] = attention(queries[:, asking], *seen_by)
     return out
 
 
@@ -167,11 +171,12 @@ def norm_rope_write(
     """A plain copy of each frame; see :func:`reference.norm_rope_write`."""
     frames = (len(slots), -1)
     turned = rope(rms_norm(k.flatten(-2), k_weight, eps).view_as(k), rotation).unflatten(1, frames)
-    fresh = v.unflatten(1, frames)
+    fresh = as_kept(v.unflatten(1, frames), values.dtype)
+    turned = as_kept(turned, keys.dtype)
     for index, slot in enumerate(slots.tolist()):
         keys[:, slot] = turned[:, index]
         values[:, slot] = fresh[:, index]
-    return rope(rms_norm(q.flatten(-2), q_weight, eps).view_as(q), rotation)
+    return as_kept(rope(rms_norm(q.flatten(-2), q_weight, eps).view_as(q), rotation), keys.dtype)
 
 
 def quantize(x: Tensor) -> Quantized:

@@ -2,7 +2,7 @@
 
 Each function here is the reference its faster implementations are tested against. All tensors of
 a call share one dtype, which is the output's, but for rotations, which are float32, and what is
-in int8.
+in 8 bits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ SMALLEST = 1e-12
 GELU_SLOPE, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
 """Of GELU by tanh (Hendrycks and Gimpel 2016, section 2), where it is written as a sigmoid: that of
 2 u is (1 + tanh u) / 2, so the slope is twice tanh's."""
+FP8 = torch.float8_e4m3fn
+"""4 bits of exponent and 3 of mantissa: up to 448, and to a sixteenth down to a 64th."""
 TAPS = 3
 """Frames that a convolution over time sees: each one, and the two before it."""
 
@@ -68,6 +70,20 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v.float()).to(q.dtype)
 
 
+def attention_fp8(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """:func:`attention` of queries, keys and values in 8-bit floating point.
+
+    Args:
+        q: float8_e4m3fn, as there.
+        k: likewise.
+        v: likewise.
+
+    Returns:
+        bfloat16; implementations may round weights and sums to float8_e4m3fn.
+    """
+    return attention(*(each.to(torch.bfloat16) for each in (q, k, v)))
+
+
 def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor:
     """:func:`attention` of each block of queries to the blocks of keys that it sees.
 
@@ -79,12 +95,12 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor
         blocks: which keys are seen, the same for all heads.
 
     Returns:
-        As ``q``.
+        As ``q``; bfloat16 where all are float8_e4m3fn.
     """
     frame_tokens, slots = k.shape[2], k.shape[1]
     seen = seen_tokens(blocks, slots, frame_tokens)
     keys, values = k.flatten(1, 2).float(), v.flatten(1, 2).float()
-    out = torch.empty_like(q)
+    out = torch.empty(q.shape, device=q.device, dtype=result_dtype(q.dtype))
     for block in range(len(blocks.counts)):
         asking = tokens_of(block, frame_tokens, blocks.size)
         unseen = ~seen[asking.start]
@@ -92,8 +108,13 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor
         scores = (scores / math.sqrt(q.shape[-1])).masked_fill(unseen, -torch.inf)
         # What is not seen may be anything, and nothing times NaN is NaN.
         told = values.masked_fill(unseen[:, None, None], 0.0)
-        out[:, asking] = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), told).to(q.dtype)
+        out[:, asking] = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), told).to(out.dtype)
     return out
+
+
+def result_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Of attention to keys and values of a dtype."""
+    return torch.bfloat16 if dtype == FP8 else dtype
 
 
 def seen_tokens(blocks: BlockMap, slots: int, frame_tokens: int) -> Tensor:
@@ -261,18 +282,26 @@ def norm_rope_write(
         k_weight: as ``q_weight``.
         eps: of the norms.
         rotation: of every token, see :func:`rope`.
-        keys: overwritten where ``slots`` says, [batch, all slots, frame_tokens, heads, head_dim].
+        keys: overwritten where ``slots`` says, [batch, all slots, frame_tokens, heads, head_dim];
+            of the dtype of ``q``, or float8_e4m3fn.
         values: as ``keys``.
         slots: where each frame goes, int64, [tokens / frame_tokens].
 
     Returns:
-        The rotated queries, [batch, tokens, heads, head_dim].
+        The rotated queries in the dtype of ``keys``, [batch, tokens, heads, head_dim].
     """
     frames = (len(slots), -1)
     turned = rope(rms_norm(k.flatten(-2), k_weight, eps).view_as(k), rotation)
-    keys.index_copy_(1, slots, turned.unflatten(1, frames))
-    values.index_copy_(1, slots, v.unflatten(1, frames))
-    return rope(rms_norm(q.flatten(-2), q_weight, eps).view_as(q), rotation)
+    keys[:, slots] = as_kept(turned.unflatten(1, frames), keys.dtype)
+    values[:, slots] = as_kept(v.unflatten(1, frames), values.dtype)
+    return as_kept(rope(rms_norm(q.flatten(-2), q_weight, eps).view_as(q), rotation), keys.dtype)
+
+
+def as_kept(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """In the dtype of a cache. What is too large for 8 bits becomes their largest, which torch 2.11
+    would make no number of."""
+    most = torch.finfo(dtype).max
+    return (x.clamp(-most, most) if dtype == FP8 else x).to(dtype)
 
 
 def norm_silu_write(

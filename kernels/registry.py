@@ -24,6 +24,7 @@ class Kernels:
     """
 
     attention: Callable[[Tensor, Tensor, Tensor], Tensor]
+    attention_fp8: Callable[[Tensor, Tensor, Tensor], Tensor]
     block_attention: Callable[[Tensor, Tensor, Tensor, BlockMap], Tensor]
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     rope: Callable[[Tensor, Tensor], Tensor]
@@ -88,21 +89,21 @@ class Implementation:
             return f"runs on {' or '.join(self.devices)}, not on {device.type}"
         if self.dtypes and dtype not in self.dtypes:
             return f"takes {' or '.join(map(str, self.dtypes))}, not {dtype}"
-        if self.library and find_spec(self.library) is None:
-            return f"needs {self.library}, which is not installed"
         if self.capability and device.type == "cuda" and torch.cuda.is_available():
             major, minor = torch.cuda.get_device_capability(device)
             if major < self.capability:
                 return (
                     f"needs compute capability {self.capability}.0, and the GPU has {major}.{minor}"
                 )
+        if self.library and find_spec(self.library) is None:
+            return f"needs {self.library}, which is not installed"
         return None
 
 
 OPERATIONS = tuple(field.name for field in fields(Kernels) if field.name != "names")
 
 # On a CPU nothing was faster than this reference.
-_REFERENCE_ONLY = {"norm_silu_write"}
+_REFERENCE_ONLY = {"norm_silu_write", "attention_fp8"}
 # One call of torch's instead of a pass for each operation of the reference.
 _ONE_CALL = ("rms_norm", "gated_add", "linear_gelu")
 # Where a Triton kernel is: the rest of the operations has none.
@@ -121,8 +122,9 @@ _TRITON = {
     "gelu_int8": "triton_rows",
     "int8_linear": "triton_gemm",
 }
-# Before Ampere Triton multiplies no int8.
+# Before Ampere Triton multiplies no int8; before Hopper nothing of ours does 8-bit floating point.
 _AMPERE, _SINCE_AMPERE = 8, {"int8_linear"}
+_HOPPER = 9
 _HALVES = (torch.bfloat16, torch.float16)
 # Later entries win where they can run; the reference always can.
 _IMPLEMENTATIONS = (
@@ -138,6 +140,13 @@ _IMPLEMENTATIONS = (
     ),
     Implementation("attention", "efficient", "sdpa", "efficient", ("cuda",)),
     Implementation("attention", "sdpa", "cpu", "fused_attention", ("cuda", "mps")),
+    Implementation("attention_fp8", "sdpa", "sdpa", devices=("cuda",), capability=_HOPPER),
+    Implementation(
+        *("attention_fp8", "cudnn", "cudnn_fp8", "attention_fp8"),
+        devices=("cuda",),
+        library="cudnn",
+        capability=_HOPPER,
+    ),
     # It asks the host what is seen, which a GPU that is to run ahead cannot wait for.
     Implementation("block_attention", "sdpa", "cpu", devices=("mps",)),
     *(Implementation(op, "one_call", "cpu", devices=("cuda",)) for op in _ONE_CALL),

@@ -4,6 +4,7 @@ the fastest.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -20,6 +21,11 @@ def flash(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """FlashAttention; see :func:`reference.attention`."""
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         return fused_attention(q, k, v)
+
+
+def attention_fp8(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """In bfloat16, of copies; see :func:`reference.attention_fp8`."""
+    return fused_attention(*(each.to(torch.bfloat16) for each in (q, k, v)))
 
 
 def efficient(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -15,10 +15,10 @@ import triton.language as tl
 from torch import Tensor
 
 from longtake.kernels.descriptors import described, moves_tiles, whole_rows
-from longtake.kernels.reference import BlockMap
+from longtake.kernels.reference import FP8, BlockMap, result_dtype
 
-# The least side of a tile that tensor cores multiply.
-_LEAST_SIDE = 16
+# The least side of a tile that tensor cores multiply, and along which they multiply 8 bits.
+_LEAST_SIDE, _LEAST_DEPTH = 16, 32
 # The most keys of a block that are multiplied at a time: two programs fit on a unit of an H100, and
 # one multiplies while the other computes its softmax.
 _MOST_KEYS = 64
@@ -107,6 +107,9 @@ def _attend(
         shrunk = tl.exp2(largest * softmax_scale - level)
         total = total * shrunk + tl.sum(weights, 1)
         value = v.load(tile).reshape(KEYS, WIDTH)
+        if value.dtype.primitive_bitwidth == 8:
+            # Of 8 bits a product takes columns only, and these are rows.
+            value = value.to(tl.float16)
         if not EVEN:
             value = tl.where(there[:, None], value, 0.0)
         summed = tl.dot(
@@ -125,8 +128,9 @@ def _attend(
 def block_attention(q: Tensor, k: Tensor, v: Tensor, blocks: BlockMap) -> Tensor:
     """See :func:`reference.block_attention`."""
     batch, held, frame_tokens, heads, head_dim = k.shape
-    out = torch.empty(q.shape, device=q.device, dtype=v.dtype)
-    width = max(triton.next_power_of_2(head_dim), _LEAST_SIDE)
+    out = torch.empty(q.shape, device=q.device, dtype=result_dtype(v.dtype))
+    least = _LEAST_DEPTH if q.dtype == FP8 else _LEAST_SIDE
+    width = max(triton.next_power_of_2(head_dim), least)
     rows = max(triton.next_power_of_2(blocks.size), _LEAST_SIDE)
     keys = min(rows, _MOST_KEYS)
     # [all frames, tokens, all heads' channels].

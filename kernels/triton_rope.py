@@ -45,7 +45,7 @@ def _norm_rope_write(
         place = row // tokens * batch_stride + slot * slot_stride
         place += token % frame_tokens * channels + channel
         tl.store(keys + place, turned.to(keys.dtype.element_ty), inside)
-        tl.store(values + place, tl.load(v + at, inside), inside)
+        tl.store(values + place, tl.load(v + at, inside).to(values.dtype.element_ty), inside)
 
 
 @triton.jit
@@ -127,7 +127,7 @@ def norm_rope_write(
     channels = heads * head_dim
     if not keys[0, 0].is_contiguous() or keys.stride() != values.stride():
         raise ValueError("keys and values have to lie alike, the tokens of a slot one by one")
-    out = torch.empty(q.shape, device=q.device, dtype=q.dtype)
+    out = torch.empty(q.shape, device=q.device, dtype=keys.dtype)
     _norm_rope_write[(batch * tokens, 2)](
         q.contiguous(),
         k.contiguous(),

@@ -45,6 +45,8 @@ class VideoGenerator:
         kernels: the bound operations.
         device: where the weights are.
         dtype: of the weights.
+        fp8_cache: whether films keep keys and values in 8-bit floating point, see
+            :class:`.KVCache`.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class VideoGenerator:
         kernels: Kernels,
         device: torch.device,
         dtype: torch.dtype,
+        *,
+        fp8_cache: bool = False,
     ) -> None:
         self.transformer = transformer
         self.codec = codec
@@ -69,7 +73,12 @@ class VideoGenerator:
         self.spec = Spec(config.rate, *sizes, gathered=gathered)
         self.defaults = Settings(config.steps, config.sink, config.window)
         self.sizes = FilmSizes(
-            transformer.config, codec, config, dtype, on_gpu=device.type != "cpu"
+            transformer.config,
+            codec,
+            config,
+            dtype,
+            on_gpu=device.type != "cpu",
+            fp8_cache=fp8_cache,
         )
         self.outlet = Outlet(device)
         self.recorder = partial(recorder_for, device)
@@ -422,8 +431,11 @@ class VideoGenerator:
         chunk, positions = self.config.chunk, self.config.positions
         window = (settings.sink, settings.window)
         sizes = CacheSettings(*window, chunk, positions, self.config.radial)
-        where = (self.device, self.dtype)
-        return KVCache(self.transformer.config, sizes, self.sizes.token_grid, self.kernels, *where)
+        return KVCache(
+            *(self.transformer.config, sizes, self.sizes.token_grid, self.kernels),
+            *(self.device, self.dtype),
+            fp8=self.sizes.fp8_cache,
+        )
 
 
 def _newest_run(frames: list[int], most: int) -> list[int]:

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from longtake.kernels import BlockMap, Kernels
+from longtake.kernels import FP8, BlockMap, Kernels, as_kept
 from longtake.models.video.radial import RadialSettings, radial_map
 from longtake.models.video.rope import RotaryEmbedding
 from longtake.models.video.self_attention import Norms, SelfAttention
@@ -71,7 +71,9 @@ class KVCache:
         grid: rows and columns of tokens in a latent frame.
         kernels: the bound operations.
         device: of the tensors.
-        dtype: of the tensors.
+        dtype: of the forwards' tensors.
+        fp8: whether keys and values are kept in 8-bit floating point, without any scale: keys are
+            normed, and what is left of values is far from where it ends.
     """
 
     def __init__(
@@ -82,10 +84,14 @@ class KVCache:
         kernels: Kernels,
         device: torch.device,
         dtype: torch.dtype,
+        *,
+        fp8: bool = False,
     ) -> None:
         self.settings = settings
         self.budget = Budget({"frame": Rule(settings.sink, settings.window)})
         self._kernels = kernels
+        self._attention = kernels.attention_fp8 if fp8 else kernels.attention
+        self._dtype = dtype
         self._grid = grid
         # On the device, as to be made on the host and copied takes longer than a denoising step's
         # kernels take to be started; a Mac's has no float64.
@@ -94,12 +100,13 @@ class KVCache:
         self._frame_tokens = grid[0] * grid[1]
         head = (config.num_attention_heads, config.attention_head_dim)
 
-        def room(frames: int) -> Tensor:
+        def room(frames: int, dtype: torch.dtype) -> Tensor:
             shape = (config.num_layers, 1, frames, self._frame_tokens, *head)
             return torch.zeros(shape, device=device, dtype=dtype)
 
-        self._keys, self._values = room(settings.slots), room(settings.slots)
-        self._raw_sinks = room(settings.sink)
+        kept = FP8 if fp8 else dtype
+        self._keys, self._values = room(settings.slots, kept), room(settings.slots, kept)
+        self._raw_sinks = room(settings.sink, dtype)
         self._table: list[int | None] = [None] * settings.slots
         self._sink_positions: list[int] = []
         self._staged: list[int] = []
@@ -187,9 +194,9 @@ class KVCache:
         turned = self._put(layer, q, k, v, norms)
         keys, values = self._keys[layer], self._values[layer]
         if blocks is not None:
-            return self._kernels.block_attention(turned, keys, values, blocks)
+            return self._kernels.block_attention(turned, keys, values, blocks).to(self._dtype)
         seen = (each[:, self._read].flatten(1, 2) for each in (keys, values))
-        return self._kernels.attention(turned, *seen)
+        return self._attention(turned, *seen).to(self._dtype)
 
     def _put(self, layer: int, q: Tensor, k: Tensor, v: Tensor, norms: Norms) -> Tensor:
         """Write keys and values; gives the rotated queries."""
@@ -288,7 +295,7 @@ class KVCache:
         if wanted == self._sink_positions:
             return
         raw = self._raw_sinks[:, 0, : len(sinks)].flatten(1, 2)
-        turned = self._kernels.rope(raw, self._rotations(wanted))
+        turned = as_kept(self._kernels.rope(raw, self._rotations(wanted)), self._keys.dtype)
         turned = turned.unflatten(1, (len(sinks), self._frame_tokens))
         for index, frame in enumerate(sinks):
             self._keys[:, 0, self._table.index(frame)] = turned[:, index]

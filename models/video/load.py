@@ -52,6 +52,7 @@ def load_generator(
     lora: LoRA | None = None,
     *,
     int8: bool = False,
+    fp8_cache: bool = False,
     changes: Mapping[str, int] | None = None,
     text: TextSetting | None = None,
     prompts: Path | None = None,
@@ -69,6 +70,7 @@ def load_generator(
         int8: whether to compute in int8 what is faster so: the transformer's blocks, see
             :class:`.WanTransformer`, but for narrow ones on some CPUs, and on others the decoder,
             see :meth:`.TinyCodec.settle`; it does not matter how the folder stores its weights.
+        fp8_cache: whether films keep keys and values in 8-bit floating point.
         changes: of ``streaming.json``, see :meth:`.FilmSizes.changed`.
         text: how the text encoder is kept.
         prompts: folder for embeddings of prompts, of a text encoder that is offloaded.
@@ -76,22 +78,24 @@ def load_generator(
     Raises:
         StreamError: ``bad_model``: what is missing, unknown or unfit, named; ``bad_lora``: it was
             trained for another model; ``no_memory``: it would not fit, with the arithmetic and what
-            would; ``bad_setting``: int8 is asked for where nothing makes it fast, the text
-            encoder cannot be kept so, or the changes do not fit.
+            would; ``bad_setting``: int8 or a cache in fp8 is asked for where nothing makes it
+            fast, the text encoder cannot be kept so, or the changes do not fit.
     """
     text = text or TextSetting()
     text.check()
-    sizes = film_sizes(folder, dtype, device, text, int8=int8)
+    sizes = film_sizes(folder, dtype, device, text, int8=int8, fp8_cache=fp8_cache)
     if changes:
         sizes = sizes.changed(changes)
     config = sizes.config
-    measured = fastest_attention(sizes.attention_shape, device, dtype)
+    measured = fastest_attention(sizes.attention_shape, device, dtype, fp8=fp8_cache)
     kernels = bind(device, dtype, {**measured, **(overrides or {})})
     if int8 and "int8_linear" in (overrides or {}):
         sizes = replace(sizes, int8=True)
     elif int8:
         check_int8(device, dtype)
         _check_gain(sizes)
+    if fp8_cache and "attention_fp8" not in (overrides or {}):
+        check_fp8(device, dtype)
     with making_room(folder, sizes, device):
         transformer = _transformer(folder / "transformer", kernels, dtype, lora, int8=sizes.int8)
         transformer.settle(device)
@@ -99,7 +103,8 @@ def load_generator(
         text_encoder = load_text_encoder(folder, config.text_length, text, device, dtype, prompts)
     if misfit := _misfit(config, transformer, codec, text_encoder):
         raise StreamError("bad_model", f"{folder}: {misfit}", "its parts are of different models")
-    return VideoGenerator(transformer, codec, text_encoder, config, kernels, device, dtype)
+    parts = (transformer, codec, text_encoder, config, kernels)
+    return VideoGenerator(*parts, device, dtype, fp8_cache=fp8_cache)
 
 
 def film_sizes(
@@ -109,6 +114,7 @@ def film_sizes(
     text: TextSetting | None = None,
     *,
     int8: bool = False,
+    fp8_cache: bool = False,
 ) -> FilmSizes:
     """What a folder's films will take in memory; no weights are read.
 
@@ -118,6 +124,7 @@ def film_sizes(
         device: as there.
         text: as there.
         int8: as there.
+        fp8_cache: as there.
 
     Raises:
         StreamError: ``bad_model``: what is missing, unknown or unfit, named.
@@ -141,6 +148,7 @@ def film_sizes(
         int8=int8 and quantizable,
         int8_decoder=int8 and isinstance(codec, TinyCodec) and codec.serves_int8(device),
         quantizable=quantizable,
+        fp8_cache=fp8_cache,
     )
 
 
@@ -153,7 +161,16 @@ def empty_transformer(folder: Path, kernels: Kernels, *, int8: bool = False) -> 
 
 def serves_int8(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether there is more than the reference, which is many times slower than no int8."""
-    return bind(device, dtype).names["int8_linear"] != "reference"
+    return _is_fast("int8_linear", device, dtype)
+
+
+def serves_fp8(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether there is more than the reference for keys and values in 8-bit floating point."""
+    return _is_fast("attention_fp8", device, dtype)
+
+
+def _is_fast(operation: str, device: torch.device, dtype: torch.dtype) -> bool:
+    return bind(device, dtype).names[operation] != "reference"
 
 
 def int8_linears(config: TransformerConfig, device: torch.device, dtype: torch.dtype) -> bool:
@@ -180,13 +197,29 @@ def check_int8(device: torch.device, dtype: torch.dtype) -> None:
         StreamError: ``bad_setting``.
     """
     if not serves_int8(device, dtype):
-        why = next(
-            refusal
-            for each in reversed(implementations("int8_linear"))
-            if (refusal := each.refusal(device, dtype))
-        )
-        problem = f"int8 is not served on this {device.type} device: its kernel {why}"
-        raise StreamError("bad_setting", problem, "leave --quantize out")
+        raise _not_served("int8", "int8_linear", "--quantize", device, dtype)
+
+
+def check_fp8(device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse a cache in 8-bit floating point likewise.
+
+    Raises:
+        StreamError: ``bad_setting``.
+    """
+    if not serves_fp8(device, dtype):
+        raise _not_served("a cache in fp8", "attention_fp8", "--kv-cache", device, dtype)
+
+
+def _not_served(
+    what: str, operation: str, option: str, device: torch.device, dtype: torch.dtype
+) -> StreamError:
+    why = next(
+        refusal
+        for each in reversed(implementations(operation))
+        if (refusal := each.refusal(device, dtype))
+    )
+    problem = f"{what} is not served on this {device.type} device: its kernel {why}"
+    return StreamError("bad_setting", problem, f"leave {option} out")
 
 
 def empty_codec(folder: Path, kind: object) -> TinyCodec | WanCodec:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from longtake.kernels import AttentionShape
+from longtake.kernels import FP8, AttentionShape
 from longtake.models.memory import Alternative, Need
 from longtake.models.video.codec import VideoCodec
 from longtake.models.video.kv_cache import CacheSettings
@@ -39,6 +39,7 @@ class FilmSizes:
         int8: whether the transformer's blocks are in int8.
         int8_decoder: whether the decoder is, which takes no less.
         quantizable: whether they could be, and faster so.
+        fp8_cache: whether keys and values are kept in 8-bit floating point.
     """
 
     transformer: TransformerConfig
@@ -52,6 +53,7 @@ class FilmSizes:
     int8: bool = False
     int8_decoder: bool = False
     quantizable: bool = False
+    fp8_cache: bool = False
 
     @property
     def any_int8(self) -> bool:
@@ -194,8 +196,9 @@ class FilmSizes:
     def _cache(self) -> int:
         """Keys and values of each slot, and raw keys of the sinks: see :class:`.KVCache`."""
         settings = CacheSettings(self.config.sink, self.config.window, self.config.chunk)
-        tokens = (2 * settings.slots + settings.sink) * self._frame_tokens
-        return self.transformer.num_layers * tokens * self.transformer.dim * self.dtype.itemsize
+        kept = FP8 if self.fp8_cache else self.dtype
+        width = 2 * settings.slots * kept.itemsize + settings.sink * self.dtype.itemsize
+        return self.transformer.num_layers * width * self._frame_tokens * self.transformer.dim
 
     def _prompt(self) -> int:
         keys = self.config.text_length * self.transformer.dim

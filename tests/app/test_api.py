@@ -356,6 +356,21 @@ def test_int8_is_said_among_the_conditions_and_nothing_else_is_taken_for_it(tiny
         longtake.open(tiny_model, quantize="int4")
 
 
+def test_a_cache_in_fp8_is_said_among_the_conditions(tiny_model, model, monkeypatch):
+    where = {"device": "cpu", "dtype": "fp32"}
+    with pytest.raises(StreamError, match="a cache in fp8 is not served on this cpu") as caught:
+        longtake.open(tiny_model, kv_cache="fp8", **where)
+    assert caught.value.hint == "leave --kv-cache out"
+    with pytest.raises(StreamError, match="kv_cache is 'int8'"):
+        longtake.open(tiny_model, kv_cache="int8", **where)
+    # What serves it, a GPU does; here the reference is as good.
+    monkeypatch.setattr("longtake.models.video.load.serves_fp8", lambda *where: True)
+    with longtake.open(tiny_model, kv_cache="fp8", **where) as small:
+        assert small.conditions["kv_cache"] == "fp8"
+        assert len(list(small.take("a red ball").frames(1))) == 8
+    assert "kv_cache" not in model.conditions
+
+
 def test_devices_and_dtypes(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert choose_device("auto").type == "cpu"

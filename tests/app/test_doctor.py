@@ -215,6 +215,7 @@ def measured(tmp_path):
         "streaming": asdict(sizes.config),
     }
     bench = {"e2e_fps_tiny_decoder_bf16": 30.0, "e2e_fps_tiny_decoder_int8": 33.0}
+    bench |= {"e2e_fps_wan_vae_int8_fp8": 27.0}
     bench |= {"e2e_fps_wan_vae_bf16": 20.0, "e2e_fps_wan_vae_int8": 22.0, "e2e_fps_wan_vae": 22.0}
     full = {"fps": 19.0, "offload_text_fps": 18.5, "offload_text_once_fps": 18.0, "int8_fps": 21.0}
     for name, metrics in (("bench.json", bench), ("full.json", full)):
@@ -228,6 +229,8 @@ def measured(tmp_path):
     [
         ({}, ["20.0 (bench.json)", "19.0 (full.json)"]),
         ({"int8": True}, ["22.0 (bench.json)", "21.0 (full.json)"]),
+        ({"int8": True, "fp8_cache": True}, ["27.0 (bench.json)"]),
+        ({"fp8_cache": True}, []),
         ({"setting": TextSetting(None, "text")}, ["20.0 (bench.json)", "18.5 (full.json)"]),
         ({"setting": TextSetting("nf4", "text-once")}, ["20.0 (bench.json)", "18.0 (full.json)"]),
         ({"int8": True, "setting": TextSetting(None, "text")}, ["22.0 (bench.json)"]),
@@ -304,6 +307,15 @@ def test_int8_counts_and_is_told_where_it_makes_a_model_fit(run, free, tiny_mode
     out = run(*asked, "--quantize", "int8")[1]
     assert "float32, transformer in int8, text encoder in bf16" in out
     assert f"    {less}\n    fits; " in out
+
+
+def test_a_cache_in_fp8_counts_and_is_told(run, tiny_model, monkeypatch):
+    code, _, error = run("--kv-cache", "fp8")
+    assert (code, "a cache in fp8 is not served on this cpu device" in error) == (2, True)
+    monkeypatch.setattr("longtake.models.video.load.serves_fp8", lambda *where: True)
+    out = run("--model", tiny_model, "--kv-cache", "fp8")[1]
+    assert "float32, keys and values in fp8" in out
+    assert f"    {film_sizes(tiny_model, torch.float32, CPU, fp8_cache=True).need}\n" in out
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -56,7 +56,12 @@ def test_the_line_says_prompts_settings_model_and_conditions():
         about={
             "seed": -3,
             "prompt": "a red ball",
-            "conditions": {"device": "cuda:0", "dtype": "bfloat16", "quantize": "int8"},
+            "conditions": {
+                "device": "cuda:0",
+                "dtype": "bfloat16",
+                "quantize": "int8",
+                "kv_cache": "fp8",
+            },
         },
         model=Path("/models/my tiny one"),
         applied=applied(
@@ -71,7 +76,7 @@ def test_the_line_says_prompts_settings_model_and_conditions():
         "python launch.py generate --prompt 'a red ball' --prompt 'a blue ball' "
         "--prompt '@2s it'\"'\"'s night' "
         "--seconds 3.25 --seed -3 --model '/models/my tiny one' --switch keep --steps 2 "
-        "--device cuda --dtype bf16 --quantize int8"
+        "--device cuda --dtype bf16 --quantize int8 --kv-cache fp8"
     )
     assert remarks == []
     assert parser().parse_args(arguments_of(line)).seed == -3

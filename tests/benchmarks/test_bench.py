@@ -68,6 +68,13 @@ def test_int8_is_measured_where_something_of_a_folder_is_faster_in_it(
     assert list(subject.precisions) == precisions
 
 
+def test_a_cache_in_fp8_is_measured_where_it_is_served(tmp_path, monkeypatch):
+    monkeypatch.setattr("longtake.benchmarks.int8.serves_fp8", lambda *where: True)
+    metrics = result_of(tmp_path / "bench.json", "--toy", "--kernels", "0")["metrics"]
+    assert {"dit_fps_int8_fp8", "e2e_fps_wan_vae_int8_fp8"} <= metrics.keys()
+    assert metrics["weights_mb_int8_fp8"] == metrics["weights_mb_int8"]
+
+
 def test_what_was_measured_before_it_is_stopped_is_kept(tmp_path, monkeypatch):
     def stopped(*given):
         raise KeyboardInterrupt

@@ -48,15 +48,17 @@ def test_the_fastest_implementation_is_shown_of_its_own_ceiling() -> None:
     assert {text.get_text() for text in axes.texts} == {"5 GB/s", "7 TFLOP/s"}
 
 
-def test_speeds_stand_beside_what_others_made() -> None:
+@pytest.mark.parametrize("made", [("bf16", "int8"), ("bf16", "int8", "int8_fp8")])
+def test_speeds_stand_beside_what_others_made(made) -> None:
     metrics = {
         f"{name}_{precision}": 40.0 + step
-        for step, precision in enumerate(("bf16", "int8"))
+        for step, precision in enumerate(made)
         for name in plots.FILMS
     }
     (axes,) = plots.speeds(metrics).axes
     heights = sorted(bar.get_height() for bar in axes.patches)
-    assert heights == sorted([*plots.PUBLISHED.values(), *[40.0] * 3, *[41.0] * 3])
+    expected = [40.0 + step for step in range(len(made)) for _ in plots.FILMS]
+    assert heights == sorted([*plots.PUBLISHED.values(), *expected])
 
 
 def test_a_bench_has_a_chart_for_what_it_measured(tmp_path) -> None:

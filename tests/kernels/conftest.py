@@ -6,12 +6,14 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+import torch
 
 
 @pytest.fixture(autouse=True)
 def _interpreter(monkeypatch):
-    """Its numbers are arrays of one element, which NumPy 2.4 takes for no loop's bound; and it
-    multiplies the bits of bfloat16 as if they were whole numbers."""
+    """Its numbers are arrays of one element, which NumPy 2.4 takes for no loop's bound; it
+    multiplies the bits of bfloat16 as if they were whole numbers; and what it rounds up to 8-bit
+    floating point loses its carry, and is not held within the range as a GPU holds it."""
     if find_spec("triton") is None:
         return
     # Here, as only what imports it after the variable is set gets the interpreter.
@@ -19,6 +21,7 @@ def _interpreter(monkeypatch):
     from triton.runtime import interpreter  # noqa: PLC0415
 
     patch_tensor, dot = interpreter._patch_lang_tensor, interpreter.InterpreterBuilder.create_dot
+    convert = interpreter.InterpreterBuilder.create_fp_to_fp
 
     def patched(tensor, scope):
         patch_tensor(tensor, scope)
@@ -33,5 +36,12 @@ def _interpreter(monkeypatch):
     def exact_dot(self, a, b, *rest):
         return dot(self, widened(a), widened(b), *rest)
 
+    def rounded(self, each, dtype, mode):
+        if dtype.scalar != tl.float8e4nv:
+            return convert(self, each, dtype, mode)
+        narrow = torch.from_numpy(widened(each).data).clamp(-448, 448).to(torch.float8_e4m3fn)
+        return interpreter.TensorHandle(narrow.view(torch.uint8).numpy(), dtype.scalar)
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_fp_to_fp", rounded)
     monkeypatch.setattr(interpreter, "_patch_lang_tensor", patched)
     monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", exact_dot)

@@ -46,7 +46,10 @@ for quantize in (False, True):
     check(triton_rows._norm, flags, out="*i8" if quantize else "*bf16")
 check(triton_rows._activate, {"GELU": True, "HEAD": 8192, "TAIL": 1024}, out="*i8")
 check(triton_rope._rope, {"HEAD": 128, "BLOCK": 2048})
-check(triton_rope._norm_rope_write, {"HEAD": 128, "BLOCK": 2048})
+write = {"HEAD": 128, "BLOCK": 2048}
+check(triton_rope._norm_rope_write, write)
+small = dict.fromkeys(("out", "keys", "values"), "*fp8e4nv")
+assert "cvt.rn.satfinite.e4m3x2" in check(triton_rope._norm_rope_write, write, **small)
 taps = {"CHANNELS": 96, "TAPS": 3, "ADD": True, "BIASED": True, "ROWS": 32, "BLOCK": 128}
 check(triton_taps._norm_silu_write, taps, residual="*bf16", weight="*bf16")
 tile = {"INPUTS": 1536, "WIDTH": 1536, "SIDE": 128, "GROUP": 4, "DESCRIBED": True}
@@ -57,6 +60,10 @@ queries = "tensordesc<bf16[1, 128, 128]>"
 made = check(triton_attention._attend, shape, stages=2, q=queries, k=keys, v=keys)
 assert ".f32.bf16.bf16" in made
 assert "cp.async.bulk.tensor" in made
+small = {name: kind.replace("bf16", "fp8e4nv") for name, kind in {"q": queries, "k": keys}.items()}
+made = check(triton_attention._attend, shape, stages=2, v=small["k"], **small)
+assert ".f32.e4m3.e4m3" in made
+assert ".f32.f16.f16" in made
 tiles = dict.fromkeys(("x", "weight"), "tensordesc<i8[128, 128]>")
 made = check(triton_gemm._linear, tile, out="tensordesc<bf16[128, 128]>", **tiles)
 assert "wgmma" in made

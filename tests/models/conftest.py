@@ -291,9 +291,9 @@ def wrap_forwards() -> Callable[..., None]:
 def make_cache() -> Callable[..., KVCache]:
     """A cache for a transformer on the tiny grid."""
 
-    def make(transformer: WanTransformer, settings: CacheSettings) -> KVCache:
+    def make(transformer: WanTransformer, settings: CacheSettings, **more: bool) -> KVCache:
         config, ops = transformer.config, transformer.kernels
-        return KVCache(config, settings, GRID, ops, CPU, torch.float32)
+        return KVCache(config, settings, GRID, ops, CPU, torch.float32, **more)
 
     return make
 

@@ -319,6 +319,46 @@ def test_saved_and_loaded_cache_continues_with_the_same_bits(
         assert torch.equal(*outputs)
 
 
+@pytest.mark.parametrize("radial", [None, RadialSettings(3, dense_layers=1)])
+def test_in_fp8_half_the_bytes_hold_almost_the_same(
+    radial, transformer, text, make_cache, make_latents
+):
+    settings = CacheSettings(2, 4, 2, radial=radial)
+    plain, small = (make_cache(transformer, settings, fp8=fp8) for fp8 in (False, True))
+    raw = plain._raw_sinks.nbytes
+    assert small.bytes - raw == (plain.bytes - raw) / 4
+    # Far enough that the sinks are rotated anew, and what came between is forgotten.
+    for index in range(6):
+        frames = range(2 * index, 2 * index + 2)
+        exact, out = (
+            add(transformer, cache, make_latents(2, seed=index), frames, text)
+            for cache in (plain, small)
+        )
+        assert out.dtype == exact.dtype
+        assert 0 < (out - exact).norm() / exact.norm() < 0.05
+    again = make_cache(transformer, settings, fp8=True)
+    tensors, numbers = small.save()
+    assert tensors["keys"].dtype == torch.float8_e4m3fn
+    again.load({name: tensor.clone() for name, tensor in tensors.items()}, numbers)
+    last = make_latents(2, seed=9)
+    outs = [add(transformer, cache, last, range(12, 14), text) for cache in (small, again)]
+    assert torch.equal(*outs)
+
+
+def test_keys_beyond_the_range_of_fp8_are_its_largest(transformer, text, make_cache, make_latents):
+    cache = make_cache(transformer, CacheSettings(1, 2, 1), fp8=True)
+    large = transformer.blocks[0].attn1.norm_k.weight
+    kept = large.clone()
+    with torch.no_grad():
+        large.fill_(1e4)
+        for index in range(4):  # the third is the first that moves the sink
+            add(transformer, cache, make_latents(1, seed=index), [index], text)
+        large.copy_(kept)
+    keys = cache._keys[0].float()
+    assert keys.isfinite().all()
+    assert keys.abs().max() == 448
+
+
 def test_clear_and_keep_sinks_forget_the_rest(filled):
     cache = filled(CacheSettings(2, 6, 3), chunks=6)
     assert cache.frames == [0, 1, 15, 16, 17]

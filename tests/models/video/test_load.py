@@ -171,6 +171,16 @@ def test_int8_where_nothing_makes_it_fast_is_refused_unless_asked_for_by_name(lo
     assert load(folder, overrides=every, int8=True).transformer.int8
 
 
+def test_a_cache_in_fp8_is_refused_on_a_cpu_unless_asked_for_by_name(load, folder, run_chunk):
+    with pytest.raises(StreamError, match=r"a cache in fp8 is not .* runs on cuda, not on cpu"):
+        load(folder, fp8_cache=True)
+    small = load(folder, overrides={"attention_fp8": "reference"}, fp8_cache=True)
+    state = small.open("a red ball", 3)
+    assert run_chunk(small, state).shape == (8, 32, 32, 3)
+    tensors, _ = small.save(state)
+    assert tensors["cache/keys"].dtype == torch.float8_e4m3fn
+
+
 @pytest.mark.parametrize(
     ("dim", "dtype", "capability", "pays"),
     [

@@ -35,9 +35,11 @@ def sizes_of(generator):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_weights_cache_and_prompt_are_the_bytes_that_are_loaded(tiny, tiny_model, dtype):
-    need = film_sizes(tiny_model, dtype, tiny.device).need
-    generator = load_generator(tiny_model, tiny.device, dtype)
+@pytest.mark.parametrize("fp8", [False, True])
+def test_weights_cache_and_prompt_are_the_bytes_that_are_loaded(tiny, tiny_model, dtype, fp8):
+    need = film_sizes(tiny_model, dtype, tiny.device, fp8_cache=fp8).need
+    named = {"attention_fp8": "reference"}
+    generator = load_generator(tiny_model, tiny.device, dtype, named, fp8_cache=fp8)
     state = generator.open("a red ball", 0)
     assert need.parts["transformer"] == nbytes(generator.transformer.parameters())
     assert need.parts["vae"] == nbytes(generator.codec.parameters())

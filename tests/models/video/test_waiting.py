@@ -77,7 +77,7 @@ class NothingArrives(Outlet):
 def make_silent(make_generator) -> Callable[..., VideoGenerator]:
     """A generator of which every part is on the meta device."""
 
-    def make(codec: object | None = None, **changes) -> VideoGenerator:
+    def make(codec: object | None = None, *, fp8: bool = False, **changes) -> VideoGenerator:
         there = make_generator(codec, **changes)
         kernels = bind(META, torch.float32)
         transformer = type(there.transformer)(there.transformer.config, kernels).to(META)
@@ -89,7 +89,7 @@ def make_silent(make_generator) -> Callable[..., VideoGenerator]:
 
         text.rewriter = None
         parts = (transformer, there.codec, text, there.config, kernels, META, torch.float32)
-        generator = VideoGenerator(*parts)
+        generator = VideoGenerator(*parts, fp8_cache=fp8)
         generator.outlet = NothingArrives()
         return generator
 
@@ -98,8 +98,9 @@ def make_silent(make_generator) -> Callable[..., VideoGenerator]:
 
 @pytest.mark.parametrize("positions", ["relative", "absolute"])
 @pytest.mark.parametrize("recache", ["full", "causal"])
-def test_a_chunk_is_started_without_waiting(positions, recache, make_silent):
-    generator = make_silent(positions=positions, recache=recache)
+@pytest.mark.parametrize("fp8", [False, True])
+def test_a_chunk_is_started_without_waiting(positions, recache, fp8, make_silent):
+    generator = make_silent(positions=positions, recache=recache, fp8=fp8)
     state = generator.open("one", 1)
     for index in range(8):  # the cache is filled by the fourth
         if index in {2, 6}:
