@@ -63,7 +63,7 @@ class Implementation:
         function: in the module; of the operation's name where it is not given.
         devices: the device types it runs on; empty means any.
         dtypes: the dtypes of activations it runs on; empty means any.
-        library: that has to be installed, if any.
+        library: that has to be there to be imported, if any.
         capability: the least compute capability of an NVIDIA GPU that it runs on, its first number.
     """
 
@@ -96,10 +96,13 @@ class Implementation:
                     f"needs compute capability {self.capability}.0, and the GPU has {major}.{minor}"
                 )
         if self.library and find_spec(self.library) is None:
-            return f"needs {self.library}, which is not installed"
+            package = _PACKAGES.get(self.library, self.library)
+            return f"needs {package}, which is not installed"
         return None
 
 
+# Libraries that are installed under another name than they are imported by.
+_PACKAGES = {"cudnn": "nvidia-cudnn-frontend"}
 OPERATIONS = tuple(field.name for field in fields(Kernels) if field.name != "names")
 
 # On a CPU nothing was faster than this reference.

@@ -75,9 +75,13 @@ def test_a_refusal_names_what_does_not_fit(device, dtype, refusal):
     assert picky.refusal(torch.device(device), dtype) == refusal
 
 
-def test_a_missing_library_is_named():
-    needy = Implementation("quantize", "needy", "nowhere", library="abacus")
-    assert needy.refusal(CPU, torch.float32) == "needs abacus, which is not installed"
+@pytest.mark.parametrize(
+    ("library", "package"), [("abacus", "abacus"), ("cudnn", "nvidia-cudnn-frontend")]
+)
+def test_a_missing_library_is_named_as_it_is_installed(library, package, monkeypatch):
+    monkeypatch.setattr("longtake.kernels.registry.find_spec", lambda name: None)
+    needy = Implementation("quantize", "needy", "nowhere", library=library)
+    assert needy.refusal(CPU, torch.float32) == f"needs {package}, which is not installed"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,21 @@ def test_int8_products_are_not_for_gpus_on_which_they_cannot_be_compiled(
     names = bind(cuda, torch.float16).names
     assert (names["int8_linear"], names["rope"]) == (bound, "triton")
     assert implementations("int8_linear")[-1].refusal(cuda, torch.float16) == refusal
+
+
+@pytest.mark.parametrize(
+    ("capability", "refusal"),
+    [((8, 9), "needs compute capability 9.0, and the GPU has 8.9"), ((9, 0), None)],
+)
+def test_attention_in_fp8_is_for_gpus_from_hopper_on(monkeypatch, capability, refusal):
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr("longtake.kernels.registry.find_spec", lambda name: name)
+    reference, *others = implementations("attention_fp8")
+    assert [each.name for each in others] == ["sdpa", "cudnn"]
+    assert {each.refusal(cuda, torch.bfloat16) for each in others} == {refusal}
+    assert reference.refusal(cuda, torch.bfloat16) is None
 
 
 def test_a_numbered_device_is_of_its_type():
