@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 
 from tqdm import tqdm
@@ -142,17 +143,19 @@ def _report(
     options: argparse.Namespace,
 ) -> None:
     model = take.model
+    # A program that reads the summary gets nothing else to read.
+    say = partial(print, file=sys.stderr if options.json else sys.stdout)
     length = progress.frames / model.rate
     size = f"{progress.frames} frames, {length:g} s"
-    print(f"{writer.path}: {size}, made at {fps:.1f} FPS (it plays at {model.rate})")
+    say(f"{writer.path}: {size}, made at {fps:.1f} FPS (it plays at {model.rate})")
     if 0 < fps < model.rate:
-        print("this machine makes frames more slowly than they play; --steps 2, or auto, is faster")
+        say("this machine makes frames more slowly than they play; --steps 2, or auto, is faster")
     if options.verbose:
         whole = None
         for at, whole in take.reads.items():
-            print(f"from {at:g} s on the prompt was read as: {whole}")
+            say(f"from {at:g} s on the prompt was read as: {whole}")
         if take.scene != whole:
-            print(f"with what it leaves open, drawn by the seed, that is: {take.scene}")
+            say(f"with what it leaves open, drawn by the seed, that is: {take.scene}")
     if options.json:
         summary = {
             "frames": progress.frames,

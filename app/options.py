@@ -219,7 +219,9 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         help="denoising steps a chunk: fewer are faster; auto tries how many keep up with playback",
     )
     parser.add_argument(
-        "--json", action="store_true", help="print a machine-readable summary as the last line"
+        "--json",
+        action="store_true",
+        help="print a summary as JSON; whatever else is said goes to stderr",
     )
     parser.add_argument(
         "--verbose",

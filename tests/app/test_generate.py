@@ -39,17 +39,18 @@ def options(tiny_model, tmp_path):
 
 
 def test_a_film_from_prompts_and_its_summary(capsys, options, tmp_path, read_film):
-    code, lines, _ = run(
+    code, lines, err = run(
         capsys, *options, "--prompt", "a red ball", "--prompt", "@1.5s night falls",
-        "--seconds", "3.3", "--seed", "7", "--json",
+        "--seconds", "3.3", "--seed", "7", "--json", "--verbose",
     )  # fmt: skip
-    summary = json.loads(lines[-1])
+    (line,) = lines
+    summary = json.loads(line)
     assert code == 0
     assert (summary["frames"], summary["seconds"], summary["seed"]) == (26, 3.25, 7)
     assert {"fps", "first_frame_s", "switch_s", "peak_memory_mb", "model", "sha256"} <= set(summary)
     assert summary["fps"] > 0
     assert summary["switch_s"] > 0
-    assert "26 frames" in lines[0]
+    assert "film.mp4: 26 frames" in err
     film = read_film(tmp_path / "film.mp4")
     assert film.frames == 26
     assert film.chapters == [(0.0, "a red ball"), (2.0, "night falls")]
