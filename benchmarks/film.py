@@ -54,7 +54,7 @@ def generate(
         command += ["--seconds", str(seconds), "--out", f"{folder}/film.mp4"]
         told = {**os.environ, **(environment or {})}
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=told)
-    summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    summary: dict[str, Any] = json.loads(done.stdout)
     return summary
 
 
