@@ -26,17 +26,20 @@ MORE: dict[tuple[str, str], w.Phrases] = {
         *("sunset", "dusk", "evening", "sun set", "sun goes down", "sun is setting"),
         *("dawn", "twilight", "sun go down", "sun is going down", "sun sinks", "sun is low"),
         *("golden hour", "day ends", "setting sun", "sundown", "late afternoon", "red sky"),
+        *("orange sky", "pink sky", "sky turns red", "sky turns orange", "sky turns pink"),
+        *("sky is red", "sky is orange", "sky is pink", "make the sky red", "sky glows"),
     ),
     ("time", "night"): (
         *("night", "dark", "moon", "stars", "darkness", "grows dark", "nighttime", "midnight"),
         *("nightfall", "moonlight", "moonlit", "starry", "pitch black", "black sky"),
+        *("sky turns black", "sky turns dark", "sky is black"),
     ),
     ("weather", "clear"): (
         *("clear", "clear sky", "blue sky", "fine weather", "clears up", "sunny", "dry"),
         *("good weather", "nice weather", "fair weather", "weather gets better"),
         *("weather clears", "view clears", "air clears", "clouds go", "clouds disappear"),
         *("clouds part", "no clouds", "cloudless", "weather improves"),
-        *("sky brightens", "bright sky"),
+        *("sky brightens", "bright sky", "sky turns blue", "sky is blue"),
     ),
     ("weather", "rain"): (
         *("rain", "rains", "raining", "rainy", "storm", "stormy", "drizzle", "pouring", "pours"),
@@ -122,6 +125,11 @@ MORE: dict[tuple[str, str], w.Phrases] = {
     ("colour", "purple"): ("lilac", "lavender"),
 }
 """What captions never say, and people do: words for phrases of their own, and whole ones."""
+SUN: w.Phrases = (
+    *("sun comes out", "sun shines", "sun is shining", "sunshine", "sun is out", "sun returns"),
+    *("sun comes back", "sun is back", "let the sun shine"),
+)
+"""Of a clear sky by day, both."""
 NOTHING: w.Phrases = ("nothing next to it", "nothing beside it", "nothing behind it")
 PANS: w.Phrases = (
     *("pan", "pans", "panning", "camera", "camera pans", "camera moves", "move camera"),
@@ -138,7 +146,17 @@ NOT_BEFORE: w.Phrases = (
 NOT_AFTER: w.Phrases = (
     *("stop", "stops", "stops falling", "ends", "is over", "is gone", "go away", "goes away"),
     *("away", "disappear", "disappears", "vanish", "vanishes", "clear", "clears", "lift", "lifts"),
-    *("fade", "fades", "dissolves", "drifts away", "melts away", "thins out", "passes", "leaves"),
+    *(
+        "fade",
+        "fades",
+        "melts",
+        "dissolves",
+        "drifts away",
+        "melts away",
+        "thins out",
+        "passes",
+        "leaves",
+    ),
     *("has stopped", "dies down", "lets up", "subsides", "eases", "dissipates", "disperses"),
 )
 COMES: w.Phrases = ("moves in", "drifts in")
@@ -171,6 +189,7 @@ WORDS: dict[str, w.Phrases] = {
     "add": (
         *("add", "put", "there is now", "place", "include", "insert", "draw", "stick"),
         *("bring in", "give it", "let there be", "also", "set", "plant", "build", "create"),
+        *("bring", "bring back", "restore"),
     ),
     "beside": ("with", "next to", "near", "beside", "behind", "alongside", "accompanied by"),
     "behind": (
@@ -180,7 +199,16 @@ WORDS: dict[str, w.Phrases] = {
     "appear": (
         *("appear", "appears", "comes up", "comes along", "comes into view", "shows up"),
         *("turns up", "pops up", "joins", "arrives", "emerges", "enters", "too", "as well"),
-        *("as company", "for company", "comes in", "becomes visible", "can be seen", "is added"),
+        *(
+            "as company",
+            "for company",
+            "comes",
+            "comes in",
+            "becomes visible",
+            "can be seen",
+            "is added",
+        ),
+        *("reappears", "returns", "comes back", "is back", "back again"),
     ),
     "remove": (
         *("remove", "take", "take out", "without", "no", "no more", "get rid of", "delete"),
@@ -196,6 +224,11 @@ WORDS: dict[str, w.Phrases] = {
     "other": (
         *("other", "other one", "another", "one next to it", "one beside it", "one behind it"),
         *("thing next to it", "thing beside it", "thing behind it", "one in the background"),
+    ),
+    "both": ("both", "both of them", "everything", "them", "they", "the two"),
+    "scenery": (
+        *("sky", "cloud", "clouds", "background", "horizon", "air", "world", "scenery", "floor"),
+        *("ground", "sun", "wind", "landscape"),
     ),
     "camera": ("camera",),
     "and": ("and",),
@@ -266,7 +299,8 @@ def lexicon() -> Lexicon:
             phrase: {"time": time, "weather": weather}
             for (time, weather), skies in w.SKIES.items()
             for phrase in skies
-        },
+        }
+        | {sun: {"time": "day", "weather": "clear"} for sun in SUN},
         WORDS | {"adverb": adverbs},
         HIDDEN,
         w.COMPANIONS[1],

@@ -12,7 +12,7 @@ ATTRIBUTES = (
 )
 WORDS = (
     *("change", "become", "replace", "instead", "add", "beside", "behind", "appear", "remove"),
-    *("gone", "move", "it", "other", "camera", "and", "then", "adverb"),
+    *("gone", "move", "it", "other", "both", "scenery", "camera", "and", "then", "adverb"),
 )
 PLACES = ("thing", "does", "place", "sky", "companion", "camera")
 _ADJECTIVES = {"speed", "size", "colour", "other"}
@@ -49,8 +49,9 @@ class Lexicon:
         words: phrases by what they do, of ``WORDS``. What a thing turns into follows ``change``,
             ``become`` or ``replace``, and what was there before follows ``instead``; a companion
             follows ``add`` or ``beside``, or comes before ``behind`` or ``appear``; it leaves after
-            ``remove`` or before ``gone``; ``move`` leaves open which motion it is; ``adverb`` are
-            speeds that may be of something else, as in "slowly night falls".
+            ``remove`` or before ``gone``; ``both`` are the thing and the companion, ``scenery`` is
+            neither; ``move`` leaves open which motion it is; ``adverb`` are speeds that may be of
+            something else, as in "slowly night falls".
         usual: attribute -> the value of most scenes, for drawing what no prompt tells of; where
             there is none at all, nothing is drawn, and it is left to the model.
         hidden: attribute -> the other one and its value with which it does not show.

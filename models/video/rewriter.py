@@ -26,6 +26,7 @@ _MOVES = {"motion", "move"}
 _NOUNS = {"shape", "it", "other"}
 _WAYS = {"motion", "move", "speed", "adverb"}
 _SHARED = {"colour", "size"}
+_PLACES = {"ground", "weather", "time"}
 _ASKED = {"change", "become", "replace", "colour", "size"}
 
 Role = Literal["thing", "companion"]
@@ -136,7 +137,7 @@ class _Reader:
     def read(self, clause: list[Item], *, first: bool) -> None:
         """Take what a clause says; `first`: of the prompt."""
         joined = bool(clause) and clause[0].kind == "and"
-        clause = _without_directions(_in_order(clause[joined:]))
+        clause = _without_directions(_without_scenery(_in_order(clause[joined:])))
         kinds = [item.kind for item in clause]
         before = self.before if joined else None
         self.subject = before if _NOUNS.isdisjoint(kinds) else None
@@ -156,6 +157,8 @@ class _Reader:
                 self.subject = None if set(kinds) <= _OF_NOBODY else self._it()
             elif kind == "other":
                 self.subject = "companion"
+            elif kind == "both":
+                self.subject = "thing"
             elif kind in {"change", "become", "replace"}:
                 changing = True
                 if kind == "become":
@@ -166,10 +169,13 @@ class _Reader:
                 self._tell(item)
         alone = kinds.count("shape") == 1 and _BEFORE.isdisjoint(kinds)
         self.before = self.subject if alone else None
-        if before and self.bare:
-            self.subject = before
+        also: Role | None = before if self.bare else None
+        if "both" in kinds:  # what is said is the thing's already
+            also = "companion"
+        if also:
+            self.subject = also
             self._share(clause)
-        self.bare = set(kinds) <= {"shape", "change"}
+        self.bare = set(kinds) <= {"shape", "change", "both"}
 
     def _tell(self, item: Item) -> None:
         """Take what is no noun."""
@@ -245,7 +251,9 @@ class _Reader:
         else:
             # What is asked of a thing that is not the known one is asked of the other.
             asked = not _ASKED.isdisjoint(kinds) and noun.article != "a"
-            meant = "replace" in kinds or (noun.article == "the" and kinds.count("shape") == 1)
+            alone = noun.article == "the" and kinds.count("shape") == 1
+            alone = alone or (not noun.article and kinds == ["shape"])  # "pink tree"
+            meant = "replace" in kinds or alone
             again = meant and shape == self.state.get("companion")
             role = "companion" if known and (asked or again) else "thing"
             marked = False
@@ -283,15 +291,29 @@ def _in_order(clause: list[Item]) -> list[Item]:
 
 
 def _without_directions(clause: list[Item]) -> list[Item]:
-    """Without the "to the right" of "the ball rolls to the right", which is not the camera's.
+    """Without the "right" of "the ball rolls to the right" and "move it right", not the camera's.
 
     There is no such thing as the direction of a motion.
     """
     kinds = [item.kind for item in clause]
     if {"shape", "it"}.isdisjoint(kinds):
         return clause
-    ways = [kind == "camera" and before in _MOVES for before, kind in pairwise(["", *kinds])]
+    ways = [
+        kind == "camera" and before in _MOVES | _NOUNS for before, kind in pairwise(["", *kinds])
+    ]
     return [item for item, way in zip(clause, ways, strict=True) if not way]
+
+
+def _without_scenery(clause: list[Item]) -> list[Item]:
+    """Without the "red" of "the grass turns red" and "make the sky red", which is of neither."""
+    if not _NOUNS.isdisjoint(item.kind for item in clause):
+        return clause
+    kept, elsewhere = [], False
+    for item in clause:
+        elsewhere |= item.kind == "scenery" or (item.kind in _PLACES and item.article == "the")
+        if not (elsewhere and item.kind in _SHARED | _WAYS):
+            kept.append(item)
+    return kept
 
 
 def _is_of_thing(place: int, kinds: list[str], *, first: bool) -> bool:

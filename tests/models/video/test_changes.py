@@ -382,6 +382,13 @@ CHANGES: list[tuple[str, dict[str, str], str]] = [
     """,
     ),
     (
+        RAINY,
+        {"time": "day", "weather": "clear"},
+        """
+        the sun comes out | the sun shines | the sun is shining | the sun comes back | sunshine
+    """,
+    ),
+    (
         PLAIN,
         {"camera": "pans left"},
         """

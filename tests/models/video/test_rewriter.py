@@ -120,6 +120,8 @@ def rewriter():
         ([BALL, "add a star and make it yellow"], SEEN.replace("blue tree", "yellow star")),
         ([BALL, "remove the tree", "add a house"],
          "a small red ball bounces on the grass with a house in the background"),
+        *(([BALL, "remove the tree", back], SEEN.replace("blue ", ""))
+          for back in ("bring the tree back", "the tree comes back", "a tree returns")),
         # What has no motion is not told of as if it had, nor taken for what has.
         ([BALL, "the tree moves"], SEEN),
         ([BALL, "the tree rolls fast"], SEEN),
@@ -131,11 +133,30 @@ def rewriter():
          SEEN.replace("blue", "green").replace("red", "green")),
         ([BALL, "make the ball and the tree pink"],
          SEEN.replace("red", "pink").replace("blue", "pink")),
+        *(([BALL, both], SEEN.replace("red", "green").replace("blue", "green"))
+          for both in ("both turn green", "everything turns green", "make them green",
+                       "both the ball and the tree are green")),
+        ([BALL, "they shrink and roll"], SEEN.replace("bounces", "rolls")),
+        ([BALL, "remove the tree", "both turn green"],
+         "a small green ball bounces on the grass alone"),
         ([BALL, "the tree and the ball roll"], SEEN.replace("bounces", "rolls")),
         ([BALL, "the tree grows and turns pink"], SEEN.replace("blue", "pink")),
         ([BALL, "the tree turns pink and it snows"],
          f"{SEEN.replace('blue', 'pink')}, while it snows"),
+        ([BALL, "replace everything with a pink fish"], SEEN.replace("red ball", "pink fish")),
+        # What is said of the scenery is of neither.
+        *(([BALL, said], SEEN) for said in (
+            "the grass turns green", "make the sky green", "the background moves",
+            "the grass grows", "the sun grows", "the grass stops")),
+        ([BALL, "the sky turns red"], f"{SEEN}, at sunset"),
+        ([BALL, "turn green on the sand"],
+         SEEN.replace("red", "green").replace("the grass", "the sand")),
+        # A noun alone is what is there already, "a" noun is another.
+        ([BALL, "pink tree"], SEEN.replace("blue", "pink")),
+        ([BALL, "a pink cube"], SEEN.replace("red ball", "pink cube")),
         # Which way a thing goes is not the camera's.
+        *(([BALL, way], SEEN) for way in (
+            "push the ball to the right", "move it left", "move the tree left")),
         ([BALL, "the ball rolls to the right"], SEEN.replace("bounces", "rolls")),
         ([BALL, "it moves to the left and the camera pans right"],
          f"{SEEN.replace('bounces', 'rolls')}, the camera pans right"),
