@@ -8,7 +8,7 @@ import torch
 
 from longtake.app.catalogue import Known, sizes_of
 from longtake.models.memory import Sizes
-from longtake.models.video.load import film_sizes, int8_linears
+from longtake.models.video.load import film_sizes, int8_linears, serves_fp8
 from longtake.models.video.memory import FilmSizes
 from longtake.models.video.settings import StreamingConfig
 from longtake.models.video.text_setting import TextCount, TextSetting
@@ -101,6 +101,7 @@ def _film(
         on_gpu=device.type != "cpu",
         int8=int8 and quantizable,
         quantizable=quantizable,
+        narrowable=serves_fp8(device, dtype),
     )
 
 

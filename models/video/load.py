@@ -149,6 +149,7 @@ def film_sizes(
         int8_decoder=int8 and isinstance(codec, TinyCodec) and codec.serves_int8(device),
         quantizable=quantizable,
         fp8_cache=fp8_cache,
+        narrowable=serves_fp8(device, dtype),
     )
 
 

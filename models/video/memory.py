@@ -19,7 +19,7 @@ from longtake.streaming import StreamError
 
 # Activations as wide as the model that a block holds beside its feed-forward part.
 _STREAMS = 4
-OFFLOAD, QUANTIZE = "--offload text", "--quantize int8"
+OFFLOAD, QUANTIZE, NARROW = "--offload text", "--quantize int8", "--kv-cache fp8"
 _FLOAT32 = torch.float32.itemsize
 
 
@@ -40,6 +40,7 @@ class FilmSizes:
         int8_decoder: whether the decoder is, which takes no less.
         quantizable: whether they could be, and faster so.
         fp8_cache: whether keys and values are kept in 8-bit floating point.
+        narrowable: whether they could be.
     """
 
     transformer: TransformerConfig
@@ -54,6 +55,7 @@ class FilmSizes:
     int8_decoder: bool = False
     quantizable: bool = False
     fp8_cache: bool = False
+    narrowable: bool = False
 
     @property
     def any_int8(self) -> bool:
@@ -129,8 +131,8 @@ class FilmSizes:
         """Settings that take less, the least change first.
 
         The text encoder elsewhere, which costs no frames a second, or in fewer bits where there is
-        no elsewhere; then the transformer in int8; then smaller windows, then no sink; then a
-        smaller picture.
+        no elsewhere; then the transformer in int8; then keys and values in fp8; then smaller
+        windows, then no sink; then a smaller picture.
         """
         base, also = self, ""
         for words, setting in self._smaller_text():
@@ -138,6 +140,9 @@ class FilmSizes:
             yield words, base.need
         if self.quantizable and not self.int8:
             base, also = replace(base, int8=True), f"{also}{QUANTIZE} "
+            yield also.rstrip(), base.need
+        if self.narrowable and not self.fp8_cache:
+            base, also = replace(base, fp8_cache=True), f"{also}{NARROW} "
             yield also.rstrip(), base.need
         config = self.config
         for sink in dict.fromkeys((config.sink, 0)):

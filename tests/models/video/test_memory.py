@@ -211,6 +211,23 @@ def test_int8_is_told_where_it_would_fit_and_is_served(tiny, tiny_model, monkeyp
     assert loaded.transformer.int8
 
 
+@pytest.mark.parametrize("served", [True, False])
+def test_a_cache_in_fp8_is_told_where_it_would_fit_and_is_served(
+    tiny, tiny_model, monkeypatch, served
+):
+    monkeypatch.setattr("longtake.models.video.load.int8_linears", lambda *where: True)
+    monkeypatch.setattr("longtake.models.video.load.serves_fp8", lambda *where: served)
+    monkeypatch.setattr("longtake.models.video.text_setting.find_spec", lambda name: None)
+    text = TextSetting("bf16")
+    sizes = film_sizes(tiny_model, torch.bfloat16, tiny.device, text)
+    less = replace(sizes, int8=True, fp8_cache=True).need
+    monkeypatch.setattr(memory, "memory_of", lambda device: Memory(less.total, 10**9))
+    with pytest.raises(StreamError) as caught:
+        load_generator(tiny_model, tiny.device, torch.bfloat16, text=text)
+    told = caught.value.hint.startswith("--quantize int8 --kv-cache fp8 would fit")
+    assert told is served
+
+
 @pytest.mark.parametrize("installed", [True, False])
 def test_without_an_elsewhere_the_text_encoder_is_told_in_fewer_bits(
     tiny, tiny_model, monkeypatch, installed

@@ -231,6 +231,7 @@ def test_on_a_gpu_what_is_offloaded_is_counted_beside(tiny_model):
     assert film_sizes(tiny_model, torch.float32, CPU, offload).need == plain.need
     words, need = next(here.alternatives())
     assert (words, need) == ("--offload text", there.need)
+    here = replace(here, narrowable=False)
     by_words = dict(replace(here, quantizable=True).alternatives())
     assert by_words["--offload text --quantize int8"] == replace(there, int8=True).need
     smaller = replace(there, config=replace(there.config, window=3))
