@@ -165,27 +165,24 @@ class Model(Closing):
         """What determines a film's bytes besides its seed, settings and prompts."""
         generator = self.generator
         bound = ", ".join(f"{op}={name}" for op, name in generator.kernels.names.items())
-        quantized = {"quantize": "int8"} if generator.int8 else {}
-        if generator.sizes.fp8_cache:
-            quantized["kv_cache"] = "fp8"
-        text = {"text_encoder": self._text.precision, "offload": self._text.offload}
-        kept = {name: value for name, value in text.items() if value is not None}
-        return (
-            quantized
-            | kept
-            | {
-                "weights": folder_digest(self.folder),
-                **({"lora": self._lora.digest()} if self._lora else {}),
-                "device": str(generator.device),
-                "processor": _processor(generator.device),
-                "dtype": str(generator.dtype).removeprefix("torch."),
-                "kernels": bound,
-                "threads": str(torch.get_num_threads()),
-                "torch": torch.__version__,
-                "transformers": version("transformers"),
-                "longtake": version("longtake"),
-            }
-        )
+        asked = {
+            "quantize": "int8" if generator.int8 else None,
+            "kv_cache": "fp8" if generator.sizes.fp8_cache else None,
+            "text_encoder": self._text.precision,
+            "offload": self._text.offload,
+        }
+        return {name: value for name, value in asked.items() if value is not None} | {
+            "weights": folder_digest(self.folder),
+            **({"lora": self._lora.digest()} if self._lora else {}),
+            "device": str(generator.device),
+            "processor": _processor(generator.device),
+            "dtype": str(generator.dtype).removeprefix("torch."),
+            "kernels": bound,
+            "threads": str(torch.get_num_threads()),
+            "torch": torch.__version__,
+            "transformers": version("transformers"),
+            "longtake": version("longtake"),
+        }
 
     def unknown_words(self, prompt: str) -> dict[str, str | None]:
         """The words of a prompt that the model never met, each with the nearest one it knows.

@@ -28,11 +28,11 @@ from longtake.app.api import Model, open_model
 from longtake.app.devices import DTYPE_NAMES, DTYPES
 from longtake.benchmarks.camera import StreamCamera
 from longtake.benchmarks.film import generate
+from longtake.benchmarks.int8 import precisions
 from longtake.benchmarks.pictures import save_sheet, sheet
 from longtake.benchmarks.plots import line_chart, save
 from longtake.benchmarks.report import RESULTS, origin, show, write_result
 from longtake.benchmarks.table import page
-from longtake.models.video.load import serves_fp8
 from longtake.models.video.rewriter import PromptRewriter
 from longtake.models.video.settings import SWITCHES, StreamingConfig
 from longtake.models.video.tiny_codec import TinyCodec
@@ -187,13 +187,15 @@ def measure_int8(bench: Bench) -> dict[str, float]:
         return accuracy(bench.judge.read(clips), rows)["mean"]
 
     generator, plain = bench.model.generator, adherence(bench.model)
-    kinds: dict[str, dict[str, Any]] = {"int8": {}}
-    if serves_fp8(bench.device, generator.dtype):
-        kinds["int8_fp8"] = {"kv_cache": "fp8"}
     metrics = {}
-    for name, kind in kinds.items():
-        asked = kind | {"device": bench.device.type, "dtype": DTYPE_NAMES[generator.dtype]}
-        with open_model(bench.model.folder, quantize="int8", **asked) as model:
+    for name, precision in precisions(bench.device, generator.dtype).items():
+        with open_model(
+            bench.model.folder,
+            device=bench.device.type,
+            dtype=DTYPE_NAMES[generator.dtype],
+            quantize="int8",
+            kv_cache="fp8" if precision.fp8_cache else None,
+        ) as model:
             metrics[f"{name}_adherence_delta"] = adherence(model) - plain
     return metrics
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import cudnn
 import torch
@@ -15,22 +15,13 @@ from torch import Tensor
 _WEIGHTS = 256.0
 
 
-class _Shape(NamedTuple):
-    batch: int
-    queries: int
-    keys: int
-    heads: int
-    head_dim: int
-
-
 def attention_fp8(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Weights and sums are rounded too; see :func:`reference.attention_fp8`.
 
     Raises:
         RuntimeError: cuDNN has none for such shapes, or for this card.
     """
-    batch, queries, heads, head_dim = q.shape
-    attend = _plan(_Shape(batch, queries, k.shape[1], heads, head_dim), q.device)
+    attend = _plan(q.shape, k.shape[1], q.device)
     return attend(q.contiguous(), k.contiguous(), v.contiguous()).to(torch.bfloat16)
 
 
@@ -41,10 +32,12 @@ def _handle(device: torch.device) -> object:
 
 
 @cache  # to find a kernel takes many times as long as to run it
-def _plan(shape: _Shape, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """What attends to contiguous tensors of such a shape; it gives float8_e4m3fn."""
+def _plan(
+    shape: torch.Size, keys: int, device: torch.device
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """What attends with contiguous queries of a shape to so many keys; it gives float8_e4m3fn."""
     handle, types = _handle(device), cudnn.data_type
-    batch, queries, keys, heads, head_dim = shape
+    batch, queries, heads, head_dim = shape
     graph = cudnn.pygraph(
         handle=handle,
         io_data_type=types.FP8_E4M3,
@@ -61,13 +54,8 @@ def _plan(shape: _Shape, device: torch.device) -> Callable[[Tensor, Tensor, Tens
         }
 
     one = {"dim": [1, 1, 1, 1], "stride": [1, 1, 1, 1]}
-    scales = {
-        f"{kind}_{name}": torch.full((1, 1, 1, 1), value, device=device)
-        for kind, name, value in (
-            *(("descale", name, 1.0) for name in "qkv"),
-            *(("descale", "s", 1 / _WEIGHTS), ("scale", "s", _WEIGHTS), ("scale", "o", 1.0)),
-        )
-    }
+    scales = {"descale_q": 1.0, "descale_k": 1.0, "descale_v": 1.0, "scale_o": 1.0}
+    scales |= {"scale_s": _WEIGHTS, "descale_s": 1 / _WEIGHTS}
     factors = {name: graph.tensor(name=name, data_type=types.FLOAT, **one) for name in scales}
     told = [
         graph.tensor(name=name, data_type=types.FP8_E4M3, **laid_out(tokens))
@@ -76,19 +64,22 @@ def _plan(shape: _Shape, device: torch.device) -> Callable[[Tensor, Tensor, Tens
     summed, _, *largest = graph.sdpa_fp8(
         *told, **factors, is_inference=True, attn_scale=1 / math.sqrt(head_dim)
     )
-    summed.set_output(True).set_data_type(types.FP8_E4M3)
-    summed.set_dim(laid_out(queries)["dim"]).set_stride(laid_out(queries)["stride"])
-    for each in largest:
-        each.set_output(True).set_data_type(types.FLOAT)
-        each.set_dim(one["dim"]).set_stride(one["stride"])
+    outputs = [(summed, types.FP8_E4M3, laid_out(queries))]
+    outputs += [(each, types.FLOAT, one) for each in largest]
+    for out, dtype, layout in outputs:
+        out.set_output(True).set_data_type(dtype)
+        out.set_dim(layout["dim"]).set_stride(layout["stride"])
     try:
         graph.build([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
     except cudnn.cudnnGraphNotSupportedError as error:
         raise RuntimeError(f"cuDNN has no such attention in fp8: {error}") from None
     # Used again by every call: they come one after the other.
     room = torch.empty(max(graph.get_workspace_size(), 1), dtype=torch.uint8, device=device)
-    constant: dict[Any, Tensor] = {factors[name]: value for name, value in scales.items()}
-    constant |= {each: torch.zeros(1, 1, 1, 1, device=device) for each in largest}
+    constant: dict[Any, Tensor] = {
+        factors[name]: torch.full(one["dim"], value, device=device)
+        for name, value in scales.items()
+    }
+    constant |= {each: torch.zeros(one["dim"], device=device) for each in largest}
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out = torch.empty_like(q)

@@ -300,8 +300,10 @@ def norm_rope_write(
 def as_kept(x: Tensor, dtype: torch.dtype) -> Tensor:
     """In the dtype of a cache. What is too large for 8 bits becomes their largest, which torch 2.11
     would make no number of."""
-    most = torch.finfo(dtype).max
-    return (x.clamp(-most, most) if dtype == FP8 else x).to(dtype)
+    if dtype == FP8:
+        most = torch.finfo(FP8).max
+        x = x.clamp(-most, most)
+    return x.to(dtype)
 
 
 def norm_silu_write(

@@ -146,17 +146,8 @@ NOT_BEFORE: w.Phrases = (
 NOT_AFTER: w.Phrases = (
     *("stop", "stops", "stops falling", "ends", "is over", "is gone", "go away", "goes away"),
     *("away", "disappear", "disappears", "vanish", "vanishes", "clear", "clears", "lift", "lifts"),
-    *(
-        "fade",
-        "fades",
-        "melts",
-        "dissolves",
-        "drifts away",
-        "melts away",
-        "thins out",
-        "passes",
-        "leaves",
-    ),
+    *("fade", "fades", "melts", "dissolves", "drifts away", "melts away", "thins out"),
+    *("passes", "leaves"),
     *("has stopped", "dies down", "lets up", "subsides", "eases", "dissipates", "disperses"),
 )
 COMES: w.Phrases = ("moves in", "drifts in")
@@ -199,16 +190,8 @@ WORDS: dict[str, w.Phrases] = {
     "appear": (
         *("appear", "appears", "comes up", "comes along", "comes into view", "shows up"),
         *("turns up", "pops up", "joins", "arrives", "emerges", "enters", "too", "as well"),
-        *(
-            "as company",
-            "for company",
-            "comes",
-            "comes in",
-            "becomes visible",
-            "can be seen",
-            "is added",
-        ),
-        *("reappears", "returns", "comes back", "is back", "back again"),
+        *("as company", "for company", "comes", "comes in", "becomes visible", "can be seen"),
+        *("is added", "reappears", "returns", "comes back", "is back", "back again"),
     ),
     "remove": (
         *("remove", "take", "take out", "without", "no", "no more", "get rid of", "delete"),
